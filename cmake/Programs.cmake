@@ -1,0 +1,90 @@
+# What the tests, benchmarks and examples of this repository share. No user of the library sees any of it.
+if(PROJECT_IS_TOP_LEVEL)
+  if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+    set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+  endif()
+  set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+  find_program(CCACHE_COMMAND ccache)
+  mark_as_advanced(CCACHE_COMMAND)
+  if(CCACHE_COMMAND AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+    set(CMAKE_CXX_COMPILER_LAUNCHER "${CCACHE_COMMAND}")
+  endif()
+endif()
+set(CMAKE_CXX_EXTENSIONS OFF)
+
+if((CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 12) OR
+   (CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 14))
+  message(FATAL_ERROR "bitnet: ${CMAKE_CXX_COMPILER} is ${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}; \
+install g++ 12 or clang 14, or newer, and name it with -DCMAKE_CXX_COMPILER.")
+endif()
+
+# Warnings, sanitizers and where the repository is (for golden data).
+add_library(bitnet_program INTERFACE)
+target_compile_options(bitnet_program INTERFACE -Wall -Wextra -Wpedantic -Wconversion)
+if(BITNET_WERROR)
+  target_compile_options(bitnet_program INTERFACE -Werror)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # A note on the calling convention of vectors, which says nothing of the code.
+  target_compile_options(bitnet_program INTERFACE -Wno-psabi)
+else()
+  # GCC's -Wconversion leaves signs to -Wsign-conversion; Clang's includes it.
+  target_compile_options(bitnet_program INTERFACE -Wno-sign-conversion)
+endif()
+if(BITNET_SANITIZE)
+  set(sanitize_flags -fsanitize=${BITNET_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_compile_options(bitnet_program INTERFACE ${sanitize_flags})
+  target_link_options(bitnet_program INTERFACE ${sanitize_flags})
+endif()
+target_compile_definitions(bitnet_program INTERFACE "BITNET_SOURCE_DIR=\"${PROJECT_SOURCE_DIR}\"")
+
+# The CPU. Kept apart from the rest, because a source that compiles itself for several SIMD targets chooses its own.
+include(CheckCXXCompilerFlag)
+separate_arguments(arch_flags UNIX_COMMAND "${BITNET_ARCH_FLAGS}")
+add_library(bitnet_arch INTERFACE)
+foreach(flag IN LISTS arch_flags)
+  string(MAKE_C_IDENTIFIER "BITNET_HAS${flag}" supported)
+  check_cxx_compiler_flag("${flag}" ${supported})
+  if(${supported})
+    target_compile_options(bitnet_arch INTERFACE "${flag}")
+  else()
+    message(STATUS "bitnet: the compiler does not know ${flag}; building without it")
+  endif()
+endforeach()
+
+# Sets `out` to whether one of the sources has a line that matches the regular expression.
+function(bitnet_mentions out regex)
+  set(${out} OFF PARENT_SCOPE)
+  foreach(source IN LISTS ARGN)
+    file(STRINGS "${source}" lines REGEX "${regex}" LIMIT_COUNT 1)
+    if(lines)
+      set(${out} ON PARENT_SCOPE)
+    endif()
+  endforeach()
+endfunction()
+
+# bitnet_add_program(TARGET SOURCE...): an executable with our warnings. Sources that include the training headers get
+# Eigen; sources that use foreach_target.h (which compiles them once for each SIMD target) get no BITNET_ARCH_FLAGS.
+function(bitnet_add_program target)
+  add_executable(${target} ${ARGN})
+  bitnet_link_program(${target} ${ARGN})
+endfunction()
+
+function(bitnet_link_program target)
+  bitnet_mentions(trains "^ *#include.*(bitnet/train|Eigen/)" ${ARGN})
+  bitnet_mentions(many_targets "^ *#include.*hwy/foreach_target\\.h" ${ARGN})
+  if(trains)
+    target_link_libraries(${target} PRIVATE bitnet::train)
+  endif()
+  if(NOT many_targets)
+    target_link_libraries(${target} PRIVATE bitnet_arch)
+  endif()
+  target_link_libraries(${target} PRIVATE bitnet::bitnet bitnet_program)
+endfunction()
+
+# The folders that a compiler needs to see every header, for the tests that run the compiler themselves.
+get_target_property(highway_include Highway::headers INTERFACE_INCLUDE_DIRECTORIES)
+get_target_property(eigen_include Eigen3::Eigen INTERFACE_INCLUDE_DIRECTORIES)
+set(BITNET_COMPILE_COMMAND "${CMAKE_CXX_COMPILER}" -std=c++20 "-I${PROJECT_SOURCE_DIR}/include"
+    -isystem "${highway_include}")
+set(BITNET_TRAIN_COMPILE_COMMAND ${BITNET_COMPILE_COMMAND} -isystem "${eigen_include}")

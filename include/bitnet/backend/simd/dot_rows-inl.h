@@ -1,0 +1,162 @@
+// Integer products with weights by rows and one segment (the whole row has one step on either side).
+//
+// One token: packed rows are unpacked in registers and multiplied at once, four rows at a time so that each vector of
+// inputs is loaded once for four. More tokens: four rows are unpacked to a buffer, then multiplied with tiles of
+// tokens, whose accumulators stay in registers.
+#if defined(BITNET_BACKEND_SIMD_DOT_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef BITNET_BACKEND_SIMD_DOT_ROWS_INL_H_
+#undef BITNET_BACKEND_SIMD_DOT_ROWS_INL_H_
+#else
+#define BITNET_BACKEND_SIMD_DOT_ROWS_INL_H_
+#endif
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "bitnet/backend/simd/codes-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace bitnet {
+namespace HWY_NAMESPACE {
+
+inline constexpr size_t kRowTile = 4;
+inline constexpr size_t kTokenTile = kManyRegisters ? 4 : 2;
+
+// dots[r] = dot of offsets of the packed row rows[r] with x, modulo 2^32, r < kRowTile. x is zero beyond cols, up to a
+// multiple of kVectorBytes.
+template <class Codes, class X>
+HWY_NOINLINE void DotPackedRows(const uint8_t* const* HWY_RESTRICT rows, size_t cols, const X* HWY_RESTRICT x,
+                                int32_t* HWY_RESTRICT dots) {
+  using Sum = DotSum<Codes, X>;
+  using Block = typename Codes::Block;
+  const uint8_t* HWY_RESTRICT row0 = rows[0];
+  const uint8_t* HWY_RESTRICT row1 = rows[1];
+  const uint8_t* HWY_RESTRICT row2 = rows[2];
+  const uint8_t* HWY_RESTRICT row3 = rows[3];
+  Sum sum0 = Sum::Zero(), sum1 = Sum::Zero(), sum2 = Sum::Zero(), sum3 = Sum::Zero();
+
+  const size_t planes = (cols + kVectorBytes - 1) / kVectorBytes;
+  size_t plane = 0;
+  size_t at = 0;
+  for (; plane + Codes::kPlanes <= planes; plane += Codes::kPlanes, at += Codes::kBlockBytes) {
+    Block block0 = Block::Load(row0 + at), block1 = Block::Load(row1 + at);
+    Block block2 = Block::Load(row2 + at), block3 = Block::Load(row3 + at);
+    HWY_UNROLL(8) for (size_t p = 0; p < Codes::kPlanes; ++p) {
+      const auto inputs = Inputs<Codes, X>::Load(x + (plane + p) * kVectorBytes);
+      sum0.Add(block0.Next(), inputs);
+      sum1.Add(block1.Next(), inputs);
+      sum2.Add(block2.Next(), inputs);
+      sum3.Add(block3.Next(), inputs);
+    }
+    sum0.Flush(), sum1.Flush(), sum2.Flush(), sum3.Flush();
+  }
+  if (plane < planes) {
+    Block block0 = Block::Load(row0 + at), block1 = Block::Load(row1 + at);
+    Block block2 = Block::Load(row2 + at), block3 = Block::Load(row3 + at);
+    for (; plane < planes; ++plane) {
+      const auto inputs = Inputs<Codes, X>::Load(x + plane * kVectorBytes);
+      sum0.Add(block0.Next(), inputs);
+      sum1.Add(block1.Next(), inputs);
+      sum2.Add(block2.Next(), inputs);
+      sum3.Add(block3.Next(), inputs);
+    }
+    sum0.Flush(), sum1.Flush(), sum2.Flush(), sum3.Flush();
+  }
+  hn::StoreU(SumsOfLanes(sum0.sum, sum1.sum, sum2.sum, sum3.sum), DI32x4(), dots);
+}
+
+// Offsets of columns [first, first + n) of a packed row; `first` is a multiple of Codes::kBlockCodes. Writes whole
+// planes.
+template <class Codes>
+HWY_INLINE void UnpackOffsets(const uint8_t* HWY_RESTRICT row, size_t first, size_t n,
+                              typename Codes::Unpacked* HWY_RESTRICT to) {
+  const uint8_t* HWY_RESTRICT at = row + first / Codes::kBlockCodes * Codes::kBlockBytes;
+  size_t i = 0;
+  for (; i + Codes::kBlockCodes <= n; i += Codes::kBlockCodes, at += Codes::kBlockBytes) {
+    auto block = Codes::Block::Load(at);
+    HWY_UNROLL(8) for (size_t p = 0; p < Codes::kPlanes; ++p) {
+      Codes::StorePlane(block.Next(), to + i + p * kVectorBytes);
+    }
+  }
+  if (i < n) {
+    auto block = Codes::Block::Load(at);
+    for (; i < n; i += kVectorBytes) Codes::StorePlane(block.Next(), to + i);
+  }
+}
+
+// dots[t * kRowTile + r] += dot of w + r * w_stride with x[t], over n columns (rounded up to whole vectors).
+template <class Codes, class X, size_t kTokens>
+HWY_NOINLINE void AddDotTile(const typename Codes::Unpacked* HWY_RESTRICT w, size_t w_stride, const X* const* x,
+                             size_t n, int32_t* const* dots) {
+  using Sum = DotSum<Codes, X>;
+  Sum sum[kTokens][kRowTile];
+  const X* HWY_RESTRICT input[kTokens];
+  HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) {
+    input[t] = x[t];
+    HWY_UNROLL(4) for (size_t r = 0; r < kRowTile; ++r) sum[t][r] = Sum::Zero();
+  }
+  constexpr size_t kSteps = HWY_MIN(Sum::kAddsToFlush, 8);  // vectors between two flushes
+  const auto step = [&](size_t i) HWY_ATTR {
+    typename Inputs<Codes, X>::V inputs[kTokens];
+    HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) inputs[t] = Inputs<Codes, X>::Load(input[t] + i);
+    HWY_UNROLL(4) for (size_t r = 0; r < kRowTile; ++r) {
+      const auto plane = Codes::LoadPlane(w + r * w_stride + i);
+      HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) sum[t][r].Add(plane, inputs[t]);
+    }
+  };
+  for (size_t i = 0; i < n;) {
+    const size_t end = std::min(n, i + kSteps * kVectorBytes);
+    for (; i < end; i += kVectorBytes) step(i);
+    HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) {
+      HWY_UNROLL(4) for (size_t r = 0; r < kRowTile; ++r) sum[t][r].Flush();
+    }
+  }
+  HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) {
+    const auto sums = SumsOfLanes(sum[t][0].sum, sum[t][1].sum, sum[t][2].sum, sum[t][3].sum);
+    hn::StoreU(hn::Add(sums, hn::LoadU(DI32x4(), dots[t])), DI32x4(), dots[t]);
+  }
+}
+
+// For up to kTokenBlock tokens: dots[t][r] of four packed rows. x[t] are the tokens' inputs.
+inline constexpr size_t kTokenBlock = 64;
+
+template <class Codes, class X>
+HWY_NOINLINE void DotPackedRowsTokens(const uint8_t* const* HWY_RESTRICT rows, size_t cols, const X* const* x,
+                                      size_t tokens, int32_t (*HWY_RESTRICT dots)[kRowTile]) {
+  // Four rows fit the first-level cache beside the inputs.
+  constexpr size_t kChunk = 4096 / sizeof(typename Codes::Unpacked);
+  static_assert(kChunk % Codes::kBlockCodes == 0);
+  HWY_ALIGN typename Codes::Unpacked w[kRowTile * kChunk];
+  for (size_t t = 0; t < tokens; ++t) std::fill(dots[t], dots[t] + kRowTile, 0);
+  for (size_t first = 0; first < cols; first += kChunk) {
+    const size_t n = std::min(kChunk, cols - first);
+    for (size_t r = 0; r < kRowTile; ++r) UnpackOffsets<Codes>(rows[r], first, n, w + r * kChunk);
+    for (size_t t = 0; t < tokens; t += kTokenTile) {
+      // A tile that is not full does its last token's work again, into a spare row.
+      int32_t spare[kRowTile] = {};
+      const X* inputs[kTokenTile];
+      int32_t* sums[kTokenTile];
+      for (size_t k = 0; k < kTokenTile; ++k) {
+        inputs[k] = x[std::min(t + k, tokens - 1)] + first;
+        sums[k] = t + k < tokens ? dots[t + k] : spare;
+      }
+      if (t + 1 == tokens) {
+        AddDotTile<Codes, X, 1>(w, kChunk, inputs, n, sums);
+      } else {
+        AddDotTile<Codes, X, kTokenTile>(w, kChunk, inputs, n, sums);
+      }
+    }
+  }
+}
+
+// y = float(double(dot) * double(scale)), as the sum of one term from +0: never -0.
+HWY_INLINE float Scaled(int32_t dot, float scale) {
+  return static_cast<float>(0.0 + static_cast<double>(dot) * static_cast<double>(scale));
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace bitnet
+HWY_AFTER_NAMESPACE();
+
+#endif  // BITNET_BACKEND_SIMD_DOT_ROWS_INL_H_

@@ -1,0 +1,130 @@
+// One row times some tokens where the row has several segments: an exact dot, or an ordered sum, for each run of columns
+// in which both steps are constant. Correct for groups of any size; meant for groups of 32 and more.
+#if defined(BITNET_BACKEND_SIMD_DOT_SEGMENTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef BITNET_BACKEND_SIMD_DOT_SEGMENTS_INL_H_
+#undef BITNET_BACKEND_SIMD_DOT_SEGMENTS_INL_H_
+#else
+#define BITNET_BACKEND_SIMD_DOT_SEGMENTS_INL_H_
+#endif
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "bitnet/backend/simd/dot_floats-inl.h"
+#include "bitnet/backend/simd/simd_matrix-inl.h"
+#include "bitnet/tensor/quantized_tokens.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace bitnet {
+namespace HWY_NAMESPACE {
+
+// sum a[i] * b[i], modulo 2^32; levels of at most 16 bits each. Reads no more than n values.
+template <class A, class B>
+HWY_INLINE int32_t DotLevels(const A* HWY_RESTRICT a, const B* HWY_RESTRICT b, size_t n) {
+  const DI16 d16;
+  const DI32 d32;
+  constexpr size_t kLanes = hn::Lanes(DI16());
+  const auto widen = [](auto v) HWY_ATTR {
+    if constexpr (sizeof(hn::TFromV<decltype(v)>) == 1) {
+      return hn::PromoteTo(DI16(), v);
+    } else {
+      return v;
+    }
+  };
+  const hn::Rebind<A, DI16> da;
+  const hn::Rebind<B, DI16> db;
+  auto sum = hn::Zero(d32);
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    sum = hn::Add(sum, hn::WidenMulPairwiseAdd(d32, widen(hn::LoadU(da, a + i)), widen(hn::LoadU(db, b + i))));
+  }
+  int32_t total = hn::ReduceSum(d32, sum);
+  if (i < n) {
+    A a_tail[kLanes] = {};
+    B b_tail[kLanes] = {};
+    std::copy(a + i, a + n, a_tail);
+    std::copy(b + i, b + n, b_tail);
+    const auto tail = hn::WidenMulPairwiseAdd(d32, widen(hn::LoadU(da, a_tail)), widen(hn::LoadU(db, b_tail)));
+    total = static_cast<int32_t>(static_cast<uint32_t>(total) + static_cast<uint32_t>(hn::ReduceSum(d32, tail)));
+  }
+  (void)d16;
+  return total;
+}
+
+inline constexpr size_t kSegmentTokens = 8;
+
+// y[t] = product of row `row` with the tokens first_token + t of x, t < tokens <= kSegmentTokens.
+template <Format W, Format X>
+HWY_NOINLINE void DotRowBySegments(const SimdMatrix<W, X>& matrix, size_t row, const QuantizedTokens<X>& x,
+                                   size_t first_token, size_t tokens, float* HWY_RESTRICT y) {
+  constexpr bool kIsInteger = SimdMatrix<W, X>::kIsInteger;
+  using Level = LevelOf<W>;
+  using Sum = std::conditional_t<kIsInteger, uint32_t, SumLanes>;
+  constexpr size_t kWindow = 1024;
+  constexpr size_t kBlock = SimdMatrix<W, X>::Codes::kBlockCodes;
+  static_assert(kWindow % kBlock == 0);
+  HWY_ALIGN Level window[kWindow];  // columns [begin_, end_) of the row
+  size_t window_begin = 0;
+  size_t window_end = 0;
+  double total[kSegmentTokens] = {};
+
+  EachCommonSegment(matrix.segments(), x.segments(), [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {
+    Sum sum[kSegmentTokens] = {};
+    for (size_t at = begin; at < end;) {
+      if (at >= window_end) {
+        window_begin = at / kBlock * kBlock;
+        window_end = std::min(matrix.cols(), window_begin + kWindow);
+        matrix.UnpackRow(row, window_begin, window_end - window_begin, window);
+      }
+      const size_t n = std::min(end, window_end) - at;
+      const Level* w = window + (at - window_begin);
+      for (size_t t = 0; t < tokens; ++t) {
+        const auto* inputs = x.Row(first_token + t) + at;
+        if constexpr (kIsInteger) {
+          sum[t] += static_cast<uint32_t>(DotLevels(w, inputs, n));
+        } else {
+          AddToLanes(sum[t], at - begin, w, inputs, n);
+        }
+      }
+      at += n;
+    }
+    for (size_t t = 0; t < tokens; ++t) {
+      const float scale = matrix.Step(row, ws) * x.Step(first_token + t, xs);
+      if constexpr (kIsInteger) {
+        total[t] += static_cast<double>(static_cast<int32_t>(sum[t])) * static_cast<double>(scale);
+      } else {
+        total[t] += static_cast<double>(static_cast<float>(sum[t].Fold())) * static_cast<double>(scale);
+      }
+    }
+  });
+  for (size_t t = 0; t < tokens; ++t) y[t] = static_cast<float>(total[t]);
+}
+
+// The same for one token, of which only the listed columns count. For weights that may be NaN or infinite: others need
+// no list, since zeros add nothing.
+template <Format W, Format X>
+HWY_NOINLINE float DotRowOfColumns(const SimdMatrix<W, X>& matrix, size_t row, const QuantizedTokens<X>& x,
+                                   size_t token, std::span<const uint32_t> columns) {
+  static_assert(kIsFloat<W>);
+  const float* w = matrix.FloatRow(row);
+  double total = 0.0;
+  size_t next = 0;
+  EachCommonSegment(matrix.segments(), x.segments(), [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {
+    SumLanes sum;
+    for (; next < columns.size() && columns[next] < end; ++next) {
+      const size_t c = columns[next];
+      sum.lane[(c - begin) % kSumLanes] += static_cast<double>(w[c]) * static_cast<double>(x.Row(token)[c]);
+    }
+    const float scale = matrix.Step(row, ws) * x.Step(token, xs);
+    total += static_cast<double>(static_cast<float>(sum.Fold())) * static_cast<double>(scale);
+  });
+  return static_cast<float>(total);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace bitnet
+HWY_AFTER_NAMESPACE();
+
+#endif  // BITNET_BACKEND_SIMD_DOT_SEGMENTS_INL_H_

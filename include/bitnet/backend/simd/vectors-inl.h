@@ -1,0 +1,211 @@
+// What all vector files share: tags, tails, and the eight double lanes in which every long sum is added up.
+#if defined(BITNET_BACKEND_SIMD_VECTORS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef BITNET_BACKEND_SIMD_VECTORS_INL_H_
+#undef BITNET_BACKEND_SIMD_VECTORS_INL_H_
+#else
+#define BITNET_BACKEND_SIMD_VECTORS_INL_H_
+#endif
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "bitnet/backend/simd/targets.h"
+#include "bitnet/base/exact_math.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace bitnet {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+static_assert(HWY_TARGET != HWY_SCALAR,
+              "bitnet: HWY_SCALAR lacks operations; include bitnet headers before Highway's: see simd/targets.h");
+
+// Full vectors. All targets in use have a vector size known at compile time: 16, 32 or 64 bytes.
+using DU8 = hn::ScalableTag<uint8_t>;
+using DI8 = hn::ScalableTag<int8_t>;
+using DU16 = hn::ScalableTag<uint16_t>;
+using DI16 = hn::ScalableTag<int16_t>;
+using DU32 = hn::ScalableTag<uint32_t>;
+using DI32 = hn::ScalableTag<int32_t>;
+using DF32 = hn::ScalableTag<float>;
+inline constexpr size_t kVectorBytes = HWY_LANES(uint8_t);
+
+// How many accumulators of a register tile fit: AVX-512 and NEON have 32 registers, other targets 16.
+inline constexpr bool kManyRegisters = HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64;
+
+// `count` rows or columns: listed ones, or, without a list, consecutive ones from `first`.
+struct IndexList {
+  const uint32_t* indices = nullptr;
+  size_t first = 0;
+  size_t count = 0;
+  HWY_INLINE size_t operator[](size_t i) const { return indices != nullptr ? indices[i] : first + i; }
+};
+
+// ---- Eight lanes of double (docs/numerics.md, "Long sums have one order"): 1, 2 or 4 registers.
+
+#if HWY_HAVE_FLOAT64
+
+struct Doubles8 {
+  using D = hn::CappedTag<double, kSumLanes>;
+  static constexpr size_t kPartLanes = HWY_MIN(HWY_LANES(double), kSumLanes);
+  static constexpr size_t kParts = kSumLanes / kPartLanes;
+  hn::Vec<D> part[kParts];
+
+  static HWY_INLINE Doubles8 Set(double value) {
+    Doubles8 out;
+    HWY_UNROLL(4) for (size_t i = 0; i < kParts; ++i) out.part[i] = hn::Set(D(), value);
+    return out;
+  }
+
+  // Eight values of type T at p, converted; exact.
+  template <class T>
+  static HWY_INLINE Doubles8 Load(const T* HWY_RESTRICT p) {
+    const D d;
+    Doubles8 out;
+    HWY_UNROLL(4) for (size_t i = 0; i < kParts; ++i) {
+      const auto narrow = hn::LoadU(hn::Rebind<T, D>(), p + i * kPartLanes);
+      if constexpr (std::is_same_v<T, double>) {
+        out.part[i] = narrow;
+      } else if constexpr (sizeof(T) < 4) {
+        out.part[i] = hn::PromoteTo(d, hn::PromoteTo(hn::Rebind<int32_t, D>(), narrow));
+      } else {
+        out.part[i] = hn::PromoteTo(d, narrow);
+      }
+    }
+    return out;
+  }
+
+  // Rounds to float.
+  HWY_INLINE void StoreFloats(float* HWY_RESTRICT p) const {
+    const hn::Rebind<float, D> df;
+    HWY_UNROLL(4) for (size_t i = 0; i < kParts; ++i) {
+      hn::StoreU(hn::DemoteTo(df, part[i]), df, p + i * kPartLanes);
+    }
+  }
+  HWY_INLINE void Store(double* HWY_RESTRICT p) const {
+    HWY_UNROLL(4) for (size_t i = 0; i < kParts; ++i) hn::StoreU(part[i], D(), p + i * kPartLanes);
+  }
+
+  friend HWY_INLINE Doubles8 operator+(Doubles8 a, const Doubles8& b) {
+    HWY_UNROLL(4) for (size_t i = 0; i < kParts; ++i) a.part[i] = hn::Add(a.part[i], b.part[i]);
+    return a;
+  }
+  friend HWY_INLINE Doubles8 operator*(Doubles8 a, const Doubles8& b) {
+    HWY_UNROLL(4) for (size_t i = 0; i < kParts; ++i) a.part[i] = hn::Mul(a.part[i], b.part[i]);
+    return a;
+  }
+  friend HWY_INLINE Doubles8 operator/(Doubles8 a, const Doubles8& b) {
+    HWY_UNROLL(4) for (size_t i = 0; i < kParts; ++i) a.part[i] = hn::Div(a.part[i], b.part[i]);
+    return a;
+  }
+  // a * b + c and c - a * b, where a * b is exact, so that fusing changes nothing.
+  static HWY_INLINE Doubles8 MulAdd(const Doubles8& a, const Doubles8& b, Doubles8 c) {
+    HWY_UNROLL(4) for (size_t i = 0; i < kParts; ++i) c.part[i] = hn::MulAdd(a.part[i], b.part[i], c.part[i]);
+    return c;
+  }
+  static HWY_INLINE Doubles8 NegMulAdd(const Doubles8& a, const Doubles8& b, Doubles8 c) {
+    HWY_UNROLL(4) for (size_t i = 0; i < kParts; ++i) c.part[i] = hn::NegMulAdd(a.part[i], b.part[i], c.part[i]);
+    return c;
+  }
+  // Each lane rounded to float precision.
+  HWY_INLINE Doubles8 RoundedToFloat() const {
+    Doubles8 out;
+    const hn::Rebind<float, D> df;
+    HWY_UNROLL(4) for (size_t i = 0; i < kParts; ++i) out.part[i] = hn::PromoteTo(D(), hn::DemoteTo(df, part[i]));
+    return out;
+  }
+};
+
+#else  // 32-bit Arm has no double vectors.
+
+struct Doubles8 {
+  static constexpr size_t kParts = 4;  // no more accumulators than with pairs
+  double lane[kSumLanes];
+
+  template <class F>
+  static HWY_INLINE Doubles8 Of(F&& f) {
+    Doubles8 out;
+    for (size_t i = 0; i < kSumLanes; ++i) out.lane[i] = f(i);
+    return out;
+  }
+  static Doubles8 Set(double value) {
+    return Of([&](size_t) { return value; });
+  }
+  template <class T>
+  static Doubles8 Load(const T* p) {
+    return Of([&](size_t i) { return static_cast<double>(p[i]); });
+  }
+  void StoreFloats(float* p) const {
+    for (size_t i = 0; i < kSumLanes; ++i) p[i] = static_cast<float>(lane[i]);
+  }
+  void Store(double* p) const { std::memcpy(p, lane, sizeof(lane)); }
+  friend Doubles8 operator+(const Doubles8& a, const Doubles8& b) {
+    return Of([&](size_t i) { return a.lane[i] + b.lane[i]; });
+  }
+  friend Doubles8 operator*(const Doubles8& a, const Doubles8& b) {
+    return Of([&](size_t i) { return a.lane[i] * b.lane[i]; });
+  }
+  friend Doubles8 operator/(const Doubles8& a, const Doubles8& b) {
+    return Of([&](size_t i) { return a.lane[i] / b.lane[i]; });
+  }
+  static Doubles8 MulAdd(const Doubles8& a, const Doubles8& b, const Doubles8& c) {
+    return Of([&](size_t i) { return a.lane[i] * b.lane[i] + c.lane[i]; });
+  }
+  static Doubles8 NegMulAdd(const Doubles8& a, const Doubles8& b, const Doubles8& c) {
+    return Of([&](size_t i) { return c.lane[i] - a.lane[i] * b.lane[i]; });
+  }
+  Doubles8 RoundedToFloat() const {
+    return Of([&](size_t i) { return static_cast<double>(static_cast<float>(lane[i])); });
+  }
+};
+
+#endif  // HWY_HAVE_FLOAT64
+
+HWY_INLINE double Fold(const Doubles8& sum) {
+  SumLanes lanes;
+  sum.Store(lanes.lane);
+  return lanes.Fold();
+}
+
+// The first n < 8 values at p, then zeros. Adding a zero (or the product of two) to a lane changes nothing, for a lane
+// that starts at +0 never becomes -0.
+template <class T>
+HWY_INLINE Doubles8 LoadTail(const T* HWY_RESTRICT p, size_t n) {
+  T values[kSumLanes] = {};
+  for (size_t i = 0; i < n; ++i) values[i] = p[i];
+  return Doubles8::Load(values);
+}
+
+// ---- Sums of four accumulators of 32 bits, as a vector of four.
+
+using DI32x4 = hn::FixedTag<int32_t, 4>;
+
+template <class D>
+HWY_INLINE hn::Vec<DI32x4> AddBlocks(D, hn::Vec<D> v) {
+  if constexpr (hn::MaxLanes(D()) == 4) {
+    return v;
+  } else {
+    const hn::Half<D> half;
+    return AddBlocks(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
+
+// {sum of a, sum of b, sum of c, sum of d}, modulo 2^32.
+HWY_INLINE hn::Vec<DI32x4> SumsOfLanes(hn::Vec<DI32> a, hn::Vec<DI32> b, hn::Vec<DI32> c, hn::Vec<DI32> d) {
+  const DI32 d32;
+  const hn::RepartitionToWide<DI32> d64;
+  const auto ab = hn::Add(hn::InterleaveLower(d32, a, b), hn::InterleaveUpper(d32, a, b));
+  const auto cd = hn::Add(hn::InterleaveLower(d32, c, d), hn::InterleaveUpper(d32, c, d));
+  const auto low = hn::InterleaveLower(d64, hn::BitCast(d64, ab), hn::BitCast(d64, cd));
+  const auto high = hn::InterleaveUpper(d64, hn::BitCast(d64, ab), hn::BitCast(d64, cd));
+  return AddBlocks(d32, hn::Add(hn::BitCast(d32, low), hn::BitCast(d32, high)));
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace bitnet
+HWY_AFTER_NAMESPACE();
+
+#endif  // BITNET_BACKEND_SIMD_VECTORS_INL_H_

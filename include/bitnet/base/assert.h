@@ -1,0 +1,55 @@
+// Assertions: a program that breaks a function's precondition is stopped with a sentence.
+//
+// BITNET_ASSERT(condition, "what was expected") stays on in optimised builds; it stands at the entrance of
+// operations, never in inner loops. The default handler writes one line to stderr and aborts; a program replaces
+// it with SetAssertHandler (a handler may throw or log; if it returns, the program aborts).
+// Outside data (files, prompts, configurations) is no programming error: see base/result.h.
+#ifndef BITNET_BASE_ASSERT_H_
+#define BITNET_BASE_ASSERT_H_
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+
+#if defined(__FAST_MATH__) && !defined(BITNET_ALLOW_FAST_MATH)
+#error \
+    "bitnet: -ffast-math reorders sums and ignores NaN, so results would differ between CPUs; build without it, or define BITNET_ALLOW_FAST_MATH to accept that."
+#endif
+
+namespace bitnet {
+
+using AssertHandler = void (*)(const char* file, int line, const char* sentence);
+
+namespace detail {
+
+inline void PrintAssertion(const char* file, int line, const char* sentence) {
+  std::fprintf(stderr, "%s:%d: bitnet assertion failed: %s\n", file, line, sentence);
+}
+
+inline std::atomic<AssertHandler>& CurrentAssertHandler() {
+  static std::atomic<AssertHandler> handler{&PrintAssertion};
+  return handler;
+}
+
+[[noreturn]] inline void AssertionFailed(const char* file, int line, const char* sentence) {
+  CurrentAssertHandler().load()(file, line, sentence);
+  std::abort();
+}
+
+}  // namespace detail
+
+// Installs `handler` for the whole program and returns the one that was there.
+inline AssertHandler SetAssertHandler(AssertHandler handler) {
+  return detail::CurrentAssertHandler().exchange(handler);
+}
+
+}  // namespace bitnet
+
+#define BITNET_ASSERT(condition, sentence)                               \
+  do {                                                                   \
+    if (!(condition)) [[unlikely]] {                                     \
+      ::bitnet::detail::AssertionFailed(__FILE__, __LINE__, (sentence)); \
+    }                                                                    \
+  } while (false)
+
+#endif  // BITNET_BASE_ASSERT_H_

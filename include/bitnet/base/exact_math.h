@@ -1,0 +1,63 @@
+// Real arithmetic that no compiler can change: each multiply-add is a product of two floats (exact in double) plus
+// one rounding, so fusing it or not gives the same bits; long sums run over eight lanes in a fixed order.
+// docs/numerics.md says why. Backends repeat these orders in vectors; this file is what they are compared with.
+#ifndef BITNET_BASE_EXACT_MATH_H_
+#define BITNET_BASE_EXACT_MATH_H_
+
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#include "bitnet/base/assert.h"
+
+namespace bitnet {
+
+inline constexpr size_t kSumLanes = 8;
+
+// The eight partial sums of a long sum; term i of the sum belongs to lane i % 8.
+struct SumLanes {
+  double lane[kSumLanes] = {};
+  double Fold() const {
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+  }
+};
+
+// sum_i double(term(i)) for i in [0, n), in the fixed order. `term` may return any real type; a product of two floats
+// is to be returned as `double(a) * b`.
+template <class Term>
+double OrderedSum(size_t n, Term&& term) {
+  SumLanes sum;
+  for (size_t i = 0; i < n; ++i) sum.lane[i % kSumLanes] += static_cast<double>(term(i));
+  return sum.Fold();
+}
+
+// Coefficients of Exp, shared with the vector versions.
+struct ExpConstants {
+  static constexpr float kLowest = -87.0f;  // below, the result is 0: it would be subnormal
+  static constexpr float kLog2E = 1.44269504088896341f;
+  // ln 2 with the low 9 bits of its significand cleared, so that n * kLn2 is exact in double for |n| < 512.
+  static constexpr double kLn2 = 0x1.62e42fefa38p-1;
+  // Taylor-like coefficients of exp on [-ln2/2, ln2/2], highest power first, minimax for relative error.
+  static constexpr float kPolynomial[7] = {0x1.6a98dap-10f, 0x1.126ddep-7f, 0x1.5558fcp-5f, 0x1.55543p-3f,
+                                           0x1p-1f,         0x1p0f,         0x1p0f};
+};
+
+// exp(x) for x <= 0; 0 below -87, NaN for NaN. Error below 2 units in the last place; the same bits everywhere.
+inline float Exp(float x) {
+  BITNET_ASSERT(!(x > 0.0f), "Exp is for arguments that are not above zero");
+  if (std::isnan(x)) return x;
+  if (x < ExpConstants::kLowest) return 0.0f;
+  const float n = std::rint(x * ExpConstants::kLog2E);
+  const float r = static_cast<float>(double(x) - double(n) * ExpConstants::kLn2);
+  float p = ExpConstants::kPolynomial[0];
+  for (int i = 1; i < 7; ++i) {
+    p = static_cast<float>(double(p) * double(r) + double(ExpConstants::kPolynomial[i]));
+  }
+  const auto power = static_cast<uint32_t>(static_cast<int32_t>(n) + 127) << 23;
+  return p * std::bit_cast<float>(power);
+}
+
+}  // namespace bitnet
+
+#endif  // BITNET_BASE_EXACT_MATH_H_

@@ -1,0 +1,54 @@
+// Random numbers that are the same on every platform: the standard library's engines are, its distributions are not.
+#ifndef BITNET_BASE_RANDOM_H_
+#define BITNET_BASE_RANDOM_H_
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+namespace bitnet {
+
+// SplitMix64 (Steele, Lea, Flood 2014): 8 bytes of state, passes BigCrush. A uniform random bit generator.
+class Random {
+ public:
+  using result_type = uint64_t;
+  explicit Random(uint64_t seed = 0) : state_(seed) {}
+  static constexpr uint64_t min() { return 0; }
+  static constexpr uint64_t max() { return std::numeric_limits<uint64_t>::max(); }
+  uint64_t operator()() {
+    uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+  }
+  uint64_t state() const { return state_; }  // Random(state()) goes on from here
+
+ private:
+  uint64_t state_;
+};
+
+// Uniform in [0, 1), 53 bits, from any generator of 64-bit numbers.
+template <class Generator>
+double UniformReal(Generator& generator) {
+  static_assert(Generator::min() == 0 && Generator::max() == std::numeric_limits<uint64_t>::max(),
+                "bitnet: a generator of 64-bit numbers is needed, such as bitnet::Random or std::mt19937_64");
+  return static_cast<double>(generator() >> 11) * 0x1p-53;
+}
+
+// Uniform in [0, n), n > 0; the bias is below n / 2^53.
+template <class Generator>
+uint64_t UniformBelow(Generator& generator, uint64_t n) {
+  return static_cast<uint64_t>(UniformReal(generator) * static_cast<double>(n));
+}
+
+// Normal(0, 1) by Box and Muller.
+template <class Generator>
+float Normal(Generator& generator) {
+  const double u = 1.0 - UniformReal(generator);
+  const double v = UniformReal(generator);
+  return static_cast<float>(std::sqrt(-2.0 * std::log(u)) * std::cos(6.283185307179586 * v));
+}
+
+}  // namespace bitnet
+
+#endif  // BITNET_BASE_RANDOM_H_

@@ -1,0 +1,78 @@
+// BitLinear: a linear projection without bias on quantized weights and inputs, y = Q_x(x) Q_w(W)^T.
+//
+//   BitLinear<A48::Weight, A48::Input> project(weights, rows, cols);  // quantizes, and prepares for this CPU
+//   project(x, y);                                                    // x [tokens, cols], y [tokens, rows]
+//
+// Inside models several projections share one quantized input: see Apply.
+#ifndef BITNET_LAYER_BIT_LINEAR_H_
+#define BITNET_LAYER_BIT_LINEAR_H_
+
+#include <cstddef>
+#include <span>
+#include <utility>
+
+#include "bitnet/backend/default_backend.h"
+#include "bitnet/base/assert.h"
+#include "bitnet/quant/quantizer.h"
+#include "bitnet/tensor/matrix_view.h"
+#include "bitnet/tensor/quantized_matrix.h"
+#include "bitnet/tensor/quantized_tokens.h"
+
+namespace bitnet {
+
+template <AnyQuantizer W, AnyQuantizer X, class B = DefaultBackend<W>>
+class BitLinear {
+ public:
+  using Weights = QuantizedMatrix<typename W::Format>;
+  using Input = QuantizedTokens<typename X::Format>;
+  using Matrix = typename B::template Matrix<typename W::Format, typename X::Format>;
+
+  BitLinear() = default;
+
+  // Quantizes weights [rows, cols], row-major.
+  BitLinear(std::span<const float> weights, size_t rows, size_t cols, B backend = B(), Access access = Access::kDense)
+      : BitLinear(Weights::template From<W>(Checked(weights, rows, cols)), std::move(backend), access) {}
+
+  // Prepares weights that are quantized already; they need not outlive the call.
+  explicit BitLinear(const Weights& weights, B backend = B(), Access access = Access::kDense)
+      : backend_(std::move(backend)), matrix_(backend_.template Prepare<typename X::Format>(weights, access)) {}
+
+  size_t rows() const { return matrix_.rows(); }
+  size_t cols() const { return matrix_.cols(); }
+  const Matrix& matrix() const { return matrix_; }
+
+  // y [tokens, rows] = Q_x(x) Q_w(W)^T for x [tokens, cols]. Uses a buffer of this object: one call at a time.
+  void operator()(MatrixView<const float> x, MatrixView<float> y) {
+    backend_.template Quantize<X>(x, input_);
+    Apply(input_, y);
+  }
+  void operator()(std::span<const float> x, std::span<float> y) {
+    const size_t tokens = cols() == 0 ? 0 : x.size() / cols();
+    BITNET_ASSERT(x.size() == tokens * cols() && y.size() == tokens * rows(),
+                  "BitLinear: x must hold tokens * cols values and y tokens * rows");
+    (*this)(MatrixView<const float>(x.data(), tokens, cols()), MatrixView<float>(y.data(), tokens, rows()));
+  }
+
+  // The product alone, of inputs quantized by X. Safe to call from several threads.
+  void Apply(const Input& x, MatrixView<float> y) const { backend_.MatMul(matrix_, x, y); }
+  // ... only the outputs listed for each token.
+  void ApplyRows(const Input& x, const ChannelLists& rows, MatrixView<float> y) const {
+    backend_.MatMulRows(matrix_, x, rows, y);
+  }
+  // ... reading only the columns whose input is not zero (x.nonzero()).
+  void ApplyColumns(const Input& x, MatrixView<float> y) const { backend_.MatMulColumns(matrix_, x, y); }
+
+ private:
+  static MatrixView<const float> Checked(std::span<const float> weights, size_t rows, size_t cols) {
+    BITNET_ASSERT(weights.size() == rows * cols, "BitLinear: weights must hold rows * cols values");
+    return {weights.data(), rows, cols};
+  }
+
+  B backend_;
+  Matrix matrix_;
+  Input input_;
+};
+
+}  // namespace bitnet
+
+#endif  // BITNET_LAYER_BIT_LINEAR_H_

@@ -1,0 +1,32 @@
+// RmsNorm: y = x / sqrt(mean(x^2) + eps) * gain, token by token.
+#ifndef BITNET_LAYER_RMS_NORM_H_
+#define BITNET_LAYER_RMS_NORM_H_
+
+#include <utility>
+#include <vector>
+
+#include "bitnet/tensor/matrix_view.h"
+
+namespace bitnet {
+
+class RmsNorm {
+ public:
+  RmsNorm() = default;
+  RmsNorm(std::vector<float> gain, float eps) : gain_(std::move(gain)), eps_(eps) {}
+
+  // x, y [tokens, width]; y may be x.
+  template <class B>
+  void operator()(const B& backend, MatrixView<const float> x, MatrixView<float> y) const {
+    backend.RmsNorm(x, gain_, eps_, y);
+  }
+
+  size_t width() const { return gain_.size(); }
+
+ private:
+  std::vector<float> gain_;
+  float eps_ = 1e-5f;
+};
+
+}  // namespace bitnet
+
+#endif  // BITNET_LAYER_RMS_NORM_H_

@@ -1,0 +1,48 @@
+// Generate: prefill a prompt, then decode until a stop token, a limit, a full cache or the caller's word.
+#ifndef BITNET_MODEL_GENERATE_H_
+#define BITNET_MODEL_GENERATE_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "bitnet/base/result.h"
+#include "bitnet/model/sampler.h"
+#include "bitnet/model/transformer.h"
+
+namespace bitnet {
+
+struct GenerateOptions {
+  size_t max_new_tokens = std::numeric_limits<size_t>::max();
+  std::vector<Token> stop_tokens;  // ends before such a token is reported
+  SamplerOptions sampler;
+};
+
+// Calls on_token(token) -> bool for every new token; false ends. Returns the new tokens (fewer than asked for if the
+// state is full). After it, the state holds prompt and all new tokens but the last, which no Forward has read yet.
+template <class Model, class Generator, class OnToken>
+Result<std::vector<Token>> Generate(const Model& model, typename Model::State& state, std::span<const Token> prompt,
+                                    const GenerateOptions& options, Generator& generator, OnToken&& on_token) {
+  if (Result<Done> valid = options.sampler.Validate(); !valid.ok()) return Error{valid.error()};
+  Sampler sampler(options.sampler);
+  std::vector<Token> generated;
+  Result<std::span<const float>> logits = model.Forward(prompt, state);
+  while (generated.size() < options.max_new_tokens) {
+    if (!logits.ok()) return Error{logits.error()};
+    const Result<Token> token = sampler(*logits, generator);
+    if (!token.ok()) return Error{token.error()};
+    if (std::find(options.stop_tokens.begin(), options.stop_tokens.end(), *token) != options.stop_tokens.end()) break;
+    generated.push_back(*token);
+    if (!on_token(*token) || state.length() == state.max_tokens()) break;
+    if (generated.size() < options.max_new_tokens) logits = model.Forward({&generated.back(), 1}, state);
+  }
+  if (!logits.ok()) return Error{logits.error()};
+  return generated;
+}
+
+}  // namespace bitnet
+
+#endif  // BITNET_MODEL_GENERATE_H_

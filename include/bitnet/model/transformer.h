@@ -1,0 +1,222 @@
+// Transformer<Scheme>: a decoder-only model that reads packed weights.
+//
+//   Transformer<A48> model(weights);                 // ModelWeights<A48>, prepared for this CPU
+//   auto state = model.NewState(2048);               // cache and buffers of one conversation
+//   auto logits = model.Forward(prompt, state);      // prefill: logits after the last token
+//   logits = model.Forward({&token, 1}, state);      // decode: allocates nothing after the first token
+//
+// A prefill of n tokens gives the bits of n decodes. Several threads may use one model, each with its own state.
+#ifndef BITNET_MODEL_TRANSFORMER_H_
+#define BITNET_MODEL_TRANSFORMER_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bitnet/base/result.h"
+#include "bitnet/layer/decoder_layer.h"
+#include "bitnet/model/config.h"
+#include "bitnet/model/weights.h"
+
+namespace bitnet {
+
+// A token's number in the vocabulary.
+using Token = uint32_t;
+
+// Bytes that a prepared model takes.
+struct ModelBytes {
+  size_t projections = 0;  // Q, K, V, O, gate, up, down of all layers
+  size_t embedding = 0;    // token embedding and output head; once if they are tied
+  size_t norms = 0;
+};
+
+template <Scheme S, class B = DefaultBackend<S>>
+class Transformer {
+ public:
+  // What one conversation needs: cache, buffers, its length so far.
+  class State {
+   public:
+    // Tokens seen: the position of the next one.
+    size_t length() const { return length_; }
+    size_t max_tokens() const { return max_tokens_; }
+    // Forgets all tokens, or those from `length` on. The memory stays.
+    void Truncate(size_t length) { length_ = std::min(length, length_); }
+
+    // Bytes of cache that a token (after the first) takes in all layers.
+    size_t CacheBytesPerToken() const {
+      size_t bytes = 0;
+      for (const KvCache<S>& cache : caches_) bytes += cache.BytesPerToken();
+      return bytes;
+    }
+    size_t CacheBytes() const {
+      size_t bytes = 0;
+      for (const KvCache<S>& cache : caches_) bytes += cache.StoredBytes();
+      return bytes;
+    }
+
+    // Counting which weights each token uses costs a little; off unless asked for.
+    void CountWeights(bool on) { counting_ = on; }
+    // Counts so far, for each layer.
+    std::span<const WeightUse> weight_use() const { return use_; }
+    WeightUse TotalWeightUse() const {
+      WeightUse total;
+      for (const WeightUse& layer : use_) total += layer;
+      return total;
+    }
+
+   private:
+    friend class Transformer;
+    std::vector<KvCache<S>> caches_;
+    std::vector<WeightUse> use_;
+    LayerBuffers<S> buffers_;
+    RopeAngles angles_;
+    GrowingMatrix hidden_, normed_, logits_;
+    QuantizedTokens<typename S::HeadInput::Format> head_input_;
+    size_t length_ = 0;
+    size_t max_tokens_ = 0;
+    bool counting_ = false;
+  };
+
+  // The weights need not outlive the call. Their configuration must be valid.
+  explicit Transformer(const ModelWeights<S>& weights, B backend = B())
+      : backend_(std::move(backend)),
+        config_(weights.config),
+        rope_(config_.head_dim, config_.rope_base),
+        final_norm_(weights.final_norm, config_.rms_eps),
+        embedding_(weights.embedding, backend_) {
+    BITNET_ASSERT(config_.Validate().ok(), "Transformer: the configuration is not valid: see ModelConfig::Validate");
+    if (!config_.tied_embedding) head_ = Head(weights.head, backend_);
+    for (const LayerWeights<S>& w : weights.layers) AddLayer(w);
+  }
+
+  const ModelConfig& config() const { return config_; }
+
+  // A state for up to max_tokens tokens; at most config().max_positions.
+  State NewState(size_t max_tokens) const {
+    State state;
+    state.max_tokens_ = std::min<size_t>(max_tokens, config_.max_positions);
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      state.caches_.emplace_back(config_.kv_heads, config_.head_dim, state.max_tokens_);
+    }
+    state.use_.resize(layers_.size());
+    return state;
+  }
+  State NewState() const { return NewState(config_.max_positions); }
+
+  // Appends tokens and returns the logits [vocab] that follow the last of them; they live until the next call. Refuses,
+  // leaving the state as it was, no tokens, a token outside the vocabulary, and more tokens than the state has room for.
+  Result<std::span<const float>> Forward(std::span<const Token> tokens, State& state) const {
+    const Result<MatrixView<const float>> logits = Run(tokens, state, false);
+    if (!logits.ok()) return Error{logits.error()};
+    return logits.value()[0];
+  }
+
+  // The same, with the logits [tokens, vocab] after each token: what perplexity needs.
+  Result<MatrixView<const float>> ForwardAll(std::span<const Token> tokens, State& state) const {
+    return Run(tokens, state, true);
+  }
+
+  // Appends tokens and returns what the output head reads, after the final norm: [tokens, hidden].
+  Result<MatrixView<const float>> Hidden(std::span<const Token> tokens, State& state) const {
+    if (Result<Done> checked = Check(tokens, state); !checked.ok()) return Error{checked.error()};
+    const MatrixView<float> normed = state.normed_.Shape(tokens.size(), config_.hidden);
+    for (size_t done = 0; done < tokens.size(); done += kChunk) {
+      const size_t count = std::min(kChunk, tokens.size() - done);
+      final_norm_(backend_, RunLayers(tokens.subspan(done, count), state), normed.Rows(done, count));
+    }
+    return MatrixView<const float>(normed);
+  }
+
+  ModelBytes Bytes() const {
+    ModelBytes bytes;
+    bytes.embedding = embedding_.matrix().StoredBytes();
+    if (!config_.tied_embedding) bytes.embedding += head_.matrix().StoredBytes();
+    bytes.norms = final_norm_.width() * sizeof(float);
+    for (const DecoderLayer<S, B>& layer : layers_) {
+      bytes.projections += layer.WeightBytes();
+      bytes.norms += layer.NormBytes();
+    }
+    return bytes;
+  }
+
+ private:
+  using Head = BitLinear<typename S::HeadWeight, typename S::HeadInput, B>;
+
+  // Prefill runs this many tokens at a time, which bounds the buffers.
+  static constexpr size_t kChunk = 256;
+
+  void AddLayer(const LayerWeights<S>& w) {
+    const float eps = config_.rms_eps;
+    layers_.emplace_back(
+        RmsNorm(w.attn_norm, eps),
+        [&] {
+          return Attention<S, B>(w.q, w.k, w.v, w.o, RmsNorm(w.attn_sub_norm, eps), config_.heads, config_.kv_heads,
+                                 backend_);
+        },
+        RmsNorm(w.ffn_norm, eps),
+        [&] { return SparseFfn<S, B>(w.gate, w.up, w.down, RmsNorm(w.ffn_sub_norm, eps), backend_); });
+  }
+
+  Result<Done> Check(std::span<const Token> tokens, const State& state) const {
+    if (tokens.empty()) return Error{"no tokens were given: at least one is needed"};
+    if (tokens.size() > state.max_tokens_ - state.length_) {
+      return Error{"position overflow: " + std::to_string(state.length_) + " tokens are in the cache and " +
+                   std::to_string(tokens.size()) + " were given; this state has room for " +
+                   std::to_string(state.max_tokens_) + " (the model allows " + std::to_string(config_.max_positions) +
+                   ")"};
+    }
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      if (tokens[i] >= config_.vocab) {
+        return Error{"token " + std::to_string(i) + " of the input is " + std::to_string(tokens[i]) +
+                     "; the vocabulary has " + std::to_string(config_.vocab)};
+      }
+    }
+    return Done{};
+  }
+
+  Result<MatrixView<const float>> Run(std::span<const Token> tokens, State& state, bool all) const {
+    if (Result<Done> checked = Check(tokens, state); !checked.ok()) return Error{checked.error()};
+    const MatrixView<float> logits = state.logits_.Shape(all ? tokens.size() : 1, config_.vocab);
+    const Head& head = config_.tied_embedding ? embedding_ : head_;
+    for (size_t done = 0; done < tokens.size(); done += kChunk) {
+      const size_t count = std::min(kChunk, tokens.size() - done);
+      const MatrixView<float> x = RunLayers(tokens.subspan(done, count), state);
+      if (!all && done + count < tokens.size()) continue;
+      const MatrixView<float> last = all ? x : x.Rows(count - 1, 1);
+      const MatrixView<float> normed = state.normed_.Shape(last.rows(), config_.hidden);
+      final_norm_(backend_, last, normed);
+      backend_.template Quantize<typename S::HeadInput>(normed, state.head_input_);
+      head.Apply(state.head_input_, all ? logits.Rows(done, count) : logits);
+    }
+    return MatrixView<const float>(logits);
+  }
+
+  // Runs all layers on at most kChunk tokens and appends them to the state.
+  MatrixView<float> RunLayers(std::span<const Token> tokens, State& state) const {
+    const MatrixView<float> x = state.hidden_.Shape(tokens.size(), config_.hidden);
+    for (size_t t = 0; t < tokens.size(); ++t) backend_.DequantizeRow(embedding_.matrix(), tokens[t], x[t]);
+    state.angles_.Compute(rope_, state.length_, tokens.size());
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      layers_[i](backend_, x, state.angles_, state.length_, state.caches_[i], state.buffers_,
+                 state.counting_ ? &state.use_[i] : nullptr);
+    }
+    state.length_ += tokens.size();
+    return x;
+  }
+
+  B backend_;
+  ModelConfig config_;
+  Rope rope_;
+  RmsNorm final_norm_;
+  Head embedding_;  // its rows are the token embeddings; the output head too, where tied
+  Head head_;
+  std::deque<DecoderLayer<S, B>> layers_;  // a deque never moves them
+};
+
+}  // namespace bitnet
+
+#endif  // BITNET_MODEL_TRANSFORMER_H_

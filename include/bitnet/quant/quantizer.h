@@ -1,0 +1,130 @@
+// Quantizer<Format, Rule, Granularity>: reals to levels and a step, and back.
+//
+// The same type serves inference (Quantize gives levels), training (FakeQuantize gives step * level) and the cache.
+// A quantizer has no state. `Unquantized` stands where a scheme keeps reals. The functions here are the definition,
+// plain loops over one span; backends have vector versions that give the same bits.
+#ifndef BITNET_QUANT_QUANTIZER_H_
+#define BITNET_QUANT_QUANTIZER_H_
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <span>
+
+#include "bitnet/base/assert.h"
+#include "bitnet/format/format.h"
+#include "bitnet/quant/scale_rule.h"
+
+namespace bitnet {
+
+// Granularity: how many values share a step.
+//   Whole        all that the caller hands over at once: a weight matrix, a token's activations, a head
+//   PerRow       each row of a weight matrix (each output)
+//   PerGroup<N>  N consecutive values of a row; the last group of a row may be shorter
+struct Whole {};
+struct PerRow {};
+template <size_t kSize>
+struct PerGroup {};
+using PerTensor = Whole;
+using PerToken = Whole;
+using PerHead = Whole;
+
+namespace detail {
+template <class G>
+struct GroupSizeOf {
+  static constexpr size_t value = 0;
+};
+template <size_t kSize>
+struct GroupSizeOf<PerGroup<kSize>> {
+  static_assert(kSize > 0, "bitnet: PerGroup needs at least one value in a group");
+  static constexpr size_t value = kSize;
+};
+}  // namespace detail
+
+// Values in a group for PerGroup<N>, 0 for the other granularities.
+template <class G>
+inline constexpr size_t kGroupSize = detail::GroupSizeOf<G>::value;
+
+// What quantizing a span did to it.
+struct QuantizationError {
+  double mean_squared = 0.0;  // mean of (step * level - x)^2
+  double max = 0.0;           // largest |step * level - x|
+  size_t clipped = 0;         // values beyond the end levels by more than half a step
+};
+
+template <LevelFormat FormatT, class RuleT, class GranularityT = Whole>
+struct Quantizer {
+  using Format = FormatT;
+  using Rule = RuleT;
+  using Granularity = GranularityT;
+  using Level = LevelOf<Format>;
+  static_assert(ScaleRule<Rule, Format>,
+                "bitnet: a Quantizer's second argument must be a scale rule: see quant/scale_rule.h");
+  static_assert(std::same_as<Granularity, Whole> || std::same_as<Granularity, PerRow> || (kGroupSize<Granularity> > 0),
+                "bitnet: a Quantizer's third argument must be Whole, PerRow or PerGroup<N>");
+
+  // The step of one span that shares a step.
+  static float Step(std::span<const float> x) { return StepOf<Format, Rule>(x); }
+
+  // The level of x under the inverse step. A NaN gives the level nearest to zero; the step says that it was one.
+  static int LevelAt(float x, float inverse_step) {
+    const float v = x * inverse_step;
+    return std::isnan(v) ? FormatTraits<Format>::kZeroLevel : NearestLevel<Format>(v);
+  }
+
+  // levels[0, n) of x[0, n) with one step, which is returned.
+  static float Quantize(std::span<const float> x, Level* levels) {
+    const float step = Step(x);
+    const float inverse = InverseStep(step);
+    for (size_t i = 0; i < x.size(); ++i) levels[i] = static_cast<Level>(LevelAt(x[i], inverse));
+    return step;
+  }
+
+  // y = step * level; x and y may be the same.
+  static float FakeQuantize(std::span<const float> x, float* y) {
+    const float step = Step(x);
+    const float inverse = InverseStep(step);
+    for (size_t i = 0; i < x.size(); ++i) y[i] = step * static_cast<float>(LevelAt(x[i], inverse));
+    return step;
+  }
+
+  static QuantizationError Error(std::span<const float> x) {
+    using Traits = FormatTraits<Format>;
+    const float step = Step(x);
+    const float inverse = InverseStep(step);
+    QuantizationError error;
+    for (float value : x) {
+      const double difference = static_cast<double>(step) * LevelAt(value, inverse) - static_cast<double>(value);
+      error.mean_squared += difference * difference;
+      // A NaN is kept, and so seen.
+      if (!std::isnan(error.max) && !(std::fabs(difference) <= error.max)) error.max = std::fabs(difference);
+      const float v = value * inverse;
+      error.clipped += v > static_cast<float>(Traits::kTop) + 0.5f || v < static_cast<float>(Traits::kBottom) - 0.5f;
+    }
+    if (!x.empty()) error.mean_squared /= static_cast<double>(x.size());
+    return error;
+  }
+};
+
+// Keeps reals as they are.
+struct Unquantized {
+  using Format = Float;
+  using Granularity = Whole;
+  using Level = float;
+  static float Quantize(std::span<const float> x, float* y) {
+    if (y != x.data()) std::copy(x.begin(), x.end(), y);
+    return 1.0f;
+  }
+  static float FakeQuantize(std::span<const float> x, float* y) { return Quantize(x, y); }
+  static QuantizationError Error(std::span<const float>) { return {}; }
+};
+
+template <class Q>
+concept AnyQuantizer = Format<typename Q::Format> && requires(std::span<const float> x, LevelOf<typename Q::Format>* y) {
+  typename Q::Granularity;
+  { Q::Quantize(x, y) } -> std::same_as<float>;
+};
+
+}  // namespace bitnet
+
+#endif  // BITNET_QUANT_QUANTIZER_H_

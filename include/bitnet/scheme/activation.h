@@ -1,0 +1,45 @@
+// The activation of a gated FFN: h = up * f(gate).
+//
+// To add one, write a struct with Value(g), Derivative(g) and `kMakesZeros`: whether Value is exactly zero on a range
+// of inputs, so that `up` need not be computed there. Value(NaN) must not be zero.
+#ifndef BITNET_SCHEME_ACTIVATION_H_
+#define BITNET_SCHEME_ACTIVATION_H_
+
+#include <cmath>
+#include <concepts>
+
+#include "bitnet/base/exact_math.h"
+
+namespace bitnet {
+
+// relu(g)^2, eq. 5.
+struct SquaredRelu {
+  static constexpr bool kMakesZeros = true;
+  static float Value(float g) { return g <= 0.0f ? 0.0f : g * g; }
+  static float Derivative(float g) { return g <= 0.0f ? 0.0f : 2.0f * g; }
+};
+
+// g * sigmoid(g), also called Swish: LLaMA's.
+struct Silu {
+  static constexpr bool kMakesZeros = false;
+  static float Sigmoid(float g) {
+    const float e = Exp(g > 0.0f ? -g : g);
+    return g > 0.0f ? 1.0f / (1.0f + e) : e / (1.0f + e);
+  }
+  static float Value(float g) { return g * Sigmoid(g); }
+  static float Derivative(float g) {
+    const float s = Sigmoid(g);
+    return s * (1.0f + g * (1.0f - s));
+  }
+};
+
+template <class A>
+concept Activation = requires(float g) {
+  { A::kMakesZeros } -> std::convertible_to<bool>;
+  { A::Value(g) } -> std::convertible_to<float>;
+  { A::Derivative(g) } -> std::convertible_to<float>;
+};
+
+}  // namespace bitnet
+
+#endif  // BITNET_SCHEME_ACTIVATION_H_

@@ -1,0 +1,88 @@
+// A scheme says which quantizer stands where. To make one, derive from the nearest and override aliases:
+//   struct Mine : A48 {
+//     using Weight = Quantizer<Binary, AbsMean>;
+//     using Input = Quantizer<Int<3>, AbsMean>;
+//   };
+// Layers, model, training and export are templates over it. `Unquantized` may stand anywhere.
+#ifndef BITNET_SCHEME_SCHEME_H_
+#define BITNET_SCHEME_SCHEME_H_
+
+#include "bitnet/format/format.h"
+#include "bitnet/quant/quantizer.h"
+#include "bitnet/quant/top_k.h"
+#include "bitnet/scheme/activation.h"
+
+namespace bitnet {
+
+// BitNet a4.8 with INT4 inputs.
+struct A48 {
+  static constexpr const char* kName = "A48";
+
+  using Weight = Quantizer<Ternary, AbsMean>;      // every projection, eq. 2
+  using Input = Quantizer<Int<4>, AbsMean>;        // what Q, K, V, gate and up read, eq. 7
+  using OutputInput = Quantizer<Int<8>, AbsMax>;   // what the attention output projection reads, eqs. 1 and 3
+  using OutputKeep = KeepHalf;                     // ... of which the largest are kept
+  using DownInput = Quantizer<Int<8>, AbsMax>;     // what down reads, eq. 5
+
+  using Query = Quantizer<MidRise<4>, AbsMax>;     // heads, after the rotary embedding
+  using Key = Quantizer<MidRise<3>, AbsMax>;
+  using Value = Quantizer<MidRise<3>, AbsMax>;
+  using FirstKey = Quantizer<MidRise<4>, AbsMax>;  // heads of the first token (bos)
+  using FirstValue = Quantizer<MidRise<4>, AbsMax>;
+
+  using HeadWeight = Unquantized;                  // token embedding and output head
+  using HeadInput = Unquantized;
+
+  using FfnActivation = SquaredRelu;
+  static constexpr bool kSubLayerNorms = false;    // RMSNorm before the attention output projection and before down
+};
+
+// With FP4 (E2M1) inputs everywhere but at down, eqs. 8 and 9.
+struct A48Fp4 : A48 {
+  static constexpr const char* kName = "A48Fp4";
+  using Input = Quantizer<Fp4E2M1, MinMax>;
+  using OutputInput = Quantizer<Fp4E2M1, MinMax>;
+};
+
+// BitNet b1.58, W1.58A8: the predecessor, and stage 1 of training.
+struct B158 : A48 {
+  static constexpr const char* kName = "B158";
+  using Input = Quantizer<Int<8>, AbsMax>;
+  using OutputKeep = KeepAll;
+  using Query = Unquantized;
+  using Key = Unquantized;
+  using Value = Unquantized;
+  using FirstKey = Unquantized;
+  using FirstValue = Unquantized;
+};
+
+// Nothing quantized: the "LLaMA" of every comparison.
+struct Fp32 : B158 {
+  static constexpr const char* kName = "Fp32";
+  using Weight = Unquantized;
+  using Input = Unquantized;
+  using OutputInput = Unquantized;
+  using DownInput = Unquantized;
+};
+
+// A scheme S with the sub-layer norms of the released b1.58 2B model.
+template <class S>
+struct WithSubLayerNorms : S {
+  static constexpr bool kSubLayerNorms = true;
+};
+
+template <class S>
+concept Scheme = AnyQuantizer<typename S::Weight> && AnyQuantizer<typename S::Input> &&
+                 AnyQuantizer<typename S::OutputInput> && AnyQuantizer<typename S::DownInput> &&
+                 AnyQuantizer<typename S::Query> && AnyQuantizer<typename S::Key> && AnyQuantizer<typename S::Value> &&
+                 AnyQuantizer<typename S::FirstKey> && AnyQuantizer<typename S::FirstValue> &&
+                 AnyQuantizer<typename S::HeadWeight> && AnyQuantizer<typename S::HeadInput> &&
+                 Activation<typename S::FfnActivation> && requires {
+                   { S::OutputKeep::kAll } -> std::convertible_to<bool>;
+                   { S::kSubLayerNorms } -> std::convertible_to<bool>;
+                   { S::kName } -> std::convertible_to<const char*>;
+                 };
+
+}  // namespace bitnet
+
+#endif  // BITNET_SCHEME_SCHEME_H_

@@ -1,0 +1,166 @@
+#include "bitnet/base/exact_math.h"
+
+#include <doctest/doctest.h>
+
+#include <bit>
+#include <cfloat>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "testing/expect_assertion.h"
+#include "testing/random_values.h"
+
+namespace bitnet {
+namespace {
+
+// |result - exact| in units in the last place of the float nearest to `exact`, which must be normal.
+double UlpError(float result, double exact) {
+  int exponent;
+  std::frexp(exact, &exponent);  // exact in [2^(exponent - 1), 2^exponent)
+  return std::fabs(static_cast<double>(result) - exact) / std::ldexp(1.0, exponent - 24);
+}
+
+TEST_CASE("Exp: below 2 units in the last place over the whole range, and no looser than said") {
+  double worst = 0.0;
+  float worst_at = 0.0f;
+  const auto last = std::bit_cast<uint32_t>(ExpConstants::kLowest);
+  for (uint32_t bits = 0x80000000u; bits <= last; bits += 499) {
+    const float x = std::bit_cast<float>(bits);
+    const double error = UlpError(Exp(x), std::exp(static_cast<double>(x)));
+    if (error > worst) {
+      worst = error;
+      worst_at = x;
+    }
+  }
+  CAPTURE(worst_at);
+  CHECK(worst < 2.0);
+  CHECK(worst > 0.75);  // a bound of 2 says something
+}
+
+TEST_CASE("Exp: uniform arguments too") {
+  double worst = 0.0;
+  for (int i = 0; i <= 870000; ++i) {
+    const float x = static_cast<float>(i) * -1e-4f;
+    if (x >= ExpConstants::kLowest) worst = std::max(worst, UlpError(Exp(x), std::exp(static_cast<double>(x))));
+  }
+  CHECK(worst < 2.0);
+}
+
+TEST_CASE("Exp: grows with its argument up to its error") {
+  float before = 0.0f;
+  for (int i = 870000; i >= 0; --i) {
+    const float y = Exp(static_cast<float>(i) * -1e-4f);
+    // Each is within 2 ulp of a growing function, so none falls by more than 4 ulp of the larger.
+    if (y < before * (1.0f - 4.0f * FLT_EPSILON)) FAIL_CHECK("falls at " << i);
+    before = y;
+  }
+}
+
+TEST_CASE("Exp: never above 1") {
+  for (uint32_t bits = 0x80000000u; bits < 0xbf800000u; bits += 1009) {
+    if (Exp(std::bit_cast<float>(bits)) > 1.0f) FAIL_CHECK("above 1 at " << std::bit_cast<float>(bits));
+  }
+}
+
+TEST_CASE("Exp: ends and special values") {
+  CHECK(Exp(0.0f) == 1.0f);
+  CHECK(Exp(-0.0f) == 1.0f);
+  CHECK(Exp(-std::numeric_limits<float>::denorm_min()) == 1.0f);
+  CHECK(Exp(-87.0f) > FLT_MIN);
+  CHECK(Exp(std::nextafter(-87.0f, -100.0f)) == 0.0f);
+  CHECK(Exp(-FLT_MAX) == 0.0f);
+  CHECK(Exp(-std::numeric_limits<float>::infinity()) == 0.0f);
+  CHECK(std::isnan(Exp(std::numeric_limits<float>::quiet_NaN())));
+  CHECK(std::isnan(Exp(-std::numeric_limits<float>::quiet_NaN())));
+  CHECK(testing::Breaks("not above zero", [] { Exp(FLT_MIN); }));
+}
+
+TEST_CASE("Exp: these very bits on every machine") {
+  // Values of the definition in docs/numerics.md, evaluated with exact rational arithmetic and rounded as it says.
+  const std::pair<float, uint32_t> known[] = {
+      {-0x1p-20f, 0x3f7ffff0u}, {-0.25f, 0x3f475f7du}, {-0.34657359f, 0x3f3504f4u}, {-0.5f, 0x3f1b4598u},
+      {-1.0f, 0x3ebc5ab2u}, {-2.5f, 0x3da81c2eu}, {-3.1415927f, 0x3d310113u}, {-10.0f, 0x383e6bceu},
+      {-20.75f, 0x3085d036u}, {-50.125f, 0x1b4dc5efu}, {-86.9f, 0x00c60f89u}, {-87.0f, 0x00b33687u},
+  };
+  for (const auto& [x, bits] : known) {
+    CAPTURE(x);
+    CHECK(std::bit_cast<uint32_t>(Exp(x)) == bits);
+  }
+}
+
+TEST_CASE("Exp: ln 2 times any exponent is exact in double") {
+  for (int n = -126; n <= 0; ++n) {
+    const double product = n * ExpConstants::kLn2;
+    CHECK(std::fma(static_cast<double>(n), ExpConstants::kLn2, -product) == 0.0);
+  }
+  CHECK(std::fabs(ExpConstants::kLn2 - std::log(2.0)) < 1e-13);
+}
+
+TEST_CASE("SumLanes: folds ((0+4)+(2+6)) + ((1+5)+(3+7))") {
+  // With big = 2^53, where adding 1 rounds to even, only this order gives this result.
+  const double big = 0x1p53;
+  SumLanes sum;
+  sum.lane[0] = big;   // 0+4 = 2^53 + 1, a tie, to even: 2^53
+  sum.lane[4] = 1.0;
+  sum.lane[2] = 1.0;   // 2+6 = 2: 2^53 + 2
+  sum.lane[6] = 1.0;
+  sum.lane[1] = -big;  // 1+5 = -2^53 + 1
+  sum.lane[5] = 1.0;
+  sum.lane[3] = 0.5;   // 3+7 = 1: -2^53 + 2
+  sum.lane[7] = 0.5;
+  CHECK(sum.Fold() == 4.0);
+
+  // Any other pairing of the lanes loses something: one big lane, its partner, and six small ones.
+  for (size_t lane = 0; lane < kSumLanes; ++lane) {
+    SumLanes one;
+    for (double& l : one.lane) l = 0.5;
+    one.lane[lane] = big;
+    // Partner: 0.5 is lost. Neighbours: 1 ties to even and is lost. The other half: 2 stays.
+    CHECK(one.Fold() == big + 2.0);
+    one.lane[lane ^ 4] = 1.5;  // rounds to 2; the neighbours' 1 makes a tie, 3, to the even 4; then 2
+    CHECK(one.Fold() == big + 6.0);
+    one.lane[lane ^ 4] = 0.5;
+    one.lane[lane ^ 2] = 1.0;  // the neighbours are 1.5: to 2
+    CHECK(one.Fold() == big + 4.0);
+    one.lane[lane ^ 2] = 0.5;
+    one.lane[lane ^ 1] = 1.0;  // the other half is 2.5, to 2
+    CHECK(one.Fold() == big + 2.0);
+  }
+}
+
+TEST_CASE("OrderedSum: term i belongs to lane i mod 8") {
+  for (size_t n = 0; n <= 40; ++n) {
+    const std::vector<float> x = testing::SpreadValues(n, 100 + n);
+    SumLanes lanes;
+    for (size_t lane = 0; lane < 8; ++lane) {
+      for (size_t i = lane; i < n; i += 8) lanes.lane[lane] += x[i];
+    }
+    CHECK(OrderedSum(n, [&](size_t i) { return x[i]; }) == lanes.Fold());
+  }
+  // 2^53, then 1 eight places later: same lane, lost. Seven places later: another lane; 0 and 7 meet last, lost too;
+  // with 1 in both 7 and 3 it is 2, and kept.
+  std::vector<double> x(16, 0.0);
+  x[0] = 0x1p53;
+  x[8] = 1.0;
+  x[15] = 0.0;
+  const auto sum = [&] { return OrderedSum(x.size(), [&](size_t i) { return x[i]; }); };
+  CHECK(sum() == 0x1p53);
+  x[15] = 1.0;
+  CHECK(sum() == 0x1p53);
+  x[11] = 1.0;
+  CHECK(sum() == 0x1p53 + 2.0);
+}
+
+TEST_CASE("OrderedSum: sums products of floats that float could not hold") {
+  const float a = 1.0f + FLT_EPSILON;
+  CHECK(OrderedSum(3, [&](size_t) { return static_cast<double>(a) * a; }) ==
+        3.0 * (1.0 + 2.0 * FLT_EPSILON + 0x1p-46));
+  CHECK(OrderedSum(0, [](size_t) { return 1.0; }) == 0.0);
+  CHECK(OrderedSum(9, [](size_t) { return 1; }) == 9.0);
+}
+
+}  // namespace
+}  // namespace bitnet

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Checks that a wrong use of the library is refused with the sentence that says why.
+#
+#   must_not_compile.sh SOURCE COMPILER FLAG...
+#
+# The first line of SOURCE is `// expect: SENTENCE`. As it stands the file compiles; with BITNET_MUST_NOT_COMPILE
+# defined it does not, and the compiler prints the sentence.
+set -euo pipefail
+source=$1
+shift
+
+first_line=$(head -n 1 "$source")
+sentence=${first_line#// expect: }
+if [[ $sentence == "$first_line" || -z $sentence ]]; then
+  echo "$source: its first line must be '// expect: SENTENCE'"
+  exit 1
+fi
+
+if ! output=$("$@" -fsyntax-only "$source" 2>&1); then
+  echo "$source: must compile without BITNET_MUST_NOT_COMPILE, but does not:"
+  echo "$output"
+  exit 1
+fi
+if output=$("$@" -fsyntax-only -DBITNET_MUST_NOT_COMPILE "$source" 2>&1); then
+  echo "$source: compiles with BITNET_MUST_NOT_COMPILE, and must not"
+  exit 1
+fi
+if ! grep -qF -- "$sentence" <<<"$output"; then
+  echo "$source: is refused, but not with the sentence: $sentence"
+  echo "$output"
+  exit 1
+fi
+echo "refused with: $sentence"

@@ -1,0 +1,9 @@
+# Two translation units in one program, compiled for different CPUs: what depends on the CPU must not be mixed up.
+add_executable(consumer ../main.cc ../other.cc)
+target_link_libraries(consumer PRIVATE bitnet::bitnet)
+
+include(CheckCXXCompilerFlag)
+check_cxx_compiler_flag(-march=native has_march_native)
+if(has_march_native)
+  set_source_files_properties(../other.cc PROPERTIES COMPILE_OPTIONS -march=native)
+endif()
