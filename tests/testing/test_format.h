@@ -33,12 +33,11 @@
 namespace bitnet::testing {
 
 // The code of the level nearest to v by its definition: the smallest distance; of two at the same distance the one an
-// even number of levels away from level 0, or where 0 is no level the larger. Exact in double for floats below 2^24.
+// even number of levels away from level 0, or where 0 is no level the larger. Beyond the ends the end level.
 template <LevelFormat F>
 size_t NearestBySearch(double v) {
   using Traits = FormatTraits<F>;
-  if (v == HUGE_VAL) return Traits::kCount - 1;
-  if (v == -HUGE_VAL) return 0;
+  v = std::clamp<double>(v, F::kLevels[0] - 1, F::kLevels[Traits::kCount - 1] + 1);  // distances are exact
   std::ptrdiff_t zero = -1;
   for (size_t i = 0; i < Traits::kCount; ++i) {
     if (F::kLevels[i] == 0) zero = static_cast<std::ptrdiff_t>(i);

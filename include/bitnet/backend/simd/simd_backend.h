@@ -1,8 +1,7 @@
-// SimdBackend: the vector backend for the CPU that this program is compiled for (-march). DefaultBackend is the backend
-// that layers take if none is named.
+// SimdBackend: the vector backend for the CPU that this program is compiled for (-march).
 //
 // The results are ReferenceBackend's, bit for bit. In a file that compiles for several targets (hwy/foreach_target.h)
-// the two names appear in the last pass only and mean the baseline target; such files use HWY_NAMESPACE::SimdBackend.
+// the name appears in the last pass only and means the baseline target; such files use HWY_NAMESPACE::SimdBackend.
 #include "bitnet/backend/simd/simd_backend-inl.h"
 
 // Not under the guard of the first inclusion: with foreach_target that is another target's.
@@ -13,7 +12,6 @@
 namespace bitnet {
 
 using SimdBackend = HWY_NAMESPACE::SimdBackend;
-using DefaultBackend = SimdBackend;
 
 }  // namespace bitnet
 
