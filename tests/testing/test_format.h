@@ -32,22 +32,26 @@
 
 namespace bitnet::testing {
 
+// One law at one place. (A function, so that the compiler need not expand doctest's macros for each format.)
+inline void Law(bool holds, const char* law, double at = 0.0) {
+  if (!holds) FAIL_CHECK("broken, at " << at << ": " << law);
+}
+
 // The code of the level nearest to v by its definition: the smallest distance; of two at the same distance the one an
 // even number of levels away from level 0, or where 0 is no level the larger. Beyond the ends the end level.
 template <LevelFormat F>
 size_t NearestBySearch(double v) {
   using Traits = FormatTraits<F>;
-  v = std::clamp<double>(v, F::kLevels[0] - 1, F::kLevels[Traits::kCount - 1] + 1);  // distances are exact
   std::ptrdiff_t zero = -1;
   for (size_t i = 0; i < Traits::kCount; ++i) {
     if (F::kLevels[i] == 0) zero = static_cast<std::ptrdiff_t>(i);
   }
   size_t nearest = 0;
   for (size_t i = 1; i < Traits::kCount; ++i) {
-    const double here = std::fabs(v - F::kLevels[i]);
-    const double there = std::fabs(v - F::kLevels[nearest]);
+    // Level i is above that of `nearest`: nearer to v if v is above the middle, which is exact in double.
+    const double twice_middle = static_cast<double>(F::kLevels[i]) + F::kLevels[nearest];
     const bool even = (static_cast<std::ptrdiff_t>(i) - zero) % 2 == 0;
-    if (here < there || (here == there && (zero < 0 || even))) nearest = i;
+    if (2.0 * v > twice_middle || (2.0 * v == twice_middle && (zero < 0 || even))) nearest = i;
   }
   return nearest;
 }
@@ -64,34 +68,34 @@ std::vector<uint8_t> RandomCodes(size_t n, uint64_t seed) {
 template <LevelFormat F>
 void TestDerivedFacts() {
   using Traits = FormatTraits<F>;
-  CHECK(Traits::kCount == F::kLevels.size());
-  CHECK(Traits::kBottom == *std::min_element(F::kLevels.begin(), F::kLevels.end()));
-  CHECK(Traits::kTop == *std::max_element(F::kLevels.begin(), F::kLevels.end()));
-  CHECK((size_t{1} << Traits::kCodeBits) >= Traits::kCount);
-  CHECK((size_t{1} << (Traits::kCodeBits - 1)) < Traits::kCount);
+  Law(Traits::kCount == F::kLevels.size(), "as many codes as levels");
+  Law(Traits::kBottom == *std::min_element(F::kLevels.begin(), F::kLevels.end()), "the bottom is the least level");
+  Law(Traits::kTop == *std::max_element(F::kLevels.begin(), F::kLevels.end()), "the top is the greatest level");
+  Law((size_t{1} << Traits::kCodeBits) >= Traits::kCount, "code bits hold every code");
+  Law((size_t{1} << (Traits::kCodeBits - 1)) < Traits::kCount, "no fewer bits hold every code");
   int largest = 0;
   bool has_zero = false;
   bool symmetric = true;
   bool uniform = true;
   for (size_t i = 0; i < Traits::kCount; ++i) {
     const int level = Traits::Level(i);
-    CHECK(level == F::kLevels[i]);
-    CHECK(CodeOfLevel<F>(level) == i);
-    CHECK(static_cast<int>(static_cast<LevelOf<F>>(level)) == level);
+    Law(level == F::kLevels[i], "Level(code) is of the list", level);
+    Law(CodeOfLevel<F>(level) == i, "CodeOfLevel(Level(code)) == code", level);
+    Law(static_cast<int>(static_cast<LevelOf<F>>(level)) == level, "LevelOf holds every level", level);
     largest = std::max(largest, std::abs(level));
     has_zero = has_zero || level == 0;
     symmetric = symmetric && std::count(F::kLevels.begin(), F::kLevels.end(), -level) == 1;
     uniform = uniform && level == Traits::kBottom + static_cast<int>(i) * (Traits::Level(1) - Traits::kBottom);
   }
-  CHECK(Traits::kMaxMagnitude == largest);
-  CHECK(Traits::kHasZero == has_zero);
-  CHECK(Traits::kIsSymmetric == symmetric);
-  CHECK(Traits::kIsUniform == uniform);
-  CHECK(Traits::kZeroCode == NearestBySearch<F>(0.0));
-  CHECK(Traits::kZeroLevel == Traits::Level(Traits::kZeroCode));
-  // No smaller integer would hold the levels.
-  if constexpr (sizeof(LevelOf<F>) > 1) CHECK((Traits::kTop > 255 || Traits::kBottom < -128 ||
-                                              (Traits::kTop > 127 && Traits::kBottom < 0)));
+  Law(Traits::kMaxMagnitude == largest, "the largest magnitude");
+  Law(Traits::kHasZero == has_zero, "whether 0 is a level");
+  Law(Traits::kIsSymmetric == symmetric, "whether levels are symmetric about zero");
+  Law(Traits::kIsUniform == uniform, "whether levels are equally far apart");
+  Law(Traits::kZeroCode == NearestBySearch<F>(0.0), "the zero code is that of the level nearest to 0");
+  Law(Traits::kZeroLevel == Traits::Level(Traits::kZeroCode), "the zero level is that of the zero code");
+  const bool fits_signed = Traits::kBottom >= -128 && Traits::kTop <= 127;
+  const bool fits_unsigned = Traits::kBottom >= 0 && Traits::kTop <= 255;
+  Law((sizeof(LevelOf<F>) == 1) == (fits_signed || fits_unsigned), "levels take a byte where they fit one");
 }
 
 template <LevelFormat F>
@@ -99,9 +103,8 @@ void TestNearestLevel() {
   using Traits = FormatTraits<F>;
   const auto check = [](float v) {
     const size_t expected = NearestBySearch<F>(static_cast<double>(v));
-    if (NearestCode<F>(v) != expected || NearestLevel<F>(v) != Traits::Level(expected)) {
-      FAIL_CHECK("nearest to " << v << " is " << Traits::Level(expected) << ", not " << NearestLevel<F>(v));
-    }
+    Law(NearestCode<F>(v) == expected, "the nearest code, by search", static_cast<double>(v));
+    Law(NearestLevel<F>(v) == Traits::Level(expected), "the nearest level", static_cast<double>(v));
   };
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   for (const float v : {0.0f, -0.0f, FLT_MIN, -FLT_MIN, 1e30f, -1e30f, FLT_MAX, -FLT_MAX, kInfinity, -kInfinity}) {
@@ -109,7 +112,7 @@ void TestNearestLevel() {
   }
   for (size_t i = 0; i < Traits::kCount; ++i) {
     const auto level = static_cast<float>(Traits::Level(i));
-    CHECK(NearestCode<F>(level) == i);
+    Law(NearestCode<F>(level) == i, "a level is nearest to itself", static_cast<double>(level));
     if (i + 1 == Traits::kCount) break;
     // The tie, and the floats beside it.
     const float tie = (level + static_cast<float>(Traits::Level(i + 1))) / 2.0f;
@@ -125,28 +128,26 @@ template <LevelFormat F>
 void TestPacking() {
   using Traits = FormatTraits<F>;
   using P = Packing<F>;
-  // Density: whole codes in whole bytes, less than one bit a value above what information needs.
-  CHECK(P::kBitsPerValue == 8.0 * P::kUnitBytes / P::kUnitCodes);
-  CHECK(P::kBitsPerValue >= std::log2(static_cast<double>(Traits::kCount)) - 1e-12);
-  CHECK(P::kBitsPerValue <= Traits::kCodeBits);
-  CHECK(P::Bytes(0) == 0);
-  CHECK(P::Bytes(P::kUnitCodes * 1000) == P::kUnitBytes * 1000);
+  Law(P::kBitsPerValue == 8.0 * P::kUnitBytes / P::kUnitCodes, "density is that of a unit");
+  Law(P::kBitsPerValue >= std::log2(static_cast<double>(Traits::kCount)) - 1e-12, "no less than information needs");
+  Law(P::kBitsPerValue <= Traits::kCodeBits, "no more than the bits of a code");
+  Law(P::Bytes(0) == 0, "nothing takes no bytes");
+  Law(P::Bytes(P::kUnitCodes * 1000) == P::kUnitBytes * 1000, "whole units");
 
   constexpr uint8_t kCanary = 0xa5;
   for (size_t n = 0; n <= 70; ++n) {
-    CAPTURE(n);
+    const auto at = static_cast<double>(n);
     const size_t bytes = P::Bytes(n);
-    CHECK(bytes * P::kUnitCodes >= n * P::kUnitBytes);
-    CHECK((bytes == 0 || (bytes - P::kUnitBytes) * P::kUnitCodes < n * P::kUnitBytes));
+    Law(bytes * P::kUnitCodes >= n * P::kUnitBytes, "enough bytes", at);
+    Law(bytes == 0 || (bytes - P::kUnitBytes) * P::kUnitCodes < n * P::kUnitBytes, "not a unit too many", at);
     const std::vector<uint8_t> codes = RandomCodes<F>(n, 7 + n);
     std::vector<uint8_t> packed(bytes + 4, kCanary);
     P::Pack(codes, packed);
-    for (size_t i = bytes; i < packed.size(); ++i) CHECK(packed[i] == kCanary);
-    CHECK(P::Valid(packed, n));
-    CHECK(P::Valid(std::span(packed).first(bytes), n));
-    if (bytes > 0) CHECK_FALSE(P::Valid(std::span(packed).first(bytes - 1), n));
+    for (size_t i = bytes; i < packed.size(); ++i) Law(packed[i] == kCanary, "Pack writes Bytes(n) bytes", at);
+    Law(P::Valid(packed, n), "what Pack made is valid", at);
+    Law(P::Valid(std::span(packed).first(bytes), n), "what Pack made is valid, without more bytes", at);
+    Law(bytes == 0 || !P::Valid(std::span(packed).first(bytes - 1), n), "a byte less is not valid", at);
 
-    // Unpack(Pack(codes)) == codes, from every offset and for every count; At agrees.
     bool same = true;
     for (size_t first = 0; first <= n; ++first) {
       for (const size_t count : {n - first, (n - first) / 2, std::min<size_t>(n - first, 1)}) {
@@ -161,14 +162,13 @@ void TestPacking() {
       }
       same = same && (first == n || P::At(packed.data(), first) == codes[first]);
     }
-    if (!same) FAIL_CHECK("what is unpacked is not what was packed");
-    // The rest of the last unit is zero codes.
+    Law(same, "Unpack(Pack(codes)) == codes from every position, and At agrees", at);
     for (size_t i = n; i < bytes / P::kUnitBytes * P::kUnitCodes; ++i) {
-      CHECK(P::At(packed.data(), i) == Traits::kZeroCode);
+      Law(P::At(packed.data(), i) == Traits::kZeroCode, "the rest of the last unit is zero codes", at);
     }
   }
 
-  // Foreign bytes: every code that comes out has a level; Valid tells exactly whether Pack could have made the bytes.
+  // Foreign bytes.
   Random random(11);
   const size_t n = 4 * P::kUnitCodes;
   for (int repetition = 0; repetition < 600; ++repetition) {
@@ -185,9 +185,10 @@ void TestPacking() {
       in_bounds = in_bounds && codes[i] < Traits::kCount && P::At(bytes.data(), i) == codes[i];
       in_bounds = in_bounds && levels[i] == Traits::Level(std::min<size_t>(codes[i], Traits::kCount - 1));
     }
+    Law(in_bounds, "every code that comes out of foreign bytes has a level", repetition);
     std::vector<uint8_t> again(bytes.size());
     if (in_bounds) P::Pack(codes, again);
-    if (!in_bounds || (again == bytes) != P::Valid(bytes, n)) FAIL_CHECK("foreign bytes, repetition " << repetition);
+    Law((again == bytes) == P::Valid(bytes, n), "Valid tells whether Pack could have made the bytes", repetition);
   }
 }
 
@@ -196,95 +197,93 @@ void TestQuantizer() {
   using Traits = FormatTraits<F>;
   using Q = Quantizer<F, Rule>;
   for (const size_t n : kSizes) {
-    for (const uint64_t seed : {1u, 2u, 3u}) {
-      CAPTURE(n);
-      CAPTURE(seed);
-      const std::vector<float> x = seed == 1   ? NormalValues(n, n)
-                                   : seed == 2 ? SpreadValues(n, n)
+    for (const int kind : {1, 2, 3}) {
+      const auto at = static_cast<double>(n);
+      const std::vector<float> x = kind == 1   ? NormalValues(n, n)
+                                   : kind == 2 ? SpreadValues(n, n)
                                                : FewValues(n, n);
       std::vector<LevelOf<F>> levels(n);
       const float step = Q::Quantize(x, levels.data());
-      CHECK(step == Q::Step(x));
-      REQUIRE(step >= 0.0f);
+      Law(step >= 0.0f && step == Q::Step(x), "Quantize returns the step", at);
       std::vector<float> y(n);
-      CHECK(Q::FakeQuantize(x, y.data()) == step);
+      Law(Q::FakeQuantize(x, y.data()) == step, "FakeQuantize returns the step", at);
       double squares = 0.0;
       double largest = 0.0;
-      bool well = true;
+      bool nearest = true;
+      bool products = true;
       for (size_t i = 0; i < n; ++i) {
         const float v = step > 0.0f ? x[i] * (1.0f / step) : 0.0f;
-        well = well && levels[i] == Traits::Level(NearestBySearch<F>(static_cast<double>(v)));
-        well = well && y[i] == step * static_cast<float>(levels[i]);
+        nearest = nearest && levels[i] == Traits::Level(NearestBySearch<F>(static_cast<double>(v)));
+        products = products && y[i] == step * static_cast<float>(levels[i]);
         const double error = static_cast<double>(step) * levels[i] - static_cast<double>(x[i]);
         squares += error * error;
         largest = std::max(largest, std::fabs(error));
       }
-      if (!well) FAIL_CHECK("levels or values are wrong");
+      Law(nearest, "each level is the nearest to x * (1 / step)", at);
+      Law(products, "FakeQuantize == step * level", at);
       const QuantizationError error = Q::Error(x);
-      CHECK(error.max == largest);
-      CHECK(error.mean_squared == doctest::Approx(squares / static_cast<double>(n)).epsilon(1e-12));
+      Law(error.max == largest, "the largest error", at);
+      Law(std::fabs(error.mean_squared * at - squares) <= 1e-12 * squares, "the mean squared error", at);
 
-      // In place.
       std::vector<float> same = x;
       Q::FakeQuantize(same, same.data());
-      CHECK(same == y);
+      Law(same == y, "FakeQuantize in place", at);
 
-      // Powers of two scale the step and nothing else.
       for (const int k : {-40, -1, 3, 40}) {
         std::vector<float> scaled(n);
         for (size_t i = 0; i < n; ++i) scaled[i] = std::ldexp(x[i], k);
         std::vector<LevelOf<F>> scaled_levels(n);
-        CHECK(Q::Quantize(scaled, scaled_levels.data()) == std::ldexp(step, k));
-        CHECK(scaled_levels == levels);
+        const float scaled_step = Q::Quantize(scaled, scaled_levels.data());
+        Law(scaled_step == std::ldexp(step, k) && scaled_levels == levels,
+            "a power of two scales the step, exactly, and nothing else", at);
       }
     }
   }
 
-  // Nothing but zeros, and a span that cannot be quantized: the level nearest to zero.
+  // Nothing but zeros, and spans that cannot be quantized.
   std::vector<LevelOf<F>> levels(5);
   const auto all_zero_level = [&] {
     return std::all_of(levels.begin(), levels.end(), [](auto level) { return level == Traits::kZeroLevel; });
   };
-  CHECK(Q::Quantize(std::vector<float>(5, 0.0f), levels.data()) == 0.0f);
-  CHECK(all_zero_level());
+  Law(Q::Quantize(std::vector<float>(5, 0.0f), levels.data()) == 0.0f, "zeros have step 0");
+  Law(all_zero_level(), "zeros have the zero level");
+  Law(Q::Step({}) == 0.0f, "no values have step 0");
   for (const float bad : {NAN, -NAN, INFINITY, -INFINITY}) {
     const std::vector<float> x = {1.0f, bad, -2.0f, 0.5f, 0.0f};
     levels.assign(5, LevelOf<F>{});
-    CHECK(std::isnan(Q::Quantize(x, levels.data())));
-    CHECK(all_zero_level());
+    Law(std::isnan(Q::Quantize(x, levels.data())), "a NaN or an infinity makes the step NaN");
+    Law(all_zero_level(), "... and all levels that nearest to zero");
     std::vector<float> y(5);
-    CHECK(std::isnan(Q::FakeQuantize(x, y.data())));
-    CHECK(std::all_of(y.begin(), y.end(), [](float v) { return std::isnan(v); }));
-    CHECK(std::isnan(Q::Error(x).max));
-    CHECK(std::isnan(Q::Error(x).mean_squared));
+    Law(std::isnan(Q::FakeQuantize(x, y.data())), "... the step of FakeQuantize too");
+    Law(std::all_of(y.begin(), y.end(), [](float v) { return std::isnan(v); }), "... and all values NaN");
+    Law(std::isnan(Q::Error(x).max) && std::isnan(Q::Error(x).mean_squared), "... and the error NaN");
   }
-  CHECK(Q::Step({}) == 0.0f);
 }
 
-// levels [rows, cols] of a matrix that was quantized from `weights` with Q, and the packed ones.
+// The canonical matrix and the cache give back what they were given.
 template <LevelFormat F>
 void TestStorage() {
   using Traits = FormatTraits<F>;
   using Q = Quantizer<F, AbsMean, PerRow>;
   for (const size_t cols : kSizes) {
-    CAPTURE(cols);
+    const auto at = static_cast<double>(cols);
     const size_t rows = 3;
     const std::vector<float> weights = NormalValues(rows * cols, cols);
     const auto matrix = QuantizedMatrix<F>::template From<Q>(MatrixView<const float>(weights.data(), rows, cols));
-    CHECK(matrix.IsValid());
-    CHECK(matrix.StoredBytes() == rows * (Packing<F>::Bytes(cols) + sizeof(float)));
+    Law(matrix.IsValid(), "a quantized matrix is valid", at);
+    Law(matrix.StoredBytes() == rows * (Packing<F>::Bytes(cols) + sizeof(float)), "StoredBytes", at);
     for (size_t r = 0; r < rows; ++r) {
       const std::span<const float> row = std::span(weights).subspan(r * cols, cols);
       std::vector<LevelOf<F>> expected(cols);
       std::vector<LevelOf<F>> levels(cols);
       std::vector<float> values(cols);
       std::vector<float> fake(cols);
-      CHECK(Q::Quantize(row, expected.data()) == matrix.Step(r, 0));
+      Law(Q::Quantize(row, expected.data()) == matrix.Step(r, 0), "a row's step", at);
       matrix.UnpackRow(r, levels);
-      CHECK(levels == expected);
+      Law(levels == expected, "a row's levels", at);
       matrix.DequantizeRow(r, values);
       Q::FakeQuantize(row, fake.data());
-      CHECK(values == fake);
+      Law(values == fake, "DequantizeRow == FakeQuantize", at);
     }
   }
 
@@ -301,19 +300,18 @@ void TestStorage() {
   for (size_t i = 0; i < 6; ++i) {
     std::vector<LevelOf<F>> levels(dim);
     cache.template Load<F>(i / 3, i % 3, levels);
-    CHECK(levels == stored[i]);
-    CHECK(cache.Step(i / 3, i % 3) == static_cast<float>(i) + 0.5f);
+    Law(levels == stored[i], "the cache gives back levels", static_cast<double>(i));
+    Law(cache.Step(i / 3, i % 3) == static_cast<float>(i) + 0.5f, "... and steps", static_cast<double>(i));
   }
 }
 
-// y = float(double(dot) * double(w_step * x_step)), the dot product being exact: with weights of F and inputs of X.
+// y = float(double(dot) * double(w_step * x_step)), the dot product being exact: weights of F, inputs of X.
 template <LevelFormat F, LevelFormat X>
 void TestReferenceProduct() {
-  if (!DotFits<F, X>(130)) return;
   SequentialExecutor executor;
   const ReferenceBackend backend(executor);
   for (const size_t cols : {size_t{1}, size_t{17}, size_t{130}}) {
-    CAPTURE(cols);
+    if (!DotFits<F, X>(cols)) continue;
     const size_t rows = 4;
     const size_t tokens = 2;
     const std::vector<float> w = NormalValues(rows * cols, cols);
@@ -324,6 +322,7 @@ void TestReferenceProduct() {
     backend.template Quantize<Quantizer<X, AbsMax>>({x.data(), tokens, cols}, inputs);
     std::vector<float> y(tokens * rows);
     backend.MatMul(prepared, inputs, MatrixView<float>(y.data(), tokens, rows));
+    bool exact = true;
     for (size_t t = 0; t < tokens; ++t) {
       for (size_t r = 0; r < rows; ++r) {
         std::vector<LevelOf<F>> levels(cols);
@@ -331,9 +330,10 @@ void TestReferenceProduct() {
         int64_t dot = 0;
         for (size_t c = 0; c < cols; ++c) dot += int64_t{levels[c]} * int64_t{inputs.Row(t)[c]};
         const float scale = matrix.Step(r, 0) * inputs.Step(t, 0);
-        CHECK(y[t * rows + r] == static_cast<float>(static_cast<double>(dot) * static_cast<double>(scale)));
+        exact = exact && y[t * rows + r] == static_cast<float>(static_cast<double>(dot) * static_cast<double>(scale));
       }
     }
+    Law(exact, "the reference product is exact but for its one rounding", static_cast<double>(cols));
   }
 }
 
@@ -344,13 +344,11 @@ void TestFormat() {
   TestNearestLevel<F>();
   TestPacking<F>();
   TestQuantizer<F, AbsMean>();
-  TestQuantizer<F, AbsMeanTimes<2>>();
   TestQuantizer<F, AbsMax>();
   TestQuantizer<F, MinMax>();
   TestStorage<F>();
   TestReferenceProduct<F, Int<4>>();
   TestReferenceProduct<Ternary, F>();
-  TestReferenceProduct<F, F>();
 }
 
 }  // namespace bitnet::testing

@@ -33,7 +33,8 @@ class ReferenceMatrix {
   QuantizedMatrix<W> weights_;
 };
 
-// Whether a dot product of `cols` levels fits 32 bits, as products require of integer formats.
+// Whether a dot product of `cols` levels stays below 2^29, as products require of integer formats: it fits 32 bits, and
+// its product with a step (24 bits) is exact in double.
 template <Format W, Format X>
 constexpr bool DotFits(size_t cols) {
   if constexpr (kIsFloat<W> || kIsFloat<X>) {
@@ -41,7 +42,7 @@ constexpr bool DotFits(size_t cols) {
   } else {
     constexpr auto kLargest = static_cast<size_t>(FormatTraits<W>::kMaxMagnitude) *
                               static_cast<size_t>(FormatTraits<X>::kMaxMagnitude);
-    return cols <= 0x7fffffffu / kLargest;
+    return cols <= (size_t{1} << 29) / kLargest;
   }
 }
 
@@ -55,7 +56,7 @@ class ReferenceBackend {
 
   template <Format X, Format W>
   Matrix<W, X> Prepare(const QuantizedMatrix<W>& weights, Access) const {
-    BITNET_ASSERT((DotFits<W, X>(weights.cols())), "Prepare: a dot product of this many columns overflows 32 bits");
+    BITNET_ASSERT((DotFits<W, X>(weights.cols())), "Prepare: a dot product of this many columns could reach 2^29");
     return Matrix<W, X>(weights);
   }
 

@@ -47,10 +47,11 @@ class Attention {
         v_(v, backend),
         o_(o, backend, S::OutputKeep::kAll ? Access::kDense : Access::kColumns),
         sub_norm_(std::move(sub_norm)),
-        shape_{heads, kv_heads, q.rows() / heads, 0} {
+        shape_{heads, kv_heads, heads == 0 ? 0 : q.rows() / heads, 0} {
     BITNET_ASSERT(heads != 0 && kv_heads != 0 && heads % kv_heads == 0 && q.rows() % heads == 0,
                   "Attention: kv_heads must divide heads, and heads the rows of q");
-    BITNET_ASSERT(k.rows() == kv_heads * shape_.head_dim && v.rows() == k.rows() && o.cols() == q.rows(),
+    BITNET_ASSERT(k.rows() == kv_heads * shape_.head_dim && v.rows() == k.rows() && o.cols() == q.rows() &&
+                      k.cols() == q.cols() && v.cols() == q.cols() && o.rows() == q.cols(),
                   "Attention: the projections' shapes do not agree");
   }
 

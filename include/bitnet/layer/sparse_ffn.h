@@ -42,7 +42,8 @@ class SparseFfn {
         up_(up, backend, S::FfnActivation::kMakesZeros ? Access::kRows : Access::kDense),
         down_(down, backend, S::FfnActivation::kMakesZeros ? Access::kColumns : Access::kDense),
         sub_norm_(std::move(sub_norm)) {
-    BITNET_ASSERT(up.rows() == gate.rows() && up.cols() == gate.cols() && down.cols() == gate.rows(),
+    BITNET_ASSERT(up.rows() == gate.rows() && up.cols() == gate.cols() && down.cols() == gate.rows() &&
+                      down.rows() == gate.cols(),
                   "SparseFfn: the projections' shapes do not agree");
   }
 

@@ -69,6 +69,8 @@ class QuantizedTokens {
   const Level* Row(size_t token) const { return levels_.data() + token * stride_; }
   float& Step(size_t token, size_t segment) { return steps_[token * segments_.Count() + segment]; }
   float Step(size_t token, size_t segment) const { return steps_[token * segments_.Count() + segment]; }
+  // The steps of a token's segments.
+  const float* Steps(size_t token) const { return steps_.data() + token * segments_.Count(); }
 
   // Columns of each token whose level is not zero; filled by FindNonzero.
   const ChannelLists& nonzero() const { return nonzero_; }

@@ -55,7 +55,8 @@ HWY_NOINLINE void AddFloatTile(const float* const* w, const X* const* x, size_t 
 
 // lanes += a[i] * b[i] for i < n, where a[0] belongs to lane phase % 8.
 template <class A, class B>
-HWY_INLINE void AddToLanes(SumLanes& lanes, size_t phase, const A* HWY_RESTRICT a, const B* HWY_RESTRICT b, size_t n) {
+HWY_NOINLINE void AddToLanes(SumLanes& lanes, size_t phase, const A* HWY_RESTRICT a, const B* HWY_RESTRICT b,
+                             size_t n) {
   const auto add_one = [&](size_t i) HWY_ATTR {
     lanes.lane[(phase + i) % kSumLanes] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
   };

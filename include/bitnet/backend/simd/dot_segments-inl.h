@@ -22,8 +22,7 @@ namespace HWY_NAMESPACE {
 
 // sum a[i] * b[i], modulo 2^32; levels of at most 16 bits each. Reads no more than n values.
 template <class A, class B>
-HWY_INLINE int32_t DotLevels(const A* HWY_RESTRICT a, const B* HWY_RESTRICT b, size_t n) {
-  const DI16 d16;
+HWY_NOINLINE int32_t DotLevels(const A* HWY_RESTRICT a, const B* HWY_RESTRICT b, size_t n) {
   const DI32 d32;
   constexpr size_t kLanes = hn::Lanes(DI16());
   const auto widen = [](auto v) HWY_ATTR {
@@ -49,28 +48,43 @@ HWY_INLINE int32_t DotLevels(const A* HWY_RESTRICT a, const B* HWY_RESTRICT b, s
     const auto tail = hn::WidenMulPairwiseAdd(d32, widen(hn::LoadU(da, a_tail)), widen(hn::LoadU(db, b_tail)));
     total = static_cast<int32_t>(static_cast<uint32_t>(total) + static_cast<uint32_t>(hn::ReduceSum(d32, tail)));
   }
-  (void)d16;
   return total;
 }
+
+// Quantized inputs of whatever format, by the type that holds a level.
+template <class X>
+struct InputRows {
+  template <Format F>
+  explicit InputRows(const QuantizedTokens<F>& x)
+      : levels(x.Row(0)), stride(x.stride()), tokens(x.tokens()), segments(x.segments()), steps(x.Steps(0)) {}
+  const X* Row(size_t token) const { return levels + token * stride; }
+  float Step(size_t token, size_t segment) const { return steps[token * segments.Count() + segment]; }
+
+  const X* levels;
+  size_t stride;
+  size_t tokens;
+  Segments segments;
+  const float* steps;
+};
 
 inline constexpr size_t kSegmentTokens = 8;
 
 // y[t] = product of row `row` with the tokens first_token + t of x, t < tokens <= kSegmentTokens.
-template <Format W, Format X>
-HWY_NOINLINE void DotRowBySegments(const SimdMatrix<W, X>& matrix, size_t row, const QuantizedTokens<X>& x,
+template <Format W, bool kIntegerInputs, class X>
+HWY_NOINLINE void DotRowBySegments(const PackedWeights<W, kIntegerInputs>& matrix, size_t row, const InputRows<X>& x,
                                    size_t first_token, size_t tokens, float* HWY_RESTRICT y) {
-  constexpr bool kIsInteger = SimdMatrix<W, X>::kIsInteger;
+  constexpr bool kIsInteger = PackedWeights<W, kIntegerInputs>::kIsInteger;
   using Level = LevelOf<W>;
   using Sum = std::conditional_t<kIsInteger, uint32_t, SumLanes>;
   constexpr size_t kWindow = 1024;
-  constexpr size_t kBlock = SimdMatrix<W, X>::Codes::kBlockCodes;
+  constexpr size_t kBlock = PackedWeights<W, kIntegerInputs>::Codes::kBlockCodes;
   static_assert(kWindow % kBlock == 0);
   HWY_ALIGN Level window[kWindow];  // columns [begin_, end_) of the row
   size_t window_begin = 0;
   size_t window_end = 0;
   double total[kSegmentTokens] = {};
 
-  EachCommonSegment(matrix.segments(), x.segments(), [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {
+  EachCommonSegment(matrix.segments(), x.segments, [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {
     Sum sum[kSegmentTokens] = {};
     for (size_t at = begin; at < end;) {
       if (at >= window_end) {
@@ -104,14 +118,14 @@ HWY_NOINLINE void DotRowBySegments(const SimdMatrix<W, X>& matrix, size_t row, c
 
 // The same for one token, of which only the listed columns count. For weights that may be NaN or infinite: others need
 // no list, since zeros add nothing.
-template <Format W, Format X>
-HWY_NOINLINE float DotRowOfColumns(const SimdMatrix<W, X>& matrix, size_t row, const QuantizedTokens<X>& x,
+template <Format W, bool kIntegerInputs, class X>
+HWY_NOINLINE float DotRowOfColumns(const PackedWeights<W, kIntegerInputs>& matrix, size_t row, const InputRows<X>& x,
                                    size_t token, std::span<const uint32_t> columns) {
   static_assert(kIsFloat<W>);
   const float* w = matrix.FloatRow(row);
   double total = 0.0;
   size_t next = 0;
-  EachCommonSegment(matrix.segments(), x.segments(), [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {
+  EachCommonSegment(matrix.segments(), x.segments, [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {
     SumLanes sum;
     for (; next < columns.size() && columns[next] < end; ++next) {
       const size_t c = columns[next];

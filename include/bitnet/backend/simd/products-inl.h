@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "bitnet/backend/simd/dot_columns-inl.h"
 #include "bitnet/backend/simd/dot_floats-inl.h"
@@ -21,35 +22,36 @@ HWY_BEFORE_NAMESPACE();
 namespace bitnet {
 namespace HWY_NAMESPACE {
 
-// Products of one matrix with some tokens. Each function does a range of the work; SimdBackend splits it.
-template <Format W, Format X>
+// Products of one matrix with some tokens, whose levels are of type X. Each function does a range of the work;
+// SimdBackend splits it.
+template <Format W, class X>
 class Product {
-  using Matrix = SimdMatrix<W, X>;
+  using Matrix = PackedWeights<W, !std::is_same_v<X, float>>;
   using Codes = typename Matrix::Codes;
   static constexpr bool kIsInteger = Matrix::kIsInteger;
 
  public:
-  Product(const Matrix& matrix, const QuantizedTokens<X>& x, MatrixView<float> y)
+  Product(const Matrix& matrix, const InputRows<X>& x, MatrixView<float> y)
       : matrix_(matrix),
         x_(x),
         y_(y),
-        has_one_segment_(matrix.segments().Count() == 1 && x.segments().Count() == 1 && matrix.cols() != 0) {}
+        has_one_segment_(matrix.segments().Count() == 1 && x.segments.Count() == 1 && matrix.cols() != 0) {}
 
   // Rows [begin, end) of all tokens.
-  void Rows(size_t begin, size_t end) const {
-    if (x_.tokens() == 1) return OneToken(0, {nullptr, begin, end - begin});
+  HWY_NOINLINE void Rows(size_t begin, size_t end) const {
+    if (x_.tokens == 1) return OneToken(0, {nullptr, begin, end - begin});
     if (!has_one_segment_) return RowsBySegments(begin, end);
     if constexpr (kIsInteger) {
       IntegerRows(begin, end);
     } else {
-      for (size_t t = 0; t < x_.tokens(); t += kFloatTokenBlock) {
-        FloatRows({nullptr, begin, end - begin}, t, std::min(kFloatTokenBlock, x_.tokens() - t));
+      for (size_t t = 0; t < x_.tokens; t += kFloatTokenBlock) {
+        FloatRows({nullptr, begin, end - begin}, t, std::min(kFloatTokenBlock, x_.tokens - t));
       }
     }
   }
 
   // The listed rows of one token.
-  void OneToken(size_t token, const IndexList& rows) const {
+  HWY_NOINLINE void OneToken(size_t token, const IndexList& rows) const {
     if (!has_one_segment_ || matrix_.by_columns()) {
       for (size_t i = 0; i < rows.count; ++i) {
         DotRowBySegments(matrix_, rows[i], x_, token, 1, y_.Row(token) + rows[i]);
@@ -62,7 +64,7 @@ class Product {
   }
 
   // One tile of rows for one token, over the listed columns, which hold all inputs that are not zero.
-  void Tile(size_t tile, size_t token, const IndexList& columns) const {
+  HWY_NOINLINE void Tile(size_t tile, size_t token, const IndexList& columns) const {
     if constexpr (Matrix::kCanBeByColumns) {
       const size_t begin = tile * Codes::kBlockCodes;
       const size_t rows = std::min(Codes::kBlockCodes, matrix_.rows() - begin);
@@ -77,7 +79,7 @@ class Product {
       }
       double totals[Codes::kBlockCodes] = {};
       size_t next = 0;
-      EachCommonSegment(matrix_.segments(), x_.segments(), [&](size_t, size_t end, size_t ws, size_t xs) HWY_ATTR {
+      EachCommonSegment(matrix_.segments(), x_.segments, [&](size_t, size_t end, size_t ws, size_t xs) HWY_ATTR {
         IndexList part = columns;
         part.first = columns.first + next;
         if (columns.indices != nullptr) part.indices += next;
@@ -104,8 +106,8 @@ class Product {
 
   void RowsBySegments(size_t begin, size_t end) const {
     for (size_t r = begin; r < end; ++r) {
-      for (size_t t = 0; t < x_.tokens(); t += kSegmentTokens) {
-        const size_t tokens = std::min(kSegmentTokens, x_.tokens() - t);
+      for (size_t t = 0; t < x_.tokens; t += kSegmentTokens) {
+        const size_t tokens = std::min(kSegmentTokens, x_.tokens - t);
         float y[kSegmentTokens];
         DotRowBySegments(matrix_, r, x_, t, tokens, y);
         for (size_t k = 0; k < tokens; ++k) y_.Row(t + k)[r] = y[k];
@@ -138,9 +140,9 @@ class Product {
   }
 
   void IntegerRows(size_t begin, size_t end) const {
-    for (size_t first = 0; first < x_.tokens(); first += kTokenBlock) {
-      const size_t tokens = std::min(kTokenBlock, x_.tokens() - first);
-      const LevelOf<X>* inputs[kTokenBlock];
+    for (size_t first = 0; first < x_.tokens; first += kTokenBlock) {
+      const size_t tokens = std::min(kTokenBlock, x_.tokens - first);
+      const X* inputs[kTokenBlock];
       int32_t sums[kTokenBlock];
       for (size_t t = 0; t < tokens; ++t) {
         inputs[t] = x_.Row(first + t);
@@ -185,15 +187,15 @@ class Product {
         }
         for (size_t t = 0; t < tokens; t += kFloatTokenTile) {
           // A tile that is not full does its last token's work again.
-          const LevelOf<X>* inputs[kFloatTokenTile];
+          const X* inputs[kFloatTokenTile];
           for (size_t k = 0; k < kFloatTokenTile; ++k) {
             inputs[k] = x_.Row(first + std::min(t + k, tokens - 1)) + col;
           }
           Doubles8* tile = sums + t * kFloatRowTile;
           if (t + 1 == tokens) {
-            AddFloatTile<LevelOf<X>, 1>(w, inputs, cols, tile);
+            AddFloatTile<X, 1>(w, inputs, cols, tile);
           } else {
-            AddFloatTile<LevelOf<X>, kFloatTokenTile>(w, inputs, cols, tile);
+            AddFloatTile<X, kFloatTokenTile>(w, inputs, cols, tile);
           }
         }
       }
@@ -209,7 +211,7 @@ class Product {
   }
 
   const Matrix& matrix_;
-  const QuantizedTokens<X>& x_;
+  InputRows<X> x_;
   MatrixView<float> y_;
   bool has_one_segment_;
 };

@@ -17,7 +17,11 @@
 
 #include "bitnet/backend/backend.h"
 #include "bitnet/backend/reference.h"
+#include "bitnet/backend/simd/attention-inl.h"
+#include "bitnet/backend/simd/elementwise-inl.h"
+#include "bitnet/backend/simd/lists-inl.h"
 #include "bitnet/backend/simd/products-inl.h"
+#include "bitnet/backend/simd/quantize-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -32,7 +36,7 @@ class SimdBackend : public ReferenceBackend {
 
   template <Format X, Format W>
   Matrix<W, X> Prepare(const QuantizedMatrix<W>& weights, Access access) const {
-    BITNET_ASSERT((DotFits<W, X>(weights.cols())), "Prepare: a dot product of this many columns overflows 32 bits");
+    BITNET_ASSERT((DotFits<W, X>(weights.cols())), "Prepare: a dot product of this many columns could reach 2^29");
     return Matrix<W, X>(weights, access, executor());
   }
 
@@ -55,7 +59,7 @@ class SimdBackend : public ReferenceBackend {
   template <Format W, Format X>
   void MatMul(const Matrix<W, X>& matrix, const QuantizedTokens<X>& x, MatrixView<float> y) const {
     CheckShapes(matrix, x, y);
-    const Product<W, X> product(matrix, x, y);
+    const Product<W, LevelOf<X>> product(matrix, InputRows<LevelOf<X>>(x), y);
     if (matrix.by_columns()) {
       EachTile(matrix, x.tokens(), matrix.cols(), [&](size_t tile, size_t token) {
         product.Tile(tile, token, {nullptr, 0, matrix.cols()});
@@ -71,7 +75,7 @@ class SimdBackend : public ReferenceBackend {
                   MatrixView<float> y) const {
     CheckShapes(matrix, x, y);
     BITNET_ASSERT(rows.tokens() == x.tokens(), "MatMulRows: a list of rows for each token");
-    const Product<W, X> product(matrix, x, y);
+    const Product<W, LevelOf<X>> product(matrix, InputRows<LevelOf<X>>(x), y);
     if (x.tokens() < executor().Threads()) {
       for (size_t t = 0; t < x.tokens(); ++t) {
         ParallelRanges(executor(), rows.Count(t), Grain(matrix.cols()), kRowTile, [&](size_t begin, size_t end) {
@@ -90,7 +94,7 @@ class SimdBackend : public ReferenceBackend {
     CheckShapes(matrix, x, y);
     BITNET_ASSERT(x.nonzero().tokens() == x.tokens(), "MatMulColumns: FindNonzero must come first");
     if (matrix.by_columns()) {
-      const Product<W, X> product(matrix, x, y);
+      const Product<W, LevelOf<X>> product(matrix, InputRows<LevelOf<X>>(x), y);
       EachTile(matrix, x.tokens(), x.nonzero().tokens() == 0 ? 0 : x.nonzero().Count(0),
                [&](size_t tile, size_t token) {
                  product.Tile(tile, token, {x.nonzero()[token].data(), 0, x.nonzero().Count(token)});
@@ -99,10 +103,11 @@ class SimdBackend : public ReferenceBackend {
     }
     if constexpr (kIsFloat<W>) {
       if (!matrix.is_finite()) {
+        const InputRows<LevelOf<X>> inputs(x);
         ParallelRanges(executor(), matrix.rows(), Grain(matrix.cols() * x.tokens()), 1, [&](size_t begin, size_t end) {
           for (size_t r = begin; r < end; ++r) {
             for (size_t t = 0; t < x.tokens(); ++t) {
-              y.Row(t)[r] = DotRowOfColumns(matrix, r, x, t, x.nonzero()[t]);
+              y.Row(t)[r] = DotRowOfColumns(matrix, r, inputs, t, x.nonzero()[t]);
             }
           }
         });
@@ -112,10 +117,139 @@ class SimdBackend : public ReferenceBackend {
     MatMul(matrix, x, y);
   }
 
+  template <AnyQuantizer Q>
+  void Quantize(MatrixView<const float> x, QuantizedTokens<typename Q::Format>& out) const {
+    out.Resize(x.rows(), x.cols(), kGroupSize<typename Q::Granularity>);
+    EachToken(x, [&](size_t t) { QuantizeToken<Q>(x[t], t, 0, out); });
+  }
+
+  template <AnyQuantizer Q>
+  void QuantizeTopK(MatrixView<const float> x, size_t k, QuantizedTokens<typename Q::Format>& out) const {
+    static_assert(HasZero<typename Q::Format>(),
+                  "bitnet: top-k sets inputs to zero, so its quantizer needs a format with the level 0");
+    out.Resize(x.rows(), x.cols(), kGroupSize<typename Q::Granularity>);
+    EachToken(x, [&](size_t t) {
+      TopK top = FindTopKOfSpan(x[t], k);
+      auto* levels = out.Row(t);
+      if constexpr (kIsBuiltInQuantizer<Q>) {
+        QuantizeToken<Q>(x[t], t, static_cast<int32_t>(top.threshold.bits), out);
+        if (!top.leaves_equals) return;
+      } else {
+        QuantizeToken<Q>(x[t], t, 0, out);
+      }
+      for (size_t c = 0; c < x.cols(); ++c) {
+        if (!KeepNext(top.threshold, x[t][c])) levels[c] = 0;
+      }
+    });
+  }
+
+  template <Format X>
+  void FindNonzero(QuantizedTokens<X>& x) const {
+    ChannelLists& lists = x.nonzero();
+    lists.Resize(x.tokens(), x.cols());
+    ParallelRanges(executor(), x.tokens(), Grain(x.cols()), 1, [&](size_t begin, size_t end) {
+      for (size_t t = begin; t < end; ++t) lists.SetCount(t, ListNonzero(x.Row(t), x.cols(), lists.Row(t)));
+    });
+  }
+
+  void RmsNorm(MatrixView<const float> x, std::span<const float> gain, float eps, MatrixView<float> y) const {
+    BITNET_ASSERT(gain.size() == x.cols() && y.cols() == x.cols() && y.rows() == x.rows(),
+                  "RmsNorm: x, y and gain must have the same width");
+    EachToken(x, [&](size_t t) {
+      const float r = InverseRms(SumOfSquares(x.Row(t), x.cols()), x.cols(), eps);
+      ScaleByGain(x.Row(t), r, gain.data(), x.cols(), y.Row(t));
+    });
+  }
+
+  void Rotate(std::span<const float> cos, std::span<const float> sin, MatrixView<float> heads) const {
+    const size_t half = heads.cols() / 2;
+    BITNET_ASSERT(heads.cols() % 2 == 0 && cos.size() == half && sin.size() == half,
+                  "Rotate: head_dim must be even, with an angle for each pair");
+    for (size_t h = 0; h < heads.rows(); ++h) RotateHalves(cos.data(), sin.data(), half, heads.Row(h));
+  }
+
+  void Add(MatrixView<const float> x, MatrixView<float> y) const {
+    BITNET_ASSERT(x.rows() == y.rows() && x.cols() == y.cols(), "Add: x and y must have the same shape");
+    EachToken(x, [&](size_t t) { AddTo(x.Row(t), x.cols(), y.Row(t)); });
+  }
+
+  template <Activation A>
+  void OpenGates(MatrixView<const float> gate, ChannelLists& open) const {
+    open.Resize(gate.rows(), gate.cols());
+    EachToken(gate, [&](size_t t) {
+      open.SetCount(t, ListOpenGates(A(), gate.Row(t), gate.cols(), open.Row(t)));
+    });
+  }
+
+  template <Activation A>
+  void Glu(MatrixView<const float> gate, MatrixView<const float> up, const ChannelLists& open,
+           MatrixView<float> y) const {
+    EachToken(gate, [&](size_t t) {
+      if (open.Count(t) == gate.cols()) {
+        GluOfOpen(A(), gate.Row(t), up.Row(t), gate.cols(), y.Row(t));
+      } else {
+        GluOfListed(A(), gate.Row(t), up.Row(t), open[t], gate.cols(), y.Row(t));
+      }
+    });
+  }
+
+  template <Format Q, Format K, Format K0, Format V, Format V0>
+  void Attend(const QuantizedTokens<Q>& q, const HeadCache<K, K0>& keys, const HeadCache<V, V0>& values,
+              const AttentionShape& shape, AttentionScratch& scratch, MatrixView<float> out) const {
+    const size_t tokens = out.rows();
+    BITNET_ASSERT(q.tokens() == tokens * shape.heads && q.cols() == shape.head_dim &&
+                      out.cols() == shape.heads * shape.head_dim,
+                  "Attend: queries and output must agree in shape");
+    BITNET_ASSERT(shape.first_position + tokens <= keys.max_tokens(), "Attend: beyond the cache");
+    const size_t units = tokens * shape.heads;
+    const size_t work = 2 * shape.head_dim * (shape.first_position + tokens);
+    const size_t parts = std::min(executor().Threads(), std::max<size_t>(1, units / Grain(work)));
+    scratch.Resize(executor().Threads(), keys.max_tokens(), shape.head_dim);
+    executor().Run(parts, [&](size_t part) {
+      for (size_t unit = units * part / parts; unit < units * (part + 1) / parts; ++unit) {
+        const size_t token = unit / shape.heads;
+        const size_t head = unit % shape.heads;
+        const HeadAttention<Q, K, K0, V, V0> attention(q.Row(unit), shape.head_dim, keys, values,
+                                                       head / (shape.heads / shape.kv_heads),
+                                                       shape.first_position + token + 1);
+        attention.Run(ScoreFactor(q.Step(unit, 0), shape.head_dim), scratch, part,
+                      out.Row(token) + head * shape.head_dim);
+      }
+    });
+  }
+
  private:
   // A part of an operation should be worth this many multiply-adds: waking a thread costs some microseconds.
   static constexpr size_t kWorthAThread = 64 * 1024;
-  static constexpr size_t Grain(size_t work_each) { return std::max<size_t>(1, kWorthAThread / std::max<size_t>(1, work_each)); }
+  static constexpr size_t Grain(size_t work_each) {
+    return std::max<size_t>(1, kWorthAThread / std::max<size_t>(1, work_each));
+  }
+
+  // f(t) for the rows of x, split among threads. An element counts as four multiply-adds.
+  template <class T, class F>
+  void EachToken(MatrixView<T> x, F&& f) const {
+    ParallelRanges(executor(), x.rows(), Grain(4 * x.cols()), 1, [&](size_t begin, size_t end) {
+      for (size_t t = begin; t < end; ++t) f(t);
+    });
+  }
+
+  // One token's levels and steps; levels of magnitudes below min_bits are 0 (built-in quantizers only).
+  template <class Q>
+  static void QuantizeToken(std::span<const float> x, size_t t, int32_t min_bits,
+                            QuantizedTokens<typename Q::Format>& out) {
+    const Segments segments = out.segments();
+    for (size_t begin = 0; begin < x.size(); begin = segments.End(begin)) {
+      const auto span = x.subspan(begin, segments.End(begin) - begin);
+      float& step = out.Step(t, segments.Of(begin));
+      auto* levels = out.Row(t) + begin;
+      if constexpr (kIsBuiltInQuantizer<Q>) {
+        step = StepOfSpan<typename Q::Format, typename Q::Rule>(span);
+        LevelsOfSpan<typename Q::Format>(span.data(), span.size(), InverseStep(step), min_bits, levels);
+      } else {
+        step = Q::Quantize(span, levels);
+      }
+    }
+  }
 
   // f(tile, token) for all; a tile's tokens follow each other, so that its columns stay in the cache.
   template <class M, class F>

@@ -1,4 +1,5 @@
-// SimdMatrix<W, X>: weights as the vector kernels read them. Nothing outside backend/simd knows the layout.
+// SimdMatrix<W, X>: weights as the vector kernels read them. Nothing outside backend/simd knows the layout, which
+// depends on X only by whether inputs are integers: PackedWeights holds it, so that kernels are compiled once for all X.
 //
 //   by rows      [row][block][bytes of a block]; a row is padded with code 0 to whole blocks. Float: [row][value].
 //   by columns   [tile of rows][column][bytes of a block]: a block holds one column's codes of the tile's rows
@@ -49,17 +50,17 @@ struct SelectCodes<Float> {
 };
 }  // namespace detail
 
-template <Format W, Format X>
-class SimdMatrix {
+template <Format W, bool kIntegerInputs>
+class PackedWeights {
  public:
   using Codes = typename detail::SelectCodes<W>::type;
   // Whether products are integer dots; otherwise they are sums in double.
-  static constexpr bool kIsInteger = !kIsFloat<W> && !kIsFloat<X>;
+  static constexpr bool kIsInteger = !kIsFloat<W> && kIntegerInputs;
   static constexpr bool kCanBeByColumns = kIsInteger && Codes::kIsByte;
 
-  SimdMatrix() = default;
+  PackedWeights() = default;
 
-  SimdMatrix(const QuantizedMatrix<W>& weights, Access access, Executor& executor)
+  PackedWeights(const QuantizedMatrix<W>& weights, Access access, Executor& executor)
       : rows_(weights.rows()),
         cols_(weights.cols()),
         layout_(weights.layout()),
@@ -110,7 +111,7 @@ class SimdMatrix {
   // to[0, n) = levels of row `row` from column `first` on, converted to T, which must hold them. `first` is a multiple
   // of Codes::kBlockCodes; `to` has room for n rounded up to whole blocks.
   template <class T>
-  void UnpackRow(size_t row, size_t first, size_t n, T* HWY_RESTRICT to) const {
+  HWY_NOINLINE void UnpackRow(size_t row, size_t first, size_t n, T* HWY_RESTRICT to) const {
     if constexpr (kIsFloat<W>) {
       std::memcpy(to, FloatRow(row) + first, n * sizeof(float));
     } else {
@@ -178,6 +179,14 @@ class SimdMatrix {
   size_t blocks_ = 0;  // of a row, or of a column
   AlignedVector<uint8_t> bytes_;
   AlignedVector<float> steps_;
+};
+
+// Weights for inputs of the format X: a type of its own, so that no matrix is multiplied with inputs that it was not
+// prepared (and checked) for.
+template <Format W, Format X>
+class SimdMatrix : public PackedWeights<W, !kIsFloat<X>> {
+ public:
+  using PackedWeights<W, !kIsFloat<X>>::PackedWeights;
 };
 
 }  // namespace HWY_NAMESPACE

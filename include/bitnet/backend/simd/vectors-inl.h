@@ -78,6 +78,23 @@ struct Doubles8 {
     return out;
   }
 
+  // kBottom + kFactor * offset of eight bytes; exact.
+  template <int kFactor, int kBottom>
+  static HWY_INLINE Doubles8 LoadLevels(const uint8_t* HWY_RESTRICT offsets) {
+    const hn::Rebind<int32_t, D> d32;
+    Doubles8 out;
+    HWY_UNROLL(4) for (size_t i = 0; i < kParts; ++i) {
+      auto level = hn::PromoteTo(d32, hn::LoadU(hn::Rebind<uint8_t, D>(), offsets + i * kPartLanes));
+      if constexpr (kFactor == 2) {
+        level = hn::Add(level, level);
+      } else if constexpr (kFactor != 1) {
+        level = hn::Mul(level, hn::Set(d32, kFactor));
+      }
+      out.part[i] = hn::PromoteTo(D(), hn::Add(level, hn::Set(d32, kBottom)));
+    }
+    return out;
+  }
+
   // Rounds to float.
   HWY_INLINE void StoreFloats(float* HWY_RESTRICT p) const {
     const hn::Rebind<float, D> df;
@@ -110,6 +127,18 @@ struct Doubles8 {
     HWY_UNROLL(4) for (size_t i = 0; i < kParts; ++i) c.part[i] = hn::NegMulAdd(a.part[i], b.part[i], c.part[i]);
     return c;
   }
+  // Per lane: condition > 0 ? a : b.
+  static HWY_INLINE Doubles8 WherePositive(const Doubles8& condition, Doubles8 a, const Doubles8& b) {
+    HWY_UNROLL(4) for (size_t i = 0; i < kParts; ++i) {
+      a.part[i] = hn::IfThenElse(hn::Gt(condition.part[i], hn::Zero(D())), a.part[i], b.part[i]);
+    }
+    return a;
+  }
+  HWY_INLINE Doubles8 Magnitudes() const {
+    Doubles8 out;
+    HWY_UNROLL(4) for (size_t i = 0; i < kParts; ++i) out.part[i] = hn::Abs(part[i]);
+    return out;
+  }
   // Each lane rounded to float precision.
   HWY_INLINE Doubles8 RoundedToFloat() const {
     Doubles8 out;
@@ -138,6 +167,10 @@ struct Doubles8 {
   static Doubles8 Load(const T* p) {
     return Of([&](size_t i) { return static_cast<double>(p[i]); });
   }
+  template <int kFactor, int kBottom>
+  static Doubles8 LoadLevels(const uint8_t* offsets) {
+    return Of([&](size_t i) { return static_cast<double>(kBottom + kFactor * int{offsets[i]}); });
+  }
   void StoreFloats(float* p) const {
     for (size_t i = 0; i < kSumLanes; ++i) p[i] = static_cast<float>(lane[i]);
   }
@@ -156,6 +189,12 @@ struct Doubles8 {
   }
   static Doubles8 NegMulAdd(const Doubles8& a, const Doubles8& b, const Doubles8& c) {
     return Of([&](size_t i) { return c.lane[i] - a.lane[i] * b.lane[i]; });
+  }
+  static Doubles8 WherePositive(const Doubles8& condition, const Doubles8& a, const Doubles8& b) {
+    return Of([&](size_t i) { return condition.lane[i] > 0.0 ? a.lane[i] : b.lane[i]; });
+  }
+  Doubles8 Magnitudes() const {
+    return Of([&](size_t i) { return lane[i] < 0.0 ? -lane[i] : lane[i]; });
   }
   Doubles8 RoundedToFloat() const {
     return Of([&](size_t i) { return static_cast<double>(static_cast<float>(lane[i])); });
@@ -194,9 +233,10 @@ HWY_INLINE hn::Vec<DI32x4> AddBlocks(D, hn::Vec<D> v) {
 }
 
 // {sum of a, sum of b, sum of c, sum of d}, modulo 2^32.
-HWY_INLINE hn::Vec<DI32x4> SumsOfLanes(hn::Vec<DI32> a, hn::Vec<DI32> b, hn::Vec<DI32> c, hn::Vec<DI32> d) {
-  const DI32 d32;
-  const hn::RepartitionToWide<DI32> d64;
+template <class V>
+HWY_INLINE hn::Vec<DI32x4> SumsOfLanes(V a, V b, V c, V d) {
+  const hn::DFromV<V> d32;
+  const hn::RepartitionToWide<hn::DFromV<V>> d64;
   const auto ab = hn::Add(hn::InterleaveLower(d32, a, b), hn::InterleaveUpper(d32, a, b));
   const auto cd = hn::Add(hn::InterleaveLower(d32, c, d), hn::InterleaveUpper(d32, c, d));
   const auto low = hn::InterleaveLower(d64, hn::BitCast(d64, ab), hn::BitCast(d64, cd));

@@ -1,0 +1,166 @@
+// Which second stage? Trains one first stage (W1.58A8), then goes on from its end with several schemes: the same weights,
+// optimizer state and batches for each. Shows what 4-bit inputs cost, and what they break where they do not belong.
+//
+//   compare_stages [--text FILE] [--steps N] [--share P] [--csv FILE] [--quick]
+#include <bitnet/bitnet.h>
+#include <bitnet/train.h>
+
+#include <cstdio>
+#include <string>
+
+#include "program.h"
+
+namespace {
+
+using namespace bitnet;
+
+// The ablations of the paper's figures 4 and 5: 4 bits at the down projection too, where most of the mass is in a few
+// large values; the absmean quantizer there has beta = 2 mean|x|.
+struct Int4Down : A48 {
+  static constexpr const char* kName = "A48, INT4 at down";
+  using DownInput = Quantizer<Int<4>, AbsMeanTimes<2>>;
+};
+struct Int4Everywhere : Int4Down {
+  static constexpr const char* kName = "INT4 everywhere";
+  using OutputInput = Quantizer<Int<4>, AbsMeanTimes<2>>;
+};
+struct Fp4Everywhere : A48Fp4 {
+  static constexpr const char* kName = "FP4 everywhere";
+  using DownInput = Quantizer<Fp4E2M1, MinMax>;
+};
+
+struct Study {
+  uint64_t steps = 2000;
+  double share = 0.05;
+  std::string text, csv;
+  bool quick = false;
+};
+
+Study ParseArguments(int argc, char** argv) {
+  Study study;
+  for (int i = 1; i < argc; ++i) {
+    const std::string name = argv[i];
+    if (name == "--quick") {
+      study.quick = true;
+      study.steps = 40;
+      continue;
+    }
+    if (i + 1 == argc) Stop("usage: compare_stages [--text FILE] [--steps N] [--share P] [--csv FILE] [--quick]");
+    const std::string value = argv[++i];
+    if (name == "--text") {
+      study.text = value;
+    } else if (name == "--steps") {
+      study.steps = static_cast<uint64_t>(ParseNumber("--steps", value, 20, 1e9));
+    } else if (name == "--share") {
+      study.share = ParseNumber("--share", value, 0.0, 1.0);
+    } else if (name == "--csv") {
+      study.csv = value;
+    } else {
+      Stop("there is no option '" + name + "'");
+    }
+  }
+  return study;
+}
+
+using FirstStage = Trainer<B158, B158>;
+
+class Table {
+ public:
+  explicit Table(const std::string& csv) {
+    if (csv.empty()) return;
+    file_ = std::fopen(csv.c_str(), "wb");
+    if (file_ == nullptr) Stop(csv + ": cannot be opened for writing");
+    std::fputs("scheme,step,training_loss,validation_loss\n", file_);
+  }
+  ~Table() {
+    if (file_ != nullptr) std::fclose(file_);
+  }
+  Table(const Table&) = delete;
+  Table& operator=(const Table&) = delete;
+
+  void Add(const char* scheme, uint64_t step, double training, double validation) {
+    if (file_ == nullptr) return;
+    std::fprintf(file_, "\"%s\",%llu,%.5f,%.5f\n", scheme, static_cast<unsigned long long>(step), training, validation);
+    std::fflush(file_);
+  }
+
+ private:
+  std::FILE* file_ = nullptr;
+};
+
+// Runs to the end, with the validation loss every so often; returns the last one.
+template <class AnyTrainer>
+double Finish(AnyTrainer& trainer, const char* name, uint64_t until, uint64_t every, Table& table) {
+  double validation = 0.0, sum = 0.0;
+  uint64_t count = 0;
+  const Result<Done> run = trainer.Run([&](const StepReport& report) {
+    sum += report.loss;
+    ++count;
+    const bool last = report.step + 1 == until;
+    if (last || (report.step + 1) % every == 0) {
+      validation = trainer.ValidationLoss();
+      table.Add(name, report.step + 1, sum / static_cast<double>(count), validation);
+      sum = 0.0;
+      count = 0;
+    }
+    return !last;
+  });
+  if (!run.ok()) std::printf("  %s\n", run.error().c_str());
+  return validation;
+}
+
+template <Scheme S>
+void Report(const FirstStage& first, uint64_t every, double reference, Table& table) {
+  auto trainer = first.template Fork<S>();
+  const double loss = Finish(trainer, S::kName, trainer.options().steps, every, table);
+  std::printf("  %-22s %.4f   %+.1f %%\n", S::kName, loss, 100.0 * (loss / reference - 1.0));
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Study study = ParseArguments(argc, argv);
+  auto [corpus, text_name] = LoadText(study.text);
+
+  ModelConfig config;
+  config.hidden = study.quick ? 64 : 256;
+  config.layers = study.quick ? 2 : 3;
+  config.heads = 4;
+  config.kv_heads = 2;
+  config.head_dim = study.quick ? 16 : 64;
+  config.ffn = study.quick ? 160 : 512;
+  config.max_positions = 256;
+
+  TrainOptions options;
+  options.steps = study.steps;
+  options.batch = study.quick ? 4 : 16;
+  options.sequence = study.quick ? 48 : 128;
+  options.stage2_share = study.share;
+  options.learning_rate = 3e-3f;
+  options.second_learning_rate = 2e-3f;
+  options.linear_decay = true;
+  options.warmup = std::min<uint64_t>(375, options.steps / 10);
+  if (study.quick) options.validation_windows = 8;
+
+  Table table(study.csv);
+  FirstStage first = Need(FirstStage::Create(config, options, corpus));
+  std::printf("text: %s; %llu weights; %llu steps of %llu tokens, the last %llu of them as below\n", text_name.c_str(),
+              static_cast<unsigned long long>(config.ProjectionWeights()),
+              static_cast<unsigned long long>(options.steps), static_cast<unsigned long long>(options.TokensPerStep()),
+              static_cast<unsigned long long>(options.steps - options.Stage2Begin()));
+  std::fflush(stdout);
+  Finish(first, "stage 1", options.Stage2Begin(), std::max<uint64_t>(1, options.steps / 40), table);
+
+  const uint64_t every = std::max<uint64_t>(1, (options.steps - options.Stage2Begin()) / 10);
+  auto same = first.Fork<B158>();
+  const double reference = Finish(same, B158::kName, options.steps, every, table);
+  std::printf("\nValidation loss after all steps, nats a byte, and against b1.58 trained as long\n");
+  std::printf("  %-22s %.4f\n", B158::kName, reference);
+  std::fflush(stdout);
+  Report<A48>(first, every, reference, table);
+  Report<A48Fp4>(first, every, reference, table);
+  Report<Fp4Everywhere>(first, every, reference, table);
+  Report<Int4Down>(first, every, reference, table);
+  Report<Int4Everywhere>(first, every, reference, table);
+}

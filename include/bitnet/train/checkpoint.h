@@ -1,0 +1,156 @@
+// Checkpoints: the whole state of a run, from which it goes on bit for bit.
+//
+// After the seal (base/bytes.h): the run's description, a list of named values (configuration, options, schemes, text);
+// steps done; the state of the random numbers; weights, then both moments, tensor by tensor. A file whose description
+// differs from that of the run that loads it is refused with the name of the difference. Nothing is allocated by sizes
+// from the file.
+#ifndef BITNET_TRAIN_CHECKPOINT_H_
+#define BITNET_TRAIN_CHECKPOINT_H_
+
+#include <cmath>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "bitnet/base/bytes.h"
+#include "bitnet/model/weights.h"
+#include "bitnet/train/adamw.h"
+
+namespace bitnet {
+
+inline constexpr FileKind kCheckpointFile = {"BITNETCK", 1, "bitnet checkpoint"};
+
+// Named values that must agree between a checkpoint and the run that goes on from it.
+using RunDescription = std::vector<std::pair<std::string, std::string>>;
+
+// What changes from step to step.
+struct TrainingState {
+  uint64_t step = 0;  // steps done
+  uint64_t random = 0;
+  LatentWeights weights;
+  AdamW optimizer;
+};
+
+namespace detail {
+
+// What a quantizer does to a fixed list of values, so that schemes of one name that quantize differently are told
+// apart.
+template <AnyQuantizer Q>
+void DescribeQuantizer(ByteWriter& to) {
+  constexpr size_t kValues = 61;
+  float values[kValues];
+  for (size_t i = 0; i < kValues; ++i) {
+    values[i] = (static_cast<float>(i * 37 % kValues) - 30.3f) * (i % 7 == 0 ? 0.11f : 0.02f);
+  }
+  LevelOf<typename Q::Format> levels[kValues];
+  to.Number(Q::Quantize(values, levels));
+  for (const auto level : levels) to.Number(level);
+  to.Number(static_cast<uint64_t>(kGroupSize<typename Q::Granularity>));
+  to.Number(static_cast<uint8_t>(std::is_same_v<typename Q::Granularity, PerRow>));
+}
+
+}  // namespace detail
+
+// A scheme's name and a number that depends on everything it does.
+template <Scheme S>
+std::string DescribeScheme() {
+  ByteWriter to;
+  const auto describe = [&]<class... Q>() { (detail::DescribeQuantizer<Q>(to), ...); };
+  describe.template operator()<typename S::Weight, typename S::Input, typename S::OutputInput, typename S::DownInput,
+                               typename S::Query, typename S::Key, typename S::Value, typename S::FirstKey,
+                               typename S::FirstValue, typename S::HeadWeight, typename S::HeadInput>();
+  to.Number(static_cast<uint64_t>(S::OutputKeep::Count(1000)));
+  for (const float g : {-1.5f, -0.25f, 0.0f, 0.5f, 2.0f}) to.Number(S::FfnActivation::Value(g));
+  to.Number(static_cast<uint8_t>(S::kSubLayerNorms));
+  return std::string(S::kName) + " #" + std::to_string(Checksum(to.bytes()));
+}
+
+inline RunDescription DescribeConfig(const ModelConfig& c) {
+  RunDescription list;
+  const auto add = [&](const char* name, auto value) { list.emplace_back(name, std::to_string(value)); };
+  add("vocab", c.vocab);
+  add("hidden", c.hidden);
+  add("layers", c.layers);
+  add("heads", c.heads);
+  add("kv_heads", c.kv_heads);
+  add("head_dim", c.head_dim);
+  add("ffn", c.ffn);
+  add("max_positions", c.max_positions);
+  add("rope_base's bits", std::bit_cast<uint32_t>(c.rope_base));
+  add("rms_eps's bits", std::bit_cast<uint32_t>(c.rms_eps));
+  add("tied_embedding", c.tied_embedding);
+  return list;
+}
+
+inline Result<Done> SaveCheckpoint(const std::string& path, const RunDescription& run, const TrainingState& state) {
+  ByteWriter to;
+  to.Number(static_cast<uint32_t>(run.size()));
+  for (const auto& [name, value] : run) {
+    to.Text(name);
+    to.Text(value);
+  }
+  to.Number(state.step);
+  to.Number(state.random);
+  for (const LatentWeights* w : {&state.weights, &state.optimizer.first_moment(), &state.optimizer.second_moment()}) {
+    w->ForEach([&](const std::string&, const std::vector<float>& values, size_t, size_t) {
+      to.Numbers(std::span<const float>(values));
+    });
+  }
+  return SaveSealed(path, kCheckpointFile, to.bytes());
+}
+
+// Replaces `state`, whose tensors must have their sizes, or leaves it as it is.
+inline Result<Done> LoadCheckpoint(const std::string& path, const RunDescription& run, uint64_t steps,
+                                   TrainingState& state) {
+  Result<std::vector<uint8_t>> payload = LoadSealed(path, kCheckpointFile);
+  if (!payload.ok()) return Error{payload.error()};
+  ByteReader from(*payload, kSealHeaderBytes);
+  const auto refuse = [&] { return Error{path + ": " + from.error()}; };
+  const auto entries = from.Number<uint32_t>("the run's description");
+  if (from.ok() && entries != run.size()) {
+    from.Fail("the run's description", std::to_string(run.size()) + " entries were expected, the file has " +
+                                           std::to_string(entries));
+  }
+  for (size_t i = 0; i < run.size() && from.ok(); ++i) {
+    const std::string name = from.Text("the run's description");
+    const std::string value = from.Text("the run's description");
+    if (!from.ok()) break;
+    if (name != run[i].first) {
+      from.Fail("the run's description", run[i].first + " was expected, the file has " + name);
+    } else if (value != run[i].second) {
+      return Error{path + ": the checkpoint is of another run: its " + name + " is " + value + ", this run's is " +
+                   run[i].second};
+    }
+  }
+  TrainingState loaded = state;
+  loaded.step = from.Number<uint64_t>("the number of steps");
+  if (from.ok() && loaded.step > steps) {
+    from.Fail("the number of steps", std::to_string(loaded.step) + " steps are done of " + std::to_string(steps));
+  }
+  loaded.random = from.Number<uint64_t>("the state of the random numbers");
+  const auto read = [&](const char* what, LatentWeights& weights) {
+    weights.ForEach([&](const std::string& name, std::vector<float>& values, size_t, size_t) {
+      const std::string full = std::string(what) + " " + name;
+      from.Numbers(full, std::span(values));
+      for (size_t i = 0; i < values.size() && from.ok(); ++i) {
+        if (!std::isfinite(values[i])) from.Fail(full, "value " + std::to_string(i) + " is not finite");
+      }
+    });
+  };
+  read("weights", loaded.weights);
+  read("first moment", loaded.optimizer.first_moment());
+  read("second moment", loaded.optimizer.second_moment());
+  if (from.ok() && from.remaining() != 0) {
+    from.Fail("the end", std::to_string(from.remaining()) + " bytes follow the last tensor; none were expected");
+  }
+  if (!from.ok()) return refuse();
+  state = std::move(loaded);
+  return Done{};
+}
+
+}  // namespace bitnet
+
+#endif  // BITNET_TRAIN_CHECKPOINT_H_

@@ -1,0 +1,113 @@
+// The operands of a training product: levels as floats, which Eigen multiplies exactly, and their steps.
+//
+// The backend quantizes, by the same Quantizer types as in inference, so levels and steps are those of the exported
+// model. Gradients go straight through: the backward pass reads the values step * level and ignores the rounding.
+#ifndef BITNET_TRAIN_FAKE_QUANT_H_
+#define BITNET_TRAIN_FAKE_QUANT_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <type_traits>
+
+#include "bitnet/quant/quantizer.h"
+#include "bitnet/quant/top_k.h"
+#include "bitnet/tensor/quantized_matrix.h"
+#include "bitnet/tensor/quantized_tokens.h"
+#include "bitnet/train/matrix.h"
+
+namespace bitnet {
+
+struct FloatLevels {
+  FloatMatrix levels;  // [rows, cols]; the reals themselves where nothing is quantized
+  Segments segments;
+  AlignedVector<float> steps;  // [rows, segments.Count()]
+
+  void Resize(size_t rows, size_t cols, size_t group) {
+    levels.Resize(rows, cols);
+    segments = {cols, group};
+    steps.resize(rows * segments.Count());
+  }
+  float Step(size_t row, size_t segment) const { return steps[row * segments.Count() + segment]; }
+};
+
+namespace detail {
+
+// Levels of rows of `tokens` as floats, steps, and values = step * level.
+template <Format F>
+void SpreadRows(const QuantizedTokens<F>& tokens, MatrixView<float> levels, std::span<float> steps,
+                MatrixView<float> values) {
+  const Segments segments = tokens.segments();
+  for (size_t t = 0; t < tokens.tokens(); ++t) {
+    const LevelOf<F>* from = tokens.Row(t);
+    float* level = levels.Row(t);
+    float* value = values.Row(t);
+    for (size_t begin = 0, s = 0; begin < segments.cols; begin = segments.End(begin), ++s) {
+      const float step = steps[t * segments.Count() + s] = tokens.Step(t, s);
+      for (size_t c = begin; c < segments.End(begin); ++c) {
+        level[c] = static_cast<float>(from[c]);
+        value[c] = kIsFloat<F> ? level[c] : step * level[c];
+      }
+    }
+  }
+}
+
+}  // namespace detail
+
+// out = the levels of Q(x), x [tokens, cols], of which each token keeps the share Keep; values [tokens, cols] =
+// step * level. `values` may be x.
+template <AnyQuantizer Q, class Keep = KeepAll, class B>
+void QuantizeInputs(const B& backend, MatrixView<const float> x, FloatLevels& out, MatrixView<float> values) {
+  // Kept between calls by each worker.
+  thread_local QuantizedTokens<typename Q::Format> tokens;
+  if constexpr (Keep::kAll) {
+    backend.template Quantize<Q>(x, tokens);
+  } else {
+    backend.template QuantizeTopK<Q>(x, Keep::Count(x.cols()), tokens);
+  }
+  out.Resize(x.rows(), x.cols(), tokens.segments().group);
+  detail::SpreadRows(tokens, out.levels, out.steps, values);
+}
+
+// Quantized weights of one product: of several matrices with the same inputs, one below the other.
+struct WeightOperand {
+  FloatLevels levels;  // read by the forward pass
+  FloatMatrix values;  // step * level, read by the backward pass
+  size_t rows() const { return values.rows(); }
+  size_t cols() const { return values.cols(); }
+
+  template <AnyQuantizer Q>
+  void Resize(size_t rows, size_t cols) {
+    levels.Resize(rows, cols, kGroupSize<typename Q::Granularity>);
+    values.Resize(rows, cols);
+  }
+};
+
+// Rows [first_row, first_row + rows) of `out` = Q(weights [rows, cols]): the levels and steps of QuantizedMatrix::From.
+template <AnyQuantizer Q, class B>
+void QuantizeWeights(const B& backend, std::span<const float> weights, size_t first_row, size_t rows,
+                     WeightOperand& out) {
+  using F = typename Q::Format;
+  const size_t cols = out.cols();
+  BITNET_ASSERT(weights.size() == rows * cols, "QuantizeWeights: weights must be [rows, cols]");
+  const MatrixView<float> levels = out.levels.levels.Rows(first_row, rows);
+  const MatrixView<float> values = out.values.Rows(first_row, rows);
+  const size_t steps_a_row = out.levels.segments.Count();
+  const std::span<float> steps(out.levels.steps.data() + first_row * steps_a_row, rows * steps_a_row);
+  thread_local QuantizedTokens<F> tokens;
+  if constexpr (StepLayout::Of<typename Q::Granularity>().per_row) {
+    backend.template Quantize<Q>(MatrixView<const float>(weights.data(), rows, cols), tokens);
+    detail::SpreadRows(tokens, levels, steps, values);
+  } else {
+    // One step for the matrix: it is one long row.
+    backend.template Quantize<Q>(AsRow(weights), tokens);
+    float step = 0.0f;
+    detail::SpreadRows(tokens, MatrixView<float>(levels.data(), 1, rows * cols), {&step, 1},
+                       MatrixView<float>(values.data(), 1, rows * cols));
+    std::fill(steps.begin(), steps.end(), step);
+  }
+}
+
+}  // namespace bitnet
+
+#endif  // BITNET_TRAIN_FAKE_QUANT_H_

@@ -1,0 +1,231 @@
+// TrainingLayer<Scheme, Backend>: a decoder layer on whole sequences, forward with the bits of layer/, and backward.
+//
+//   x += o(attention(norm(x)));  x += down(glu(norm(x)))
+//
+// Everything but attention works on tiles of tokens, each from its norm to its last product in one task, so that the
+// values in between stay in the cache.
+#ifndef BITNET_TRAIN_LAYER_H_
+#define BITNET_TRAIN_LAYER_H_
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "bitnet/model/weights.h"
+#include "bitnet/train/attention.h"
+#include "bitnet/train/elementwise.h"
+#include "bitnet/train/linear.h"
+
+namespace bitnet {
+
+// What the forward pass leaves for the backward pass. [tokens, width] each.
+struct LayerActivations {
+  FloatMatrix qkv_input;      // Q(norm(x))
+  FloatMatrix heads;          // queries, keys, values; quantized
+  FloatMatrix probabilities;  // [sequences * heads * length, length]
+  FloatMatrix attended;       // before the sub-layer norm
+  FloatMatrix out_input;      // Q(top-k(attended))
+  FloatMatrix middle;         // x between the halves
+  FloatMatrix ffn_input;      // Q(norm(middle))
+  FloatMatrix gate_up;        // gate, then up
+  FloatMatrix product;        // up * f(gate), before the sub-layer norm; only if there is one
+  FloatMatrix down_input;     // Q(product)
+
+  void Resize(const ModelConfig& c, size_t sequences, size_t length, bool sub_layer_norms) {
+    const size_t tokens = sequences * length;
+    qkv_input.Resize(tokens, c.hidden);
+    heads.Resize(tokens, c.query_width() + 2 * size_t{c.kv_width()});
+    probabilities.Resize(sequences * c.heads * length, length);
+    attended.Resize(tokens, c.query_width());
+    out_input.Resize(tokens, c.query_width());
+    middle.Resize(tokens, c.hidden);
+    ffn_input.Resize(tokens, c.hidden);
+    gate_up.Resize(tokens, 2 * size_t{c.ffn});
+    if (sub_layer_norms) product.Resize(tokens, c.ffn);
+    down_input.Resize(tokens, c.ffn);
+  }
+};
+
+// Gradients inside a layer, shared by all layers.
+struct LayerGradients {
+  FloatMatrix dmiddle, dattended, dheads;
+  std::vector<float> gain_sums;  // one row of gains a tile
+
+  void Resize(const ModelConfig& c, size_t tokens) {
+    dmiddle.Resize(tokens, c.hidden);
+    dattended.Resize(tokens, c.query_width());
+    dheads.Resize(tokens, c.query_width() + 2 * size_t{c.kv_width()});
+  }
+};
+
+// Sums the gain gradients that tiles have made apart, in their order, which does not depend on threads.
+class GainSums {
+ public:
+  GainSums(std::vector<float>& memory, size_t tiles, size_t width) : memory_(memory), tiles_(tiles), width_(width) {
+    memory_.assign(tiles * width, 0.0f);
+  }
+  std::span<float> Of(size_t tile) { return {memory_.data() + tile * width_, width_}; }
+  void SumTo(std::span<float> gain, size_t first) const {
+    for (size_t i = 0; i < gain.size(); ++i) {
+      float sum = 0.0f;
+      for (size_t tile = 0; tile < tiles_; ++tile) sum += memory_[tile * width_ + first + i];
+      gain[i] = sum;
+    }
+  }
+
+ private:
+  std::vector<float>& memory_;
+  size_t tiles_;
+  size_t width_;
+};
+
+template <Scheme S, class B>
+class TrainingLayer {
+  using W = typename S::Weight;
+  using WF = typename W::Format;
+
+ public:
+  // The projections' quantized weights; call from one task or several, once a step.
+  void QuantizeMatrix(const B& backend, const ModelConfig& c, const LatentLayer& w, size_t which) {
+    switch (which) {
+      case 0: return QuantizeWeights<W>(backend, w.q, 0, c.query_width(), qkv_);
+      case 1: return QuantizeWeights<W>(backend, w.k, c.query_width(), c.kv_width(), qkv_);
+      case 2: return QuantizeWeights<W>(backend, w.v, size_t{c.query_width()} + c.kv_width(), c.kv_width(), qkv_);
+      case 3: return QuantizeWeights<W>(backend, w.o, 0, c.hidden, o_);
+      case 4: return QuantizeWeights<W>(backend, w.gate, 0, c.ffn, gate_up_);
+      case 5: return QuantizeWeights<W>(backend, w.up, c.ffn, c.ffn, gate_up_);
+      default: return QuantizeWeights<W>(backend, w.down, 0, c.hidden, down_);
+    }
+  }
+  static constexpr size_t kMatrices = 7;
+
+  void Resize(const ModelConfig& c) {
+    qkv_.template Resize<W>(c.query_width() + 2 * size_t{c.kv_width()}, c.hidden);
+    o_.template Resize<W>(c.hidden, c.query_width());
+    gate_up_.template Resize<W>(2 * size_t{c.ffn}, c.hidden);
+    down_.template Resize<W>(c.hidden, c.ffn);
+  }
+
+  // y [tokens, hidden] = the layer's output for x [tokens, hidden].
+  void Forward(const B& backend, const ModelConfig& c, const AttentionDims& dims, const TrainingAngles& angles,
+               const LatentLayer& w, MatrixView<const float> x, LayerActivations& a, MatrixView<float> y) const {
+    ForTiles(backend.executor(), x.rows(), kTile, [&](size_t, size_t begin, size_t end) {
+      const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
+      thread_local FloatLevels input;
+      backend.RmsNorm(tile(x), w.attn_norm, c.rms_eps, tile(a.qkv_input));
+      QuantizeInputs<typename S::Input>(backend, tile(a.qkv_input), input, tile(a.qkv_input));
+      LinearForward<WF, typename S::Input::Format>(input, qkv_.levels, tile(a.heads));
+      for (size_t t = begin; t < end; ++t) {
+        angles.Rotate(backend, t % dims.length, RotatedHeads(c, a.heads.Row(t)));
+      }
+    });
+    AttentionForward<S>(backend, dims, a.heads, a.probabilities, a.attended);
+    ForTiles(backend.executor(), x.rows(), kTile, [&](size_t, size_t begin, size_t end) {
+      const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
+      thread_local FloatLevels input;
+      MatrixView<const float> attended = tile(a.attended);
+      if constexpr (S::kSubLayerNorms) {
+        backend.RmsNorm(attended, w.attn_sub_norm, c.rms_eps, tile(a.out_input));
+        attended = tile(a.out_input);
+      }
+      QuantizeInputs<typename S::OutputInput, typename S::OutputKeep>(backend, attended, input, tile(a.out_input));
+      const MatrixView<float> middle = tile(a.middle);
+      LinearForward<WF, typename S::OutputInput::Format>(input, o_.levels, middle);
+      backend.Add(tile(x), middle);
+
+      backend.RmsNorm(middle, w.ffn_norm, c.rms_eps, tile(a.ffn_input));
+      QuantizeInputs<typename S::Input>(backend, tile(a.ffn_input), input, tile(a.ffn_input));
+      const MatrixView<float> gate_up = tile(a.gate_up);
+      LinearForward<WF, typename S::Input::Format>(input, gate_up_.levels, gate_up);
+      MatrixView<float> h = S::kSubLayerNorms ? tile(a.product) : tile(a.down_input);
+      GluForward<typename S::FfnActivation>(gate_up.Cols(0, c.ffn), gate_up.Cols(c.ffn, c.ffn), h);
+      if constexpr (S::kSubLayerNorms) {
+        backend.RmsNorm(h, w.ffn_sub_norm, c.rms_eps, tile(a.down_input));
+      }
+      QuantizeInputs<typename S::DownInput>(backend, tile(a.down_input), input, tile(a.down_input));
+      LinearForward<WF, typename S::DownInput::Format>(input, down_.levels, tile(y));
+      backend.Add(middle, tile(y));
+    });
+  }
+
+  // dx [tokens, hidden] of dy, which may be dx; `dw` are the gradients of w. Uses up `a`.
+  void Backward(const B& backend, const ModelConfig& c, const AttentionDims& dims, const TrainingAngles& angles,
+                const LatentLayer& w, MatrixView<const float> x, LayerActivations& a, MatrixView<const float> dy,
+                LayerGradients& g, MatrixView<float> dx, LatentLayer& dw) const {
+    const size_t tokens = x.rows();
+    const size_t tiles = (tokens + kTile - 1) / kTile;
+    {
+      GainSums sums(g.gain_sums, tiles, size_t{c.hidden} + c.ffn + c.query_width());
+      ForTiles(backend.executor(), tokens, kTile, [&](size_t index, size_t begin, size_t end) {
+        const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
+        thread_local FloatMatrix dh, dnormed;
+        dh.Resize(end - begin, c.ffn);
+        InputGradient(tile(dy), down_, dh);
+        if constexpr (S::kSubLayerNorms) {
+          RmsNormBackward<false>(tile(a.product), w.ffn_sub_norm, c.rms_eps, dh, dh,
+                                 sums.Of(index).subspan(c.hidden, c.ffn));
+        }
+        const MatrixView<float> gate_up = tile(a.gate_up);
+        GluBackward<typename S::FfnActivation>(dh, gate_up.Cols(0, c.ffn), gate_up.Cols(c.ffn, c.ffn));
+        dnormed.Resize(end - begin, c.hidden);
+        InputGradient(gate_up, gate_up_, dnormed);
+        const MatrixView<float> dmiddle = tile(g.dmiddle);
+        detail::AsEigen(dmiddle) = detail::AsEigen(tile(dy));
+        RmsNormBackward<true>(tile(a.middle), w.ffn_norm, c.rms_eps, dnormed, dmiddle,
+                              sums.Of(index).subspan(0, c.hidden));
+        InputGradient(dmiddle, o_, tile(g.dattended));
+        if constexpr (S::kSubLayerNorms) {
+          RmsNormBackward<false>(tile(a.attended), w.attn_sub_norm, c.rms_eps, tile(g.dattended),
+                                 tile(g.dattended), sums.Of(index).subspan(size_t{c.hidden} + c.ffn));
+        }
+      });
+      sums.SumTo(dw.ffn_norm, 0);
+      sums.SumTo(dw.ffn_sub_norm, c.hidden);
+      sums.SumTo(dw.attn_sub_norm, size_t{c.hidden} + c.ffn);
+    }
+    AttentionBackward(backend.executor(), dims, a.heads, a.probabilities, g.dattended, g.dheads);
+    // The gradients of down need dy, which dx may overwrite below.
+    const MatrixView<const float> dgate_up = a.gate_up;
+    WeightGradients(backend.executor(), std::array<WeightGradient, 4>{{
+                                            {dy, a.down_input, dw.down.data()},
+                                            {dgate_up.Cols(0, c.ffn), a.ffn_input, dw.gate.data()},
+                                            {dgate_up.Cols(c.ffn, c.ffn), a.ffn_input, dw.up.data()},
+                                            {g.dmiddle, a.out_input, dw.o.data()},
+                                        }});
+    GainSums sums(g.gain_sums, tiles, c.hidden);
+    ForTiles(backend.executor(), tokens, kTile, [&](size_t index, size_t begin, size_t end) {
+      const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
+      thread_local FloatMatrix dnormed;
+      for (size_t t = begin; t < end; ++t) {
+        angles.RotateBack(backend, t % dims.length, RotatedHeads(c, g.dheads.Row(t)));
+      }
+      dnormed.Resize(end - begin, c.hidden);
+      InputGradient(tile(g.dheads), qkv_, dnormed);
+      detail::AsEigen(tile(dx)) = detail::AsEigen(tile(g.dmiddle));
+      RmsNormBackward<true>(tile(x), w.attn_norm, c.rms_eps, dnormed, tile(dx), sums.Of(index));
+    });
+    sums.SumTo(dw.attn_norm, 0);
+    const MatrixView<const float> dheads = g.dheads;
+    const size_t k = c.query_width();
+    const size_t v = k + c.kv_width();
+    WeightGradients(backend.executor(), std::array<WeightGradient, 3>{{
+                                            {dheads.Cols(0, k), a.qkv_input, dw.q.data()},
+                                            {dheads.Cols(k, c.kv_width()), a.qkv_input, dw.k.data()},
+                                            {dheads.Cols(v, c.kv_width()), a.qkv_input, dw.v.data()},
+                                        }});
+  }
+
+ private:
+  // The heads of a token that have a position: queries and keys.
+  static MatrixView<float> RotatedHeads(const ModelConfig& c, float* token) {
+    return {token, size_t{c.heads} + c.kv_heads, c.head_dim};
+  }
+
+  WeightOperand qkv_, o_, gate_up_, down_;
+};
+
+}  // namespace bitnet
+
+#endif  // BITNET_TRAIN_LAYER_H_

@@ -1,0 +1,186 @@
+// TrainingModel<Scheme>: loss and gradients of a batch, for latent weights that the caller keeps.
+//
+//   TrainingModel<A48> model(config);
+//   model.Quantize(weights);                 // once after every change of the weights
+//   double loss = model.Forward(weights, batch);
+//   model.Backward(weights, batch, gradients);
+//
+// The forward pass has the bits of inference up to the output head, whose products of floats Eigen rounds in its own
+// order. Results do not depend on the number of threads. Memory: about 5 hidden + 3 ffn + 6 heads * head_dim +
+// heads * length floats a token and layer, and the logits of the batch.
+#ifndef BITNET_TRAIN_MODEL_H_
+#define BITNET_TRAIN_MODEL_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "bitnet/backend/default_backend.h"
+#include "bitnet/train/batch.h"
+#include "bitnet/train/cross_entropy.h"
+#include "bitnet/train/layer.h"
+
+namespace bitnet {
+
+template <Scheme S, class B = DefaultBackend<S>>
+class TrainingModel {
+ public:
+  using SchemeType = S;
+
+  // The configuration must be valid.
+  explicit TrainingModel(const ModelConfig& config, B backend = B())
+      : config_(config), backend_(std::move(backend)), layers_(config.layers) {
+    BITNET_ASSERT(config.Validate().ok(), "TrainingModel: the configuration is not valid: see ModelConfig::Validate");
+    for (TrainingLayer<S, B>& layer : layers_) layer.Resize(config);
+    embedding_.template Resize<typename S::HeadWeight>(config.vocab, config.hidden);
+    if (!config.tied_embedding) head_.template Resize<typename S::HeadWeight>(config.vocab, config.hidden);
+  }
+
+  const ModelConfig& config() const { return config_; }
+
+  // Quantizes the weights for the passes that follow.
+  void Quantize(const LatentWeights& w) {
+    CheckWeights(w);
+    constexpr size_t kMatrices = TrainingLayer<S, B>::kMatrices;
+    backend_.executor().Run(layers_.size() * kMatrices + 1, [&](size_t task) {
+      if (task < layers_.size() * kMatrices) {
+        const size_t layer = task / kMatrices;
+        layers_[layer].QuantizeMatrix(backend_, config_, w.layers[layer], task % kMatrices);
+      } else {
+        using H = typename S::HeadWeight;
+        QuantizeWeights<H>(backend_, w.embedding, 0, config_.vocab, embedding_);
+        if (!config_.tied_embedding) QuantizeWeights<H>(backend_, w.head, 0, config_.vocab, head_);
+      }
+    });
+  }
+
+  // The mean loss over the tokens of the batch. Quantize must have seen these weights. With kGradients, keeps what
+  // Backward needs; without, logits() are valid after it.
+  template <bool kGradients = true>
+  double Forward(const LatentWeights& w, const TokenBatch& batch) {
+    CheckBatch(batch);
+    const size_t tokens = batch.tokens();
+    dims_ = {batch.sequences, batch.length, config_.heads, config_.kv_heads, config_.head_dim};
+    if (angles_for_ != batch.length) {
+      angles_.Compute(config_.head_dim, config_.rope_base, batch.length);
+      angles_for_ = batch.length;
+    }
+    residuals_.resize(layers_.size() + 1);
+    for (FloatMatrix& residual : residuals_) residual.Resize(tokens, config_.hidden);
+    activations_.resize(kGradients ? layers_.size() : std::max<size_t>(activations_.size(), 1));
+
+    ForTiles(backend_.executor(), tokens, kTile, [&](size_t, size_t begin, size_t end) {
+      for (size_t t = begin; t < end; ++t) {
+        const auto row = embedding_.values[batch.inputs[t]];
+        std::copy(row.begin(), row.end(), residuals_[0].Row(t));
+      }
+    });
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      LayerActivations& a = activations_[kGradients ? i : 0];
+      a.Resize(config_, batch.sequences, batch.length, S::kSubLayerNorms);
+      layers_[i].Forward(backend_, config_, dims_, angles_, w.layers[i], residuals_[i], a, residuals_[i + 1]);
+    }
+
+    normed_.Resize(tokens, config_.hidden);
+    head_input_.Resize(tokens, config_.hidden);
+    logits_.Resize(tokens, config_.vocab);
+    losses_.assign((tokens + kTile - 1) / kTile, 0.0);
+    ForTiles(backend_.executor(), tokens, kTile, [&](size_t index, size_t begin, size_t end) {
+      const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
+      thread_local FloatLevels input;
+      backend_.RmsNorm(tile(residuals_.back()), w.final_norm, config_.rms_eps,
+                       tile(normed_));
+      QuantizeInputs<typename S::HeadInput>(backend_, tile(normed_), input, tile(head_input_));
+      LinearForward<typename S::HeadWeight::Format, typename S::HeadInput::Format>(input, Head().levels,
+                                                                                   tile(logits_));
+      losses_[index] = CrossEntropy(tile(logits_), {batch.targets.data() + begin, end - begin},
+                                    kGradients ? 1.0f / static_cast<float>(tokens) : 0.0f);
+    });
+    double loss = 0.0;
+    for (const double part : losses_) loss += part;
+    return loss / static_cast<double>(tokens);
+  }
+
+  // gradients = those of the loss that Forward has just returned; once for each Forward.
+  void Backward(const LatentWeights& w, const TokenBatch& batch, LatentWeights& gradients) {
+    BITNET_ASSERT(activations_.size() == layers_.size() && batch.tokens() == logits_.rows(),
+                  "TrainingModel::Backward: Forward of this batch, with gradients, must come first");
+    CheckWeights(gradients);
+    const size_t tokens = batch.tokens();
+    LatentWeights& g = gradients;
+    dx_.Resize(tokens, config_.hidden);
+    layer_gradients_.Resize(config_, tokens);
+    {
+      GainSums sums(layer_gradients_.gain_sums, losses_.size(), config_.hidden);
+      ForTiles(backend_.executor(), tokens, kTile, [&](size_t index, size_t begin, size_t end) {
+        const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
+        const MatrixView<float> dx = tile(dx_);
+        InputGradient(tile(logits_), Head(), dx);
+        RmsNormBackward<false>(tile(residuals_.back()), w.final_norm, config_.rms_eps, dx,
+                               dx, sums.Of(index));
+      });
+      sums.SumTo(g.final_norm, 0);
+    }
+    std::vector<float>& dhead = config_.tied_embedding ? g.embedding : g.head;
+    const WeightGradient head_gradient = {logits_, head_input_, dhead.data()};
+    WeightGradients(backend_.executor(), {&head_gradient, 1});
+
+    for (size_t i = layers_.size(); i-- > 0;) {
+      layers_[i].Backward(backend_, config_, dims_, angles_, w.layers[i], residuals_[i], activations_[i], dx_,
+                          layer_gradients_, dx_, g.layers[i]);
+    }
+    if (!config_.tied_embedding) std::fill(g.embedding.begin(), g.embedding.end(), 0.0f);
+    // Each task owns some columns of the table, so each sum has the order of the tokens.
+    ParallelRanges(backend_.executor(), config_.hidden, 16, 16, [&](size_t begin, size_t end) {
+      for (size_t t = 0; t < tokens; ++t) {
+        float* row = g.embedding.data() + size_t{batch.inputs[t]} * config_.hidden;
+        const float* from = dx_.Row(t);
+        for (size_t c = begin; c < end; ++c) row[c] += from[c];
+      }
+    });
+  }
+
+  // Of the last Forward: the residual stream after the last layer, [tokens, hidden] ...
+  MatrixView<const float> hidden() const { return residuals_.back(); }
+  // ... what the output head reads, before its quantizer (as Transformer::Hidden) ...
+  MatrixView<const float> normed() const { return normed_; }
+  // ... and the logits [tokens, vocab]; with gradients, those of the logits instead.
+  MatrixView<const float> logits() const { return logits_; }
+
+ private:
+  const WeightOperand& Head() const { return config_.tied_embedding ? embedding_ : head_; }
+
+  void CheckWeights(const LatentWeights& w) const {
+    BITNET_ASSERT(w.config == config_ && w.sub_layer_norms == S::kSubLayerNorms,
+                  "TrainingModel: the weights have another configuration, or the scheme other sub-layer norms");
+  }
+  void CheckBatch(const TokenBatch& batch) const {
+    BITNET_ASSERT(batch.tokens() > 0 && batch.inputs.size() == batch.tokens() &&
+                      batch.targets.size() == batch.tokens() && batch.length <= config_.max_positions,
+                  "TrainingModel: a batch holds sequences * length inputs and targets, at most max_positions long");
+    uint32_t largest = 0;
+    for (const uint32_t token : batch.inputs) largest = std::max(largest, token);
+    for (const uint32_t token : batch.targets) largest = std::max(largest, token);
+    BITNET_ASSERT(largest < config_.vocab, "TrainingModel: a token of the batch is outside the vocabulary");
+  }
+
+  ModelConfig config_;
+  B backend_;
+  std::vector<TrainingLayer<S, B>> layers_;
+  WeightOperand embedding_, head_;
+
+  AttentionDims dims_;
+  TrainingAngles angles_;
+  size_t angles_for_ = 0;
+  std::vector<FloatMatrix> residuals_;  // before each layer, and after the last
+  std::vector<LayerActivations> activations_;
+  LayerGradients layer_gradients_;
+  FloatMatrix normed_, head_input_, logits_, dx_;
+  std::vector<double> losses_;  // one a tile
+};
+
+}  // namespace bitnet
+
+#endif  // BITNET_TRAIN_MODEL_H_

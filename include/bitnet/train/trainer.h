@@ -1,0 +1,182 @@
+// Trainer<Stage1, Stage2>: a run of the two-stage recipe. The last steps (5 % in the paper) use the second scheme; the
+// weights and the state of the optimizer stay.
+//
+//   auto trainer = Trainer<B158, A48>::Create(config, options, corpus);          // a Result
+//   auto done = trainer->Run([&](const StepReport& r) { return true; });         // false pauses
+//   auto packed = ModelWeights<A48>::From(trainer->weights());                   // export
+//
+// A run is reproduced exactly from its options and its text, on any number of threads, by the same program; also if it
+// is interrupted by Save and a Load in another process. Trainer<S, S> trains with one scheme.
+#ifndef BITNET_TRAIN_TRAINER_H_
+#define BITNET_TRAIN_TRAINER_H_
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "bitnet/train/checkpoint.h"
+#include "bitnet/train/corpus.h"
+#include "bitnet/train/model.h"
+#include "bitnet/train/options.h"
+
+namespace bitnet {
+
+struct StepReport {
+  uint64_t step = 0;   // from 0
+  int stage = 1;       // 1 or 2
+  double loss = 0.0;   // of the batch, before the update; nats a token
+  double gradient_norm = 0.0;  // before clipping
+  float learning_rate = 0.0f;
+};
+
+template <Scheme Stage1, Scheme Stage2, class B = DefaultBackend<Stage1>>
+class Trainer {
+  static_assert(Stage1::kSubLayerNorms == Stage2::kSubLayerNorms,
+                "bitnet: the schemes of both stages must agree about sub-layer norms: they share their weights");
+
+ public:
+  // Fresh weights, from options.seed. Refuses what cannot be trained with a sentence.
+  static Result<Trainer> Create(const ModelConfig& config, const TrainOptions& options, Corpus corpus, B backend = B()) {
+    if (Result<Done> valid = config.Validate(); !valid.ok()) return Error{valid.error()};
+    if (Result<Done> valid = options.Validate(config); !valid.ok()) return Error{valid.error()};
+    if (Result<Done> valid = corpus.Check(options.sequence, config.vocab); !valid.ok()) return Error{valid.error()};
+    return Trainer(config, options, std::move(corpus), std::move(backend));
+  }
+
+  const ModelConfig& config() const { return state_.weights.config; }
+  const TrainOptions& options() const { return options_; }
+  const Corpus& corpus() const { return corpus_; }
+  const LatentWeights& weights() const { return state_.weights; }
+  // Steps done; the number of the next.
+  uint64_t step() const { return state_.step; }
+  bool done() const { return state_.step >= options_.steps; }
+  // Of the last step done; 1 before the first.
+  int stage() const { return state_.step == 0 ? 1 : StageOf(state_.step - 1); }
+  int StageOf(uint64_t step) const { return step >= options_.Stage2Begin() ? 2 : 1; }
+
+  // One step. A loss or gradient that is not finite is refused: the run has diverged, and the weights, the optimizer
+  // and step() stay as they were before it.
+  Result<StepReport> Step() {
+    BITNET_ASSERT(!done(), "Trainer::Step: all steps are done");
+    StepReport report{state_.step, StageOf(state_.step), 0.0, 0.0, options_.LearningRate(state_.step)};
+    Random random(state_.random);
+    const TokenBatch batch = corpus_.Sample(random, options_.batch, options_.sequence);
+    OfStage(report.stage, [&](auto& model) {
+      model.Quantize(state_.weights);
+      report.loss = model.Forward(state_.weights, batch);
+      if (std::isfinite(report.loss)) model.Backward(state_.weights, batch, gradients_);
+    });
+    // Two models at once would take twice the memory.
+    if (report.stage == 2) model1_.reset();
+    if (!std::isfinite(report.loss)) return Diverged(report, "loss", report.loss);
+    report.gradient_norm = GlobalNorm(backend_.executor(), gradients_);
+    if (!std::isfinite(report.gradient_norm)) return Diverged(report, "gradient's norm", report.gradient_norm);
+    state_.optimizer.Update(backend_.executor(), state_.step, report.learning_rate,
+                            options_.WeightDecay(state_.step),
+                            AdamW::ClipScale(report.gradient_norm, options_.clip_norm), gradients_, state_.weights);
+    state_.random = random.state();
+    ++state_.step;
+    return report;
+  }
+
+  // Steps until all are done or on_step(report) -> bool says false.
+  template <class OnStep>
+  Result<Done> Run(OnStep&& on_step) {
+    while (!done()) {
+      const Result<StepReport> report = Step();
+      if (!report.ok()) return Error{report.error()};
+      if (!on_step(*report)) break;
+    }
+    return Done{};
+  }
+
+  // Mean loss over the held-out windows, with the scheme of a stage; of the last step's by default.
+  double ValidationLoss() { return ValidationLoss(stage()); }
+  double ValidationLoss(int stage) {
+    const size_t windows =
+        std::min<size_t>(options_.validation_windows, corpus_.ValidationWindows(options_.sequence));
+    double sum = 0.0;
+    OfStage(stage, [&](auto& model) {
+      model.Quantize(state_.weights);
+      for (size_t first = 0; first < windows; first += options_.batch) {
+        const size_t count = std::min<size_t>(options_.batch, windows - first);
+        sum += static_cast<double>(count) *
+               model.template Forward<false>(state_.weights,
+                                             corpus_.ValidationBatch(first, count, windows, options_.sequence));
+      }
+    });
+    return sum / static_cast<double>(windows);
+  }
+
+  // A run that goes on from this one's state, on the same batches, with another second scheme.
+  template <Scheme OtherStage2>
+  Trainer<Stage1, OtherStage2, B> Fork() const {
+    return Trainer<Stage1, OtherStage2, B>(options_, corpus_, backend_, state_);
+  }
+
+  Result<Done> Save(const std::string& path) const { return SaveCheckpoint(path, Description(), state_); }
+  // Goes on from a checkpoint of the same run: configuration, options, schemes and text. If it is refused, the trainer
+  // stays as it was.
+  Result<Done> Load(const std::string& path) { return LoadCheckpoint(path, Description(), options_.steps, state_); }
+
+ private:
+  template <Scheme, Scheme, class>
+  friend class Trainer;
+
+  Trainer(const TrainOptions& options, Corpus corpus, B backend, TrainingState state)
+      : options_(options),
+        corpus_(std::move(corpus)),
+        backend_(std::move(backend)),
+        state_(std::move(state)),
+        gradients_(LatentWeights::Zeros(state_.weights.config, Stage1::kSubLayerNorms)) {}
+  Trainer(const ModelConfig& config, const TrainOptions& options, Corpus corpus, B backend)
+      : options_(options), corpus_(std::move(corpus)), backend_(std::move(backend)) {
+    Random random(options.seed);
+    state_.weights = LatentWeights::Initial(config, Stage1::kSubLayerNorms, random, options.initial_deviation);
+    state_.optimizer = AdamW(state_.weights, options.adam);
+    state_.random = random.state();
+    gradients_ = LatentWeights::Zeros(config, Stage1::kSubLayerNorms);
+  }
+
+  // f(model of a stage), made at first use.
+  template <class F>
+  void OfStage(int stage, F&& f) {
+    if (stage == 1) {
+      if (!model1_) model1_ = std::make_unique<TrainingModel<Stage1, B>>(config(), backend_);
+      f(*model1_);
+    } else {
+      if (!model2_) model2_ = std::make_unique<TrainingModel<Stage2, B>>(config(), backend_);
+      f(*model2_);
+    }
+  }
+
+  static Error Diverged(const StepReport& report, const char* what, double value) {
+    return Error{"training diverged at step " + std::to_string(report.step) + ": the " + what + " is " +
+                 std::to_string(value) + "; the weights are those before this step (try a lower learning rate)"};
+  }
+
+  RunDescription Description() const {
+    RunDescription list = DescribeConfig(config());
+    for (auto& option : options_.List()) list.push_back(std::move(option));
+    list.emplace_back("scheme of stage 1", DescribeScheme<Stage1>());
+    list.emplace_back("scheme of stage 2", DescribeScheme<Stage2>());
+    list.emplace_back("text's checksum", std::to_string(corpus_.Fingerprint()));
+    return list;
+  }
+
+  TrainOptions options_;
+  Corpus corpus_;
+  B backend_;
+  TrainingState state_;
+  LatentWeights gradients_;
+  std::unique_ptr<TrainingModel<Stage1, B>> model1_;
+  std::unique_ptr<TrainingModel<Stage2, B>> model2_;
+};
+
+}  // namespace bitnet
+
+#endif  // BITNET_TRAIN_TRAINER_H_

@@ -1,0 +1,135 @@
+// docs/add-a-scheme.md, followed to the letter: the blocks of that page are pieces of this file.
+#include <bitnet/bitnet.h>
+#include <bitnet/train.h>
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "guides/shown_in.h"
+#include "testing/random_values.h"
+#include "testing/test_format.h"
+
+namespace bitnet::testing {
+namespace {
+
+struct Mine : A48 {
+  static constexpr const char* kName = "Mine";
+  using Weight = Quantizer<Binary, AbsMean, PerRow>;  // one bit, a step for each output
+  using Input = Quantizer<Int<3>, AbsMean>;           // what Q, K, V, gate and up read
+  using DownInput = Quantizer<Int<8>, AbsMax, PerGroup<64>>;
+  using OutputKeep = Keep<1, 4>;  // top-k keeps a quarter
+};
+static_assert(Scheme<Mine>);
+
+// step = sqrt(mean(x^2)) / sqrt(largest level)
+struct RootMeanSquare {
+  template <LevelFormat F>
+  static double Step(std::span<const float> x) {
+    if (x.empty()) return 0.0;
+    const double squares =
+        OrderedSum(x.size(), [&](size_t i) { return double(x[i]) * double(x[i]); });
+    return std::sqrt(squares / static_cast<double>(x.size())) / std::sqrt(FormatTraits<F>::kTop);
+  }
+};
+static_assert(ScaleRule<RootMeanSquare, Int<4>>);
+
+// step = 3/4 max|x| / largest level: clips the largest values.
+struct ClippedMax {
+  using Statistic = LargestMagnitude;
+  template <LevelFormat F>
+  static double StepFrom(LargestMagnitude largest, size_t) {
+    return 0.75 * static_cast<double>(largest.max) / FormatTraits<F>::kTop;
+  }
+};
+
+TEST_CASE("RootMeanSquare, ClippedMax: are scale rules") {
+  TestQuantizer<Int<4>, RootMeanSquare>();
+  TestQuantizer<Ternary, RootMeanSquare>();
+  TestQuantizer<Int<4>, ClippedMax>();
+}
+
+// relu(g): one power less than the paper's.
+struct Relu {
+  static constexpr bool kMakesZeros = true;
+  static float Value(float g) { return g <= 0.0f ? 0.0f : g; }
+  static float Derivative(float g) { return g <= 0.0f ? 0.0f : 1.0f; }
+};
+static_assert(Activation<Relu>);
+
+TEST_CASE("Relu: its derivative is the slope of its value, and NaN stays") {
+  for (const float g : {-3.0f, -0.5f, 0.25f, 1.0f, 7.0f}) {
+    const float h = 0.125f;
+    CHECK(Relu::Derivative(g) == (Relu::Value(g + h) - Relu::Value(g - h)) / (2 * h));
+  }
+  CHECK(Relu::Value(0.0f) == 0.0f);
+  CHECK(std::isnan(Relu::Value(NAN)));
+}
+
+struct MineWithRelu : Mine {
+  static constexpr const char* kName = "MineWithRelu";
+  using Input = Quantizer<Int<3>, RootMeanSquare>;
+  using FfnActivation = Relu;
+};
+
+// Stage 1 of training: as B158 is to A48, wide activations with the final weights and activation
+// function.
+struct MineStage1 : B158 {
+  static constexpr const char* kName = "MineStage1";
+  using Weight = MineWithRelu::Weight;
+  using FfnActivation = MineWithRelu::FfnActivation;
+};
+
+template <class Backend>
+std::vector<float> Logits(const ModelWeights<MineWithRelu>& weights,
+                          std::span<const Token> tokens) {
+  const Transformer<MineWithRelu, Backend> model(weights);
+  auto state = model.NewState();
+  const std::span<const float> logits = *model.Forward(tokens, state);
+  return {logits.begin(), logits.end()};
+}
+
+TEST_CASE("MineWithRelu: is trained, exported, and run with the same bits on both backends") {
+  ModelConfig config;
+  config.hidden = 32;
+  config.heads = 2;
+  config.kv_heads = 1;
+  config.head_dim = 16;
+  config.ffn = 100;  // divides into no groups of 64: the last one is short
+  config.layers = 2;
+
+  TrainOptions options;
+  options.steps = 20;
+  options.warmup = 5;
+  options.batch = 4;
+  options.sequence = 16;
+  options.stage2_share = 0.5;
+
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += "a scheme says which quantizer stands where. ";
+  auto trainer =
+      Trainer<MineStage1, MineWithRelu>::Create(config, options, Corpus::FromBytes(text));
+  REQUIRE(trainer.ok());
+  double first = 0.0, last = 0.0;
+  const auto done = trainer->Run([&](const StepReport& report) {
+    (report.step == 0 ? first : last) = report.loss;
+    return true;
+  });
+  REQUIRE(done.ok());
+  CHECK(last < first);
+
+  const auto weights = ModelWeights<MineWithRelu>::From(trainer->weights());
+  const std::vector<Token> tokens = {'a', ' ', 's', 'c'};
+  const std::vector<float> logits = Logits<SimdBackend>(weights, tokens);
+  CHECK(logits == Logits<ReferenceBackend>(weights, tokens));
+}
+
+TEST_CASE("Guide to schemes: every block is code of this test") {
+  CHECK(ShownIn("docs/add-a-scheme.md", "tests/guides/add_a_scheme_test.cc"));
+}
+
+}  // namespace
+}  // namespace bitnet::testing

@@ -1,0 +1,76 @@
+// ShownIn: that a document shows the code which a test runs, so that following the document is what
+// the test does.
+//
+//   CHECK(ShownIn("docs/add-a-format.md", "tests/guides/add_a_format_test.cc"));
+//
+// Every block of the document that starts with ```cpp (alone, or followed by `compile`) must be in
+// the source file, layout aside. At least one block must be there.
+#ifndef BITNET_TESTS_GUIDES_SHOWN_IN_H_
+#define BITNET_TESTS_GUIDES_SHOWN_IN_H_
+
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace bitnet::testing {
+
+// Without white space and slashes: what clang-format may move when it breaks lines and comments.
+inline std::string WithoutLayout(std::string_view text) {
+  std::string kept;
+  for (const char c : text) {
+    if (std::string_view(" \t\r\n/").find(c) == std::string_view::npos) kept += c;
+  }
+  return kept;
+}
+
+struct CodeBlock {
+  size_t line;  // of its first line of code, in the document
+  std::string code;
+};
+
+inline std::vector<CodeBlock> CppBlocks(std::istream& document) {
+  std::vector<CodeBlock> blocks;
+  bool inside = false;
+  size_t number = 0;
+  for (std::string line; std::getline(document, line);) {
+    ++number;
+    if (line.starts_with("```")) {
+      inside = line == "```cpp" || line.starts_with("```cpp ");
+      if (inside) blocks.push_back({number + 1, {}});
+    } else if (inside) {
+      blocks.back().code += line + "\n";
+    }
+  }
+  return blocks;
+}
+
+inline bool ShownIn(const std::string& document, const std::string& source) {
+  const std::string root = std::string(BITNET_SOURCE_DIR) + "/";
+  std::ifstream document_file(root + document);
+  std::ifstream source_file(root + source);
+  if (!document_file || !source_file) {
+    MESSAGE("cannot be opened: " << (document_file ? source : document));
+    return false;
+  }
+  std::ostringstream text;
+  text << source_file.rdbuf();
+  const std::string code = WithoutLayout(text.str());
+  const std::vector<CodeBlock> blocks = CppBlocks(document_file);
+  bool all = !blocks.empty();
+  for (const CodeBlock& block : blocks) {
+    if (code.find(WithoutLayout(block.code)) == std::string::npos) {
+      MESSAGE(document << ":" << block.line << ": this block is not in " << source);
+      all = false;
+    }
+  }
+  return all;
+}
+
+}  // namespace bitnet::testing
+
+#endif  // BITNET_TESTS_GUIDES_SHOWN_IN_H_

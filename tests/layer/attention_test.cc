@@ -1,0 +1,227 @@
+#include "bitnet/layer/attention.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "bitnet/backend/default_backend.h"
+#include "bitnet/backend/reference.h"
+#include "layer/paper_oracle.h"
+#include "testing/expect_assertion.h"
+#include "testing/random_values.h"
+#include "testing/tiny_model.h"
+
+namespace bitnet {
+namespace {
+
+using testing::Breaks;
+using testing::NormalValues;
+using testing::PaperOracle;
+using testing::PaperScheme;
+using testing::Reals;
+using testing::SameBits;
+using testing::ToReals;
+
+constexpr size_t kHidden = 64, kDim = 6, kTokens = 8;
+constexpr float kEps = 1e-3f, kBase = 100.0f;
+
+struct Case {
+  size_t heads, kv_heads;
+  std::vector<float> q, k, v, o, gain, x;
+
+  Case(size_t query_heads, size_t shared_heads, uint64_t seed)
+      : heads(query_heads),
+        kv_heads(shared_heads),
+        q(NormalValues(heads * kDim * kHidden, 8 * seed, 0.3f)),
+        k(NormalValues(kv_heads * kDim * kHidden, 8 * seed + 1, 0.3f)),
+        v(NormalValues(kv_heads * kDim * kHidden, 8 * seed + 2, 0.3f)),
+        o(NormalValues(heads * kDim * kHidden, 8 * seed + 3, 0.3f)),
+        gain(NormalValues(heads * kDim, 8 * seed + 4)),
+        x(NormalValues(kTokens * kHidden, 8 * seed + 5)) {}
+};
+
+template <Scheme S, class B = DefaultBackend<S>>
+class Run {
+ public:
+  explicit Run(const Case& c)
+      : attention_(Weights(c.q, kHidden), Weights(c.k, kHidden), Weights(c.v, kHidden), Weights(c.o, c.heads * kDim),
+                   S::kSubLayerNorms ? RmsNorm(c.gain, kEps) : RmsNorm(), c.heads, c.kv_heads, backend_),
+        cache_(c.kv_heads, kDim, kTokens) {}
+
+  // Tokens [first, first + count) of x.
+  std::vector<float> operator()(const std::vector<float>& x, size_t first, size_t count, WeightUse* use = nullptr) {
+    angles_.Compute(Rope(kDim, kBase), first, count);
+    std::vector<float> y(count * kHidden);
+    attention_(backend_, MatrixView<const float>(x.data() + first * kHidden, count, kHidden), angles_, first, cache_,
+               buffers_, MatrixView<float>(y.data(), count, kHidden), use);
+    return y;
+  }
+  const Attention<S, B>& attention() const { return attention_; }
+
+ private:
+  static QuantizedMatrix<typename S::Weight::Format> Weights(const std::vector<float>& w, size_t cols) {
+    return QuantizedMatrix<typename S::Weight::Format>::template From<typename S::Weight>(
+        MatrixView<const float>(w.data(), w.size() / cols, cols));
+  }
+
+  B backend_;
+  Attention<S, B> attention_;
+  KvCache<S> cache_;
+  AttentionBuffers<S> buffers_;
+  RopeAngles angles_;
+};
+
+// The bound: about twenty roundings to float lie between x and y (norms and steps 5, product 2, rotation 2, step and
+// score 4, exp 2, weight and sum 3, step and product 4); each errs by 2^-24 of a value, and a value that reaches y is
+// hardly larger than the largest of y.
+constexpr double kBound = 20 * 0x1p-24;
+
+template <Scheme S>
+void CheckAgainstPaper(PaperScheme paper, size_t heads, size_t kv_heads) {
+  paper.sub_norms = S::kSubLayerNorms;
+  constexpr size_t kPaperTokens = 6;  // the more values, the more come near a tie
+  size_t compared = 0;
+  double worst = 0.0;
+  for (uint64_t seed = 1; seed <= 1000 && compared < 3; ++seed) {
+    const Case c(heads, kv_heads, seed);
+    PaperOracle oracle(paper);
+    std::vector<Reals> x;
+    for (size_t t = 0; t < kPaperTokens; ++t) x.push_back(ToReals(std::span(c.x).subspan(t * kHidden, kHidden)));
+    const std::vector<Reals> expected =
+        oracle.Attention(x, ToReals(c.q), ToReals(c.k), ToReals(c.v), ToReals(c.o), ToReals(c.gain),
+                         static_cast<double>(kEps), static_cast<double>(kBase), heads, kv_heads, kDim);
+    if (oracle.margin() < 2e-6) continue;
+    ++compared;
+    CAPTURE(seed);
+    Run<S> run(c);
+    std::vector<float> y = run(c.x, 0, 4);  // prefill, then decode
+    for (size_t t = 4; t < kPaperTokens; ++t) {
+      const std::vector<float> one = run(c.x, t, 1);
+      y.insert(y.end(), one.begin(), one.end());
+    }
+    double largest = 0.0;
+    for (const Reals& token : expected) {
+      for (const double v : token) largest = std::max(largest, std::fabs(v));
+    }
+    for (size_t t = 0; t < kPaperTokens; ++t) {
+      for (size_t i = 0; i < kHidden; ++i) {
+        worst = std::max(worst, std::fabs(static_cast<double>(y[t * kHidden + i]) - expected[t][i]) / largest);
+      }
+    }
+  }
+  CAPTURE(worst);
+  CHECK(compared == 3);
+  CHECK(worst <= kBound);
+  CHECK(worst >= kBound / 100);  // not loose
+}
+
+TEST_CASE("Attention: is the paper's formulae, in doubles") {
+  SUBCASE("A48, a key/value head for two query heads") { CheckAgainstPaper<A48>(testing::kPaperA48, 4, 2); }
+  SUBCASE("A48, for each") { CheckAgainstPaper<A48>(testing::kPaperA48, 3, 3); }
+  SUBCASE("A48, one for all") { CheckAgainstPaper<A48>(testing::kPaperA48, 3, 1); }
+  SUBCASE("A48 with a sub-layer norm") { CheckAgainstPaper<WithSubLayerNorms<A48>>(testing::kPaperA48, 4, 2); }
+  SUBCASE("A48Fp4") { CheckAgainstPaper<A48Fp4>(testing::kPaperA48Fp4, 4, 2); }
+  SUBCASE("B158") { CheckAgainstPaper<B158>(testing::kPaperB158, 4, 2); }
+  SUBCASE("Fp32") { CheckAgainstPaper<Fp32>(testing::kPaperFp32, 4, 2); }
+}
+
+template <Scheme S>
+void CheckCuts() {
+  const Case c(4, 2, 3);
+  Run<S> whole(c);
+  const std::vector<float> expected = whole(c.x, 0, kTokens);
+  Run<S, ReferenceBackend> reference(c);
+  CHECK(SameBits(reference(c.x, 0, kTokens), expected));
+  for (const std::vector<size_t>& cuts : {std::vector<size_t>{1, 1, 1, 1, 1, 1, 1, 1}, {1, 7}, {5, 3}}) {
+    Run<S> run(c);
+    std::vector<float> y;
+    size_t at = 0;
+    for (const size_t n : cuts) {
+      const std::vector<float> part = run(c.x, at, n);
+      y.insert(y.end(), part.begin(), part.end());
+      at += n;
+    }
+    CHECK(SameBits(y, expected));
+  }
+}
+
+TEST_CASE("Attention: the same bits however tokens are cut into calls, and by the reference") {
+  SUBCASE("A48") { CheckCuts<A48>(); }
+  SUBCASE("Fp32") { CheckCuts<Fp32>(); }
+  SUBCASE("Mixed") { CheckCuts<testing::Mixed>(); }
+}
+
+TEST_CASE("Attention: a token does not see later ones") {
+  const Case c(4, 2, 4);
+  std::vector<float> other = c.x;
+  for (size_t i = 5 * kHidden; i < other.size(); ++i) other[i] = -3.0f * other[i] + 1.0f;
+  const std::vector<float> y = Run<A48>(c)(c.x, 0, kTokens), z = Run<A48>(c)(other, 0, kTokens);
+  CHECK(SameBits(std::span(y).first(5 * kHidden), std::span(z).first(5 * kHidden)));
+  CHECK(!SameBits(std::span(y).subspan(5 * kHidden, kHidden), std::span(z).subspan(5 * kHidden, kHidden)));
+}
+
+TEST_CASE("Attention: weights used are those of inputs that are not zero") {
+  Case c(4, 2, 5);
+  // Zeros in the input stay zeros under INT4.
+  size_t nonzero = 0;
+  for (size_t t = 0; t < kTokens; ++t) {
+    for (size_t i = 0; i < kHidden; ++i) {
+      float& v = c.x[t * kHidden + i];
+      v = i < 3 * t ? 0.0f : v < 0.0f ? -1.0f : 1.0f;
+      nonzero += v != 0.0f;
+    }
+  }
+  Run<A48> run(c);
+  WeightUse use;
+  run(c.x, 0, 5, &use);
+  run(c.x, 5, 3, &use);
+  run(c.x, 0, kTokens);  // without counting
+  const size_t qkv_rows = (4 + 2 + 2) * kDim;
+  CHECK(use.qkv.used == nonzero * qkv_rows);
+  CHECK(use.qkv.total == kTokens * kHidden * qkv_rows);
+  // Top-k keeps 12 of 24 inputs of each token; INT8 may round some of them to zero, but not many.
+  CHECK(use.out.total == kTokens * 4 * kDim * kHidden);
+  CHECK(use.out.used <= kTokens * 2 * kDim * kHidden);
+  CHECK(use.out.used >= kTokens * 2 * kDim * kHidden * 9 / 10);
+  CHECK(use.gate.total == 0);
+  // Without top-k and without quantization all are used.
+  WeightUse all;
+  Run<Fp32>(Case(4, 2, 5))(Case(4, 2, 5).x, 0, 2, &all);
+  CHECK(all.out.used == all.out.total);
+  CHECK(all.Overall().used == all.Overall().total);
+}
+
+TEST_CASE("Attention: bytes are those of the four projections") {
+  const Case c(4, 2, 6);
+  const Run<Fp32, ReferenceBackend> run(c);
+  CHECK(run.attention().WeightBytes() == (4 + 2 + 2 + 4) * kDim * kHidden * sizeof(float));
+  CHECK(run.attention().sub_norm_width() == 0);
+  CHECK(Run<WithSubLayerNorms<Fp32>, ReferenceBackend>(c).attention().sub_norm_width() == 4 * kDim);
+}
+
+TEST_CASE("Attention: projections that do not fit together are stopped with a sentence") {
+  using Weights = QuantizedMatrix<Ternary>;
+  const StepLayout whole;
+  const Weights q(24, 10, whole), kv(12, 10, whole), o(10, 24, whole);
+  const ReferenceBackend backend;
+  const auto make = [&](const Weights& q_, const Weights& k_, const Weights& v_, const Weights& o_, size_t heads,
+                        size_t kv_heads) {
+    Attention<A48, ReferenceBackend>(q_, k_, v_, o_, RmsNorm(), heads, kv_heads, backend);
+  };
+  make(q, kv, kv, o, 4, 2);
+  CHECK(Breaks("kv_heads must divide heads", [&] { make(q, kv, kv, o, 4, 3); }));
+  CHECK(Breaks("kv_heads must divide heads", [&] { make(q, kv, kv, o, 5, 5); }));
+  CHECK(Breaks("kv_heads must divide heads", [&] { make(q, kv, kv, o, 0, 2); }));
+  CHECK(Breaks("kv_heads must divide heads", [&] { make(q, kv, kv, o, 4, 0); }));
+  CHECK(Breaks("shapes do not agree", [&] { make(q, kv, kv, o, 4, 4); }));
+  CHECK(Breaks("shapes do not agree", [&] { make(q, kv, q, o, 4, 2); }));
+  CHECK(Breaks("shapes do not agree", [&] { make(q, kv, kv, kv, 4, 2); }));
+  CHECK(Breaks("shapes do not agree", [&] { make(q, Weights(12, 9, whole), kv, o, 4, 2); }));
+  CHECK(Breaks("shapes do not agree", [&] { make(q, kv, kv, Weights(9, 24, whole), 4, 2); }));
+}
+
+}  // namespace
+}  // namespace bitnet

@@ -1,0 +1,55 @@
+#include "bitnet/layer/rms_norm.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+#include "bitnet/backend/default_backend.h"
+#include "bitnet/backend/reference.h"
+#include "testing/random_values.h"
+#include "testing/tiny_model.h"
+
+namespace bitnet {
+namespace {
+
+using testing::NormalValues;
+using testing::SameBits;
+
+TEST_CASE("RmsNorm: y = x / sqrt(mean(x^2) + eps) * gain, also in place") {
+  const DefaultBackend<void> backend;
+  for (const size_t width : {1, 7, 16, 33, 100}) {
+    CAPTURE(width);
+    constexpr size_t kTokens = 3;
+    constexpr float kEps = 0.01f;
+    const std::vector<float> x = NormalValues(kTokens * width, width), gain = NormalValues(width, 99);
+    const RmsNorm norm(gain, kEps);
+    CHECK(norm.width() == width);
+    std::vector<float> y(x.size()), in_place = x;
+    norm(backend, MatrixView<const float>(x.data(), kTokens, width), MatrixView<float>(y.data(), kTokens, width));
+    for (size_t t = 0; t < kTokens; ++t) {
+      double squares = 0.0;
+      for (size_t i = 0; i < width; ++i) squares += std::pow(static_cast<double>(x[t * width + i]), 2);
+      const double r = 1.0 / std::sqrt(squares / static_cast<double>(width) + static_cast<double>(kEps));
+      for (size_t i = 0; i < width; ++i) {
+        const double exact = static_cast<double>(x[t * width + i]) * r * static_cast<double>(gain[i]);
+        // Three roundings to float: of r, of x r, and of the result.
+        CHECK(std::fabs(static_cast<double>(y[t * width + i]) - exact) <= 3.01 * 0x1p-24 * std::fabs(exact));
+      }
+    }
+    const MatrixView<float> same(in_place.data(), kTokens, width);
+    norm(backend, same, same);
+    CHECK(SameBits(in_place, y));
+  }
+}
+
+TEST_CASE("RmsNorm: a token of zeros stays zero") {
+  std::vector<float> x(4, 0.0f);
+  const MatrixView<float> view(x.data(), 1, 4);
+  RmsNorm(std::vector<float>(4, 2.0f), 1e-5f)(ReferenceBackend(), view, view);
+  CHECK(SameBits(x, std::vector<float>(4, 0.0f)));
+}
+
+}  // namespace
+}  // namespace bitnet

@@ -1,0 +1,104 @@
+#include "bitnet/layer/rope.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <complex>
+#include <cstddef>
+#include <vector>
+
+#include "bitnet/backend/default_backend.h"
+#include "testing/expect_assertion.h"
+#include "testing/random_values.h"
+#include "testing/tiny_model.h"
+
+namespace bitnet {
+namespace {
+
+using testing::Breaks;
+using testing::NormalValues;
+using testing::SameBits;
+
+TEST_CASE("Rope: pair i of a head turns by position * base^(-2i / head_dim)") {
+  const DefaultBackend<void> backend;
+  for (const size_t dim : {2, 6, 16, 64}) {
+    constexpr float kBase = 500.0f;
+    const Rope rope(dim, kBase);
+    CHECK(rope.pairs() == dim / 2);
+    std::vector<float> cos(dim / 2), sin(dim / 2);
+    for (const size_t position : {0, 1, 2, 77, 4095, 1000000}) {
+      CAPTURE(dim);
+      CAPTURE(position);
+      rope.Angles(position, cos, sin);
+      const std::vector<float> x = NormalValues(2 * dim, dim);
+      std::vector<float> y = x;
+      backend.Rotate(cos, sin, MatrixView<float>(y.data(), 2, dim));
+      for (size_t h = 0; h < 2; ++h) {
+        for (size_t i = 0; i < dim / 2; ++i) {
+          const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(dim);
+          const double angle = static_cast<double>(position) * std::pow(static_cast<double>(kBase), exponent);
+          const size_t a = h * dim + i, b = a + dim / 2;
+          const std::complex<double> turned =
+              std::complex<double>(x[a], x[b]) * std::polar(1.0, angle);
+          // cos and sin are rounded to float, then the result: each at most 2^-24 of the pair's length (rounding to
+          // float of a value below 1 errs by at most 2^-25).
+          const double bound = 2.0 * 0x1p-24 * std::abs(turned);
+          CHECK(std::fabs(static_cast<double>(y[a]) - turned.real()) <= bound);
+          CHECK(std::fabs(static_cast<double>(y[b]) - turned.imag()) <= bound);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("Rope: position 0 turns nothing") {
+  const Rope rope(8, 10000.0f);
+  std::vector<float> cos(4), sin(4);
+  rope.Angles(0, cos, sin);
+  CHECK(cos == std::vector<float>(4, 1.0f));
+  CHECK(sin == std::vector<float>(4, 0.0f));
+}
+
+TEST_CASE("Rope: the dot product of two heads depends on their distance alone") {
+  const Rope rope(16, 10000.0f);
+  const DefaultBackend<void> backend;
+  const std::vector<float> q = NormalValues(16, 1), k = NormalValues(16, 2);
+  const auto dot = [&](size_t q_position, size_t k_position) {
+    std::vector<float> cos(8), sin(8), a = q, b = k;
+    rope.Angles(q_position, cos, sin);
+    backend.Rotate(cos, sin, MatrixView<float>(a.data(), 1, 16));
+    rope.Angles(k_position, cos, sin);
+    backend.Rotate(cos, sin, MatrixView<float>(b.data(), 1, 16));
+    double sum = 0.0;
+    for (size_t i = 0; i < 16; ++i) sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+    return sum;
+  };
+  const double at_start = dot(5, 2);
+  // |q| and |k| are about 4; each of them errs by 2 * 2^-24 of its length, see above.
+  CHECK(std::fabs(dot(105, 102) - at_start) < 16 * 8 * 0x1p-24);
+  CHECK(std::fabs(dot(106, 102) - at_start) > 1e-3);
+}
+
+TEST_CASE("RopeAngles: are those of each position, also after a longer run and with another head_dim") {
+  RopeAngles angles;
+  const struct {
+    size_t dim, first, tokens;
+  } runs[] = {{8, 0, 9}, {8, 300, 2}, {16, 5, 3}, {4, 7, 1}};
+  for (const auto& run : runs) {
+    const Rope rope(run.dim, 1000.0f);
+    angles.Compute(rope, run.first, run.tokens);
+    for (size_t t = 0; t < run.tokens; ++t) {
+      std::vector<float> cos(run.dim / 2), sin(run.dim / 2);
+      rope.Angles(run.first + t, cos, sin);
+      CHECK(SameBits(angles.Cos(t), cos));
+      CHECK(SameBits(angles.Sin(t), sin));
+    }
+  }
+}
+
+TEST_CASE("Rope: an odd head_dim is stopped with a sentence") {
+  CHECK(Breaks("must be even", [] { Rope(7, 10000.0f); }));
+}
+
+}  // namespace
+}  // namespace bitnet

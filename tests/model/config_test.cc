@@ -1,0 +1,90 @@
+#include "bitnet/model/config.h"
+
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <limits>
+#include <string>
+
+#include "bitnet/base/bytes.h"
+
+namespace bitnet {
+namespace {
+
+// The sentence that refuses a configuration with one member changed; empty if it is accepted.
+template <class Change>
+std::string Refusal(Change&& change) {
+  ModelConfig config;
+  change(config);
+  const Result<Done> valid = config.Validate();
+  return valid.ok() ? "" : valid.error();
+}
+
+bool Holds(const std::string& sentence, const std::string& part) { return sentence.find(part) != std::string::npos; }
+
+TEST_CASE("ModelConfig: the default is valid, and so are the smallest and the largest sizes") {
+  CHECK(Refusal([](ModelConfig&) {}) == "");
+  CHECK(Refusal([](ModelConfig& c) {
+          c.vocab = c.hidden = c.layers = c.heads = c.kv_heads = c.ffn = c.max_positions = 1;
+          c.head_dim = 2;
+          c.rms_eps = 0.0f;
+        }) == "");
+  CHECK(Refusal([](ModelConfig& c) { c.ffn = c.vocab = 1u << 24; }) == "");
+}
+
+TEST_CASE("ModelConfig: a size of 0 or beyond 2^24 is refused by its name") {
+  const struct {
+    const char* name;
+    uint32_t ModelConfig::*member;
+  } sizes[] = {{"vocab", &ModelConfig::vocab},       {"hidden", &ModelConfig::hidden},
+               {"layers", &ModelConfig::layers},     {"heads", &ModelConfig::heads},
+               {"kv_heads", &ModelConfig::kv_heads}, {"head_dim", &ModelConfig::head_dim},
+               {"ffn", &ModelConfig::ffn},           {"max_positions", &ModelConfig::max_positions}};
+  for (const auto& size : sizes) {
+    for (const uint32_t value : {0u, (1u << 24) + 1, std::numeric_limits<uint32_t>::max()}) {
+      CHECK(Refusal([&](ModelConfig& c) { c.*size.member = value; }) ==
+            "config: " + std::string(size.name) + " is " + std::to_string(value) +
+                "; it must be between 1 and 16777216");
+    }
+  }
+}
+
+TEST_CASE("ModelConfig: what does not fit together is refused with a sentence") {
+  CHECK(Holds(Refusal([](ModelConfig& c) { c.head_dim = 63; }), "head_dim is 63; the rotary embedding needs an even"));
+  CHECK(Holds(Refusal([](ModelConfig& c) { c.kv_heads = 3; }), "heads is 4 and kv_heads 3; kv_heads must divide heads"));
+  CHECK(Holds(Refusal([](ModelConfig& c) { c.kv_heads = 8; }), "kv_heads must divide heads"));
+  CHECK(Holds(Refusal([](ModelConfig& c) { c.heads = 1u << 24; }), "heads * head_dim is 1073741824"));
+  for (const float base : {1.0f, 0.0f, -5.0f, std::numeric_limits<float>::infinity(),
+                           std::numeric_limits<float>::quiet_NaN()}) {
+    CHECK(Holds(Refusal([&](ModelConfig& c) { c.rope_base = base; }), "rope_base is "));
+  }
+  for (const float eps : {-1e-9f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    CHECK(Holds(Refusal([&](ModelConfig& c) { c.rms_eps = eps; }), "rms_eps is "));
+  }
+}
+
+TEST_CASE("ModelConfig: is read as it was written") {
+  ModelConfig config;
+  config.vocab = 1, config.hidden = 2, config.layers = 3, config.heads = 4, config.kv_heads = 5, config.head_dim = 6;
+  config.ffn = 7, config.max_positions = 8, config.rope_base = 9.5f, config.rms_eps = 10.5f;
+  for (const bool tied : {false, true}) {
+    config.tied_embedding = tied;
+    ByteWriter to;
+    config.Write(to);
+    ByteReader from(to.bytes());
+    CHECK(ModelConfig::Read(from) == config);
+    CHECK(from.ok());
+    CHECK(from.remaining() == 0);
+  }
+}
+
+TEST_CASE("ModelConfig: widths and the number of projection weights") {
+  ModelConfig config;
+  config.hidden = 10, config.layers = 3, config.heads = 4, config.kv_heads = 2, config.head_dim = 6, config.ffn = 50;
+  CHECK(config.query_width() == 24);
+  CHECK(config.kv_width() == 12);
+  CHECK(config.ProjectionWeights() == 3u * (10 * 24 + 2 * 10 * 12 + 24 * 10 + 3 * 10 * 50));
+}
+
+}  // namespace
+}  // namespace bitnet

@@ -1,0 +1,458 @@
+// The laws of Transformer<S>, for every scheme: CheckTransformer<S>(), CheckGolden<S>("model_a48"). Each scheme is
+// compiled in one test file only, because compiling a model takes seconds.
+#ifndef BITNET_TESTS_MODEL_TRANSFORMER_LAWS_H_
+#define BITNET_TESTS_MODEL_TRANSFORMER_LAWS_H_
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "bitnet/backend/default_backend.h"
+#include "bitnet/backend/reference.h"
+#include "bitnet/model/generate.h"
+#include "bitnet/model/transformer.h"
+#include "testing/expect_assertion.h"
+#include "testing/tiny_model.h"
+
+namespace bitnet::testing {
+
+using Logits = std::vector<std::vector<float>>;  // [token][vocab]
+using Tokens = std::vector<Token>;
+
+inline Logits Rows(MatrixView<const float> m) {
+  Logits rows;
+  for (size_t r = 0; r < m.rows(); ++r) rows.push_back(Copy(m[r]));
+  return rows;
+}
+
+inline bool SameBits(const Logits& a, const Logits& b) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (!SameBits(std::span<const float>(a[i]), std::span<const float>(b[i]))) return false;
+  }
+  return true;
+}
+
+template <class Model>
+Logits DecodeEach(const Model& model, std::span<const Token> tokens, typename Model::State& state) {
+  Logits logits;
+  for (const Token& token : tokens) {
+    const auto one = model.Forward({&token, 1}, state);
+    REQUIRE(one.ok());
+    logits.push_back(Copy(*one));
+  }
+  return logits;
+}
+
+template <class Model>
+Logits All(const Model& model, std::span<const Token> tokens, typename Model::State& state) {
+  const auto all = model.ForwardAll(tokens, state);
+  REQUIRE(all.ok());
+  return Rows(*all);
+}
+
+template <class Model>
+std::string Refusal(const Model& model, const Tokens& tokens, typename Model::State& state) {
+  const auto result = model.Forward(tokens, state);
+  const auto all = model.ForwardAll(tokens, state);
+  const auto hidden = model.Hidden(tokens, state);
+  REQUIRE(!result.ok());
+  REQUIRE(!all.ok());
+  REQUIRE(!hidden.ok());
+  CHECK(all.error() == result.error());
+  CHECK(hidden.error() == result.error());
+  return result.error();
+}
+
+// ---- The laws -----------------------------------------------------------------------------------------------------
+
+// A prefill of n tokens gives the bits of n decodes, however they are cut, also beyond the 256 tokens that a prefill
+// runs at once; and the reference backend's bits.
+template <Scheme S>
+void CheckPrefillIsDecodes() {
+  ModelConfig config = TinyConfig();
+  config.tied_embedding = !S::kSubLayerNorms;
+  const ModelWeights<S> weights = TinyWeights<S>(config);
+  const Transformer<S> model(weights);
+  const Transformer<S, ReferenceBackend> reference(weights);
+  const Tokens tokens = RandomTokens(300, config.vocab);
+
+  auto decoding = model.NewState();
+  const Logits expected = DecodeEach(model, tokens, decoding);
+  CHECK(decoding.length() == 300);
+  // The tokens matter, and so does their order.
+  CHECK(!SameBits(expected[0], expected[1]));
+
+  auto by_reference = reference.NewState();
+  CHECK(SameBits(All(reference, tokens, by_reference), expected));
+
+  for (const std::vector<size_t>& cuts : {std::vector<size_t>{300}, {256, 44}, {1, 257, 42}, {3, 40, 1, 1, 255}}) {
+    auto state = model.NewState();
+    auto last_only = model.NewState();
+    size_t at = 0;
+    for (const size_t n : cuts) {
+      CAPTURE(n);
+      const std::span<const Token> part = std::span(tokens).subspan(at, n);
+      CHECK(SameBits(All(model, part, state), Logits(expected.begin() + static_cast<std::ptrdiff_t>(at),
+                                                     expected.begin() + static_cast<std::ptrdiff_t>(at + n))));
+      const auto last = model.Forward(part, last_only);
+      REQUIRE(last.ok());
+      CHECK(SameBits(*last, expected[at + n - 1]));
+      at += n;
+      CHECK(state.length() == at);
+      CHECK(last_only.length() == at);
+    }
+  }
+}
+
+// What the output head reads, after the final norm.
+template <Scheme S>
+void CheckHidden() {
+  ModelConfig config = TinyConfig();
+  config.tied_embedding = !S::kSubLayerNorms;
+  const ModelWeights<S> weights = TinyWeights<S>(config);
+  const Transformer<S> model(weights);
+  const Tokens tokens = RandomTokens(260, config.vocab, 2);
+  auto state = model.NewState();
+  const Logits expected = All(model, tokens, state);
+  state.Truncate(0);
+  const auto hidden = model.Hidden(tokens, state);
+  REQUIRE(hidden.ok());
+  CHECK(state.length() == tokens.size());
+  CHECK(hidden->rows() == tokens.size());
+  CHECK(hidden->cols() == config.hidden);
+  const DefaultBackend<S> backend;
+  const BitLinear<typename S::HeadWeight, typename S::HeadInput> head(config.tied_embedding ? weights.embedding
+                                                                                           : weights.head);
+  QuantizedTokens<typename S::HeadInput::Format> input;
+  backend.template Quantize<typename S::HeadInput>(*hidden, input);
+  std::vector<float> logits(tokens.size() * config.vocab);
+  const MatrixView<float> view(logits.data(), tokens.size(), config.vocab);
+  head.Apply(input, view);
+  CHECK(SameBits(Rows(view), expected));
+}
+
+template <Scheme S>
+void CheckTruncate() {
+  const ModelConfig config = TinyConfig();
+  const Transformer<S> model(TinyWeights<S>(config));
+  const Tokens tokens = RandomTokens(40, config.vocab, 3), others = RandomTokens(40, config.vocab, 4);
+  auto fresh = model.NewState(40);
+  const Logits expected = All(model, tokens, fresh);
+  auto state = model.NewState(40);
+  All(model, others, state);
+  for (const size_t keep : {0, 1, 2, 17, 40}) {
+    CAPTURE(keep);
+    state.Truncate(0);
+    All(model, std::span(tokens).first(keep == 0 ? 1 : keep), state);
+    state.Truncate(keep);
+    All(model, std::span(others).subspan(keep == 0 ? 1 : keep), state);  // to be forgotten
+    state.Truncate(keep);
+    state.Truncate(99);  // longer than it is: nothing
+    CHECK(state.length() == keep);
+    if (keep == 40) continue;
+    CHECK(SameBits(All(model, std::span(tokens).subspan(keep), state),
+                   Logits(expected.begin() + static_cast<std::ptrdiff_t>(keep), expected.end())));
+  }
+}
+
+// A wide model, so that every operation is worth splitting; then any number of threads gives the same bits.
+template <Scheme S>
+void CheckThreads() {
+  ModelConfig config = TinyConfig();
+  config.vocab = 300, config.hidden = 256, config.ffn = 1100, config.heads = 8, config.head_dim = 32;
+  config.layers = 1;
+  const ModelWeights<S> weights = TinyWeights<S>(config);
+  const Tokens tokens = RandomTokens(20, config.vocab);
+  const auto run = [&](Executor& executor) {
+    const Transformer<S> model(weights, DefaultBackend<S>(executor));
+    auto state = model.NewState(32);
+    Logits logits = All(model, std::span(tokens).first(14), state);
+    for (std::vector<float>& row : DecodeEach(model, std::span(tokens).subspan(14), state)) logits.push_back(row);
+    return logits;
+  };
+  SequentialExecutor sequential;
+  const Logits expected = run(sequential);
+  for (const size_t threads : {1, 2, 3, 8}) {
+    CAPTURE(threads);
+    ThreadPool pool(threads);
+    CHECK(SameBits(run(pool), expected));
+  }
+}
+
+template <Scheme S>
+void CheckTwoThreadsOneModel() {
+  const ModelConfig config = TinyConfig();
+  ThreadPool pool(3);
+  const Transformer<S> model(TinyWeights<S>(config), DefaultBackend<S>(pool));
+  const Tokens tokens[2] = {RandomTokens(60, config.vocab, 5), RandomTokens(60, config.vocab, 6)};
+  Logits expected[2], got[2];
+  for (size_t i = 0; i < 2; ++i) {
+    auto state = model.NewState(60);
+    expected[i] = DecodeEach(model, tokens[i], state);
+  }
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < 2; ++i) {
+    threads.emplace_back([&, i] {
+      auto state = model.NewState(60);
+      for (size_t done = 0; done < 60; done += 15) {
+        const auto rows = model.ForwardAll(std::span(tokens[i]).subspan(done, 15), state);
+        if (!rows.ok()) return;
+        for (std::vector<float>& row : Rows(*rows)) got[i].push_back(row);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (size_t i = 0; i < 2; ++i) CHECK(SameBits(got[i], expected[i]));
+}
+
+// What cannot be run is refused with a sentence, and leaves no trace.
+template <Scheme S>
+void CheckRefusals() {
+  ModelConfig config = TinyConfig();
+  config.max_positions = 12;
+  const Transformer<S> model(TinyWeights<S>(config));
+  const Tokens tokens = RandomTokens(10, config.vocab, 7);
+  auto undisturbed = model.NewState(10);
+  const Logits expected = All(model, tokens, undisturbed);
+
+  auto state = model.NewState(10);
+  CHECK(state.max_tokens() == 10);
+  const auto holds = [](const std::string& sentence, const std::string& part) {
+    CAPTURE(sentence);
+    CHECK(sentence.find(part) != std::string::npos);
+  };
+  const auto refuse = [&] {
+    const size_t length = state.length();
+    holds(Refusal(model, {}, state), "no tokens were given");
+    holds(Refusal(model, {0, 1, config.vocab, 99}, state), "token 2 of the input is 19; the vocabulary has 19");
+    holds(Refusal(model, {0xffffffffu}, state), "token 0 of the input is 4294967295");
+    holds(Refusal(model, Tokens(11 - length, 0), state),
+          "position overflow: " + std::to_string(length) + " tokens are in the cache and " +
+              std::to_string(11 - length) + " were given; this state has room for 10 (the model allows 12)");
+    CHECK(state.length() == length);
+  };
+  refuse();
+  for (size_t t = 0; t < tokens.size(); ++t) {
+    CHECK(SameBits(DecodeEach(model, std::span(tokens).subspan(t, 1), state)[0], expected[t]));
+    if (t + 1 < tokens.size()) refuse();
+  }
+  holds(Refusal(model, {0}, state), "position overflow: 10 tokens");
+  CHECK(state.length() == 10);
+
+  // A state is never longer than the model allows, and a state of nobody has no room.
+  CHECK(model.NewState(1000).max_tokens() == 12);
+  CHECK(model.NewState().max_tokens() == 12);
+  typename Transformer<S>::State nobody;
+  holds(Refusal(model, {0}, nobody), "position overflow");
+}
+
+template <Scheme S>
+void CheckCounts() {
+  const ModelConfig config = TinyConfig();
+  const ModelWeights<S> weights = TinyWeights<S>(config);
+  const Transformer<S> model(weights);
+  const Tokens tokens = RandomTokens(9, config.vocab, 8);
+  auto state = model.NewState();
+  All(model, tokens, state);
+  CHECK(state.TotalWeightUse().Overall().total == 0);
+  state.CountWeights(true);
+  All(model, tokens, state);
+  const WeightUse use = state.TotalWeightUse();
+  CHECK(use.Overall().total == tokens.size() * config.ProjectionWeights());
+  CHECK(use.Overall().used <= use.Overall().total);
+  CHECK(use.Overall().used > 0);
+  REQUIRE(state.weight_use().size() == config.layers);
+  WeightUse sum;
+  for (const WeightUse& layer : state.weight_use()) {
+    CHECK(layer.Overall().total == tokens.size() * config.ProjectionWeights() / config.layers);
+    CHECK(layer.Overall().used > 0);
+    sum += layer;
+  }
+  CHECK(sum.Overall().used == use.Overall().used);
+  state.CountWeights(false);
+  All(model, tokens, state);
+  CHECK(state.TotalWeightUse().Overall().total == use.Overall().total);
+
+  // Counting changes no result.
+  auto counted = model.NewState(), plain = model.NewState();
+  counted.CountWeights(true);
+  CHECK(SameBits(All(model, tokens, counted), All(model, tokens, plain)));
+}
+
+template <Scheme S>
+void CheckBytes() {
+  ModelConfig config = TinyConfig();
+  size_t embedding[2];
+  for (const bool tied : {true, false}) {
+    config.tied_embedding = tied;
+    const ModelWeights<S> weights = TinyWeights<S>(config);
+    const Transformer<S, ReferenceBackend> model(weights);
+    const ModelBytes bytes = model.Bytes();
+    size_t projections = 0;
+    for (const LayerWeights<S>& l : weights.layers) {
+      for (const auto* m : {&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down}) projections += m->StoredBytes();
+    }
+    CHECK(bytes.projections == projections);
+    const size_t sub_norms = S::kSubLayerNorms ? config.query_width() + config.ffn : 0;
+    CHECK(bytes.norms == sizeof(float) * (config.hidden + config.layers * (2 * config.hidden + sub_norms)));
+    embedding[tied ? 0 : 1] = bytes.embedding;
+    CHECK(bytes.embedding == weights.embedding.StoredBytes() + weights.head.StoredBytes());
+
+    const auto state = model.NewState(9);
+    const KvCache<S> cache(config.kv_heads, config.head_dim, 9);
+    CHECK(state.CacheBytesPerToken() == config.layers * cache.BytesPerToken());
+    CHECK(state.CacheBytes() == config.layers * cache.StoredBytes());
+  }
+  CHECK(embedding[1] == 2 * embedding[0]);
+}
+
+// Generate is Forward and the sampler; a run is repeated by its seed.
+template <Scheme S>
+void CheckGenerate() {
+  const ModelConfig config = TinyConfig();
+  const Transformer<S> model(TinyWeights<S>(config));
+  const Tokens prompt = RandomTokens(5, config.vocab, 9);
+  const GenerateOptions options{.max_new_tokens = 30, .stop_tokens = {}, .sampler = {.temperature = 1.5f, .top_k = 9}};
+  const auto run = [&](uint64_t seed) {
+    auto state = model.NewState();
+    Random random(seed);
+    const Result<Tokens> tokens = Generate(model, state, prompt, options, random, [](Token) { return true; });
+    REQUIRE(tokens.ok());
+    return *tokens;
+  };
+  const Tokens generated = run(1);
+  CHECK(generated.size() == 30);
+  CHECK(run(1) == generated);
+  CHECK(run(2) != generated);
+
+  auto state = model.NewState();
+  Random random(1);
+  Sampler sampler(options.sampler);
+  std::vector<float> logits = Copy(*model.Forward(prompt, state));
+  for (const Token token : generated) {
+    REQUIRE(*sampler(logits, random) == token);
+    logits = Copy(*model.Forward({&token, 1}, state));
+  }
+}
+
+template <Scheme S>
+void CheckTransformer() {
+  SUBCASE("prefill is decodes, and the reference's bits") { CheckPrefillIsDecodes<S>(); }
+  SUBCASE("the hidden state is what the head reads") { CheckHidden<S>(); }
+  SUBCASE("a state cut short goes on as a new one") { CheckTruncate<S>(); }
+  SUBCASE("threads change nothing") { CheckThreads<S>(); }
+  SUBCASE("two states on two threads") { CheckTwoThreadsOneModel<S>(); }
+  SUBCASE("refusals leave no trace") { CheckRefusals<S>(); }
+  SUBCASE("weights used are counted, for each layer") { CheckCounts<S>(); }
+  SUBCASE("bytes") { CheckBytes<S>(); }
+  SUBCASE("generation is repeated by its seed") { CheckGenerate<S>(); }
+}
+
+// ---- Golden values --------------------------------------------------------------------------------------------------
+
+// The golden values are computed in float64 from the same latent weights, by a program of its own
+// (tests/golden/make_golden.py), which made sure that no value comes so near a rounding tie that float would see
+// another level. So all levels agree and what remains is the rounding of floats: a block holds about 25 roundings on
+// any way from its input to its output (see layer/attention_test.cc), and each errs by 2^-24 of a value that is hardly
+// larger than the largest of its kind; two blocks follow each other. The final norm and the head add 5.
+inline constexpr double kBlockBound = 25 * 0x1p-24;
+
+struct GoldenErrors {
+  double block[2], logits;  // relative to the largest value of the golden tensor
+};
+
+inline double LargestError(const Logits& got, const std::vector<double>& expected) {
+  double largest = 0.0, error = 0.0;
+  for (const double v : expected) largest = std::max(largest, std::fabs(v));
+  size_t i = 0;
+  for (const std::vector<float>& row : got) {
+    for (const float v : row) {
+      const double difference = std::fabs(static_cast<double>(v) - expected.at(i++));
+      error = std::isnan(difference) ? HUGE_VAL : std::max(error, difference);
+    }
+  }
+  REQUIRE(i == expected.size());
+  return error / largest;
+}
+
+template <Scheme S>
+GoldenErrors ErrorsOf(const Golden& golden, const LatentWeights& latent) {
+  using B = DefaultBackend<S>;
+  const ModelConfig& config = latent.config;
+  const ModelWeights<S> weights = ModelWeights<S>::From(latent);
+  const std::vector<int> read = golden.Ints("tokens");
+  const Tokens tokens(read.begin(), read.end());
+  GoldenErrors errors;
+
+  const Transformer<S> model(weights);
+  auto state = model.NewState();
+  errors.logits = LargestError(All(model, tokens, state), golden.Doubles("logits"));
+
+  // The states after each block: layers alone, on the embeddings.
+  const B backend;
+  RopeAngles angles;
+  angles.Compute(Rope(config.head_dim, config.rope_base), 0, tokens.size());
+  std::vector<float> x;
+  for (const Token token : tokens) {
+    const float* row = latent.embedding.data() + token * config.hidden;
+    x.insert(x.end(), row, row + config.hidden);
+  }
+  const MatrixView<float> view(x.data(), tokens.size(), config.hidden);
+  for (size_t i = 0; i < 2; ++i) {
+    const LayerWeights<S>& w = weights.layers[i];
+    const float eps = config.rms_eps;
+    const DecoderLayer<S, B> layer(
+        RmsNorm(w.attn_norm, eps),
+        [&] {
+          return Attention<S, B>(w.q, w.k, w.v, w.o, RmsNorm(w.attn_sub_norm, eps), config.heads, config.kv_heads,
+                                 backend);
+        },
+        RmsNorm(w.ffn_norm, eps),
+        [&] { return SparseFfn<S, B>(w.gate, w.up, w.down, RmsNorm(w.ffn_sub_norm, eps), backend); });
+    KvCache<S> cache(config.kv_heads, config.head_dim, tokens.size());
+    LayerBuffers<S> buffers;
+    layer(backend, view, angles, 0, cache, buffers, nullptr);
+    errors.block[i] = LargestError(Rows(view), golden.Doubles("block" + std::to_string(i)));
+  }
+  return errors;
+}
+
+template <Scheme S>
+void CheckGolden(const char* name) {
+  const Golden golden(name), weights("model_weights");
+  const LatentWeights latent = GoldenModel(golden, weights);
+  REQUIRE(latent.sub_layer_norms == S::kSubLayerNorms);
+  const GoldenErrors errors = ErrorsOf<S>(golden, latent);
+  CHECK(errors.block[0] <= kBlockBound);
+  CHECK(errors.block[1] <= 2 * kBlockBound);
+  CHECK(errors.logits <= 2 * kBlockBound + 5 * 0x1p-24);
+  // Not loose: a hundredth of the bound is not met, and one weight of another sign, in any tensor, breaks it.
+  CHECK(errors.logits > kBlockBound / 100);
+  LatentWeights changed = latent;
+  changed.ForEach([&](const std::string& tensor, std::vector<float>& values, size_t, size_t) {
+    CAPTURE(tensor);
+    // The largest weight: in ternary formats it is not 0. (Embedding: of a token that is there.)
+    const size_t first = tensor == "embedding" ? static_cast<size_t>(golden.Ints("tokens")[0]) * 16 : 0;
+    const auto end = tensor == "embedding" ? values.begin() + static_cast<std::ptrdiff_t>(first + 16) : values.end();
+    float& weight = *std::max_element(values.begin() + static_cast<std::ptrdiff_t>(first), end,
+                                      [](float a, float b) { return std::fabs(a) < std::fabs(b); });
+    weight = -weight;
+    CHECK(ErrorsOf<S>(golden, changed).logits > 100 * kBlockBound);
+    weight = -weight;
+  });
+}
+
+}  // namespace bitnet::testing
+
+#endif  // BITNET_TESTS_MODEL_TRANSFORMER_LAWS_H_

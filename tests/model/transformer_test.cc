@@ -1,0 +1,21 @@
+#include "bitnet/model/transformer.h"
+
+#include "model/transformer_laws.h"
+
+namespace bitnet {
+namespace {
+
+TEST_CASE("Transformer<A48>: obeys the laws of transformer_laws.h") { testing::CheckTransformer<A48>(); }
+TEST_CASE("Transformer<A48>: golden blocks and logits") { testing::CheckGolden<A48>("model_a48"); }
+
+TEST_CASE("Transformer<A48Fp4>: obeys the laws of transformer_laws.h") { testing::CheckTransformer<A48Fp4>(); }
+TEST_CASE("Transformer<A48Fp4>: golden blocks and logits") { testing::CheckGolden<A48Fp4>("model_a48fp4"); }
+
+TEST_CASE("Transformer: a configuration that is not valid is stopped with a sentence") {
+  ModelWeights<A48> weights;
+  weights.config.layers = 0;
+  CHECK(testing::Breaks("configuration is not valid", [&] { const Transformer<A48> model(weights); }));
+}
+
+}  // namespace
+}  // namespace bitnet

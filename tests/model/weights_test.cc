@@ -1,0 +1,130 @@
+#include "bitnet/model/weights.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "testing/expect_assertion.h"
+#include "testing/tiny_model.h"
+
+namespace bitnet {
+namespace {
+
+using testing::Breaks;
+using testing::Mixed;
+using testing::TinyConfig;
+using testing::TinyLatent;
+
+TEST_CASE("LatentWeights: ForEach visits every tensor once, with its shape, always in the same order") {
+  for (const bool sub_norms : {false, true}) {
+    for (const bool tied : {false, true}) {
+      ModelConfig config = TinyConfig();
+      config.tied_embedding = tied;
+      const LatentWeights weights = LatentWeights::Zeros(config, sub_norms);
+      std::vector<std::string> names;
+      size_t values_of_matrices = 0;
+      weights.ForEach([&](const std::string& name, const std::vector<float>& values, size_t rows, size_t cols) {
+        names.push_back(name);
+        CAPTURE(name);
+        CHECK(values.size() == rows * cols);
+        CHECK(LatentWeights::IsGain(name) == (rows == 1));
+        if (name.starts_with("layer") && !LatentWeights::IsGain(name)) values_of_matrices += rows * cols;
+      });
+      std::vector<std::string> expected = {"embedding"};
+      for (const std::string at : {"layer0.", "layer1."}) {
+        for (const char* name : {"attn_norm", "q", "k", "v", "o"}) expected.push_back(at + name);
+        if (sub_norms) expected.push_back(at + "attn_sub_norm");
+        for (const char* name : {"ffn_norm", "gate", "up", "down"}) expected.push_back(at + name);
+        if (sub_norms) expected.push_back(at + "ffn_sub_norm");
+      }
+      expected.push_back("final_norm");
+      if (!tied) expected.push_back("head");
+      CHECK(names == expected);
+      CHECK(values_of_matrices == config.ProjectionWeights());
+    }
+  }
+}
+
+TEST_CASE("LatentWeights: begin normal, gains 1, repeatable from the generator") {
+  ModelConfig config = TinyConfig();
+  config.tied_embedding = false;
+  Random a(5), b(5), c(6);
+  const LatentWeights weights = LatentWeights::Initial(config, true, a, 0.5f);
+  const LatentWeights same = LatentWeights::Initial(config, true, b, 0.5f);
+  const LatentWeights other = LatentWeights::Initial(config, true, c, 0.5f);
+  double squares = 0.0, sum = 0.0;
+  size_t count = 0;
+  weights.ForEach([&](const std::string& name, const std::vector<float>& values, size_t, size_t) {
+    for (const float v : values) {
+      if (LatentWeights::IsGain(name)) {
+        CHECK(v == 1.0f);
+      } else {
+        sum += static_cast<double>(v), squares += static_cast<double>(v) * static_cast<double>(v), ++count;
+      }
+    }
+  });
+  // Some 8600 values: mean and mean square within four standard errors.
+  const double n = static_cast<double>(count);
+  CHECK(std::fabs(sum / n) < 4 * 0.5 / std::sqrt(n));
+  CHECK(std::fabs(squares / n - 0.25) < 4 * 0.25 * std::sqrt(2.0 / n));
+  CHECK(weights.layers[1].down == same.layers[1].down);
+  CHECK(weights.head == same.head);
+  CHECK(weights.layers[1].down != other.layers[1].down);
+}
+
+TEST_CASE("ModelWeights: every tensor is its latent one, quantized by the scheme") {
+  const auto check = []<Scheme S>(S) {
+    ModelConfig config = TinyConfig();
+    config.tied_embedding = false;
+    const LatentWeights latent = TinyLatent(config, S::kSubLayerNorms, 3);
+    const ModelWeights<S> model = ModelWeights<S>::From(latent);
+    CHECK(model.config == config);
+    const auto same = [](const auto& matrix, const std::vector<float>& values, size_t rows, size_t cols, auto quantizer) {
+      using Q = decltype(quantizer);
+      const auto expected =
+          QuantizedMatrix<typename Q::Format>::template From<Q>(MatrixView<const float>(values.data(), rows, cols));
+      CHECK(matrix.rows() == rows);
+      CHECK(matrix.cols() == cols);
+      CHECK(matrix.layout() == expected.layout());
+      CHECK(std::equal(matrix.bytes().begin(), matrix.bytes().end(), expected.bytes().begin(), expected.bytes().end()));
+      CHECK(std::equal(matrix.steps().begin(), matrix.steps().end(), expected.steps().begin(), expected.steps().end()));
+    };
+    same(model.embedding, latent.embedding, config.vocab, config.hidden, typename S::HeadWeight());
+    same(model.head, latent.head, config.vocab, config.hidden, typename S::HeadWeight());
+    CHECK(model.final_norm == latent.final_norm);
+    REQUIRE(model.layers.size() == config.layers);
+    for (size_t i = 0; i < config.layers; ++i) {
+      const LatentLayer& from = latent.layers[i];
+      const LayerWeights<S>& to = model.layers[i];
+      using W = typename S::Weight;
+      same(to.q, from.q, config.query_width(), config.hidden, W());
+      same(to.k, from.k, config.kv_width(), config.hidden, W());
+      same(to.v, from.v, config.kv_width(), config.hidden, W());
+      same(to.o, from.o, config.hidden, config.query_width(), W());
+      same(to.gate, from.gate, config.ffn, config.hidden, W());
+      same(to.up, from.up, config.ffn, config.hidden, W());
+      same(to.down, from.down, config.hidden, config.ffn, W());
+      CHECK(to.attn_norm == from.attn_norm);
+      CHECK(to.ffn_norm == from.ffn_norm);
+      CHECK(to.attn_sub_norm == from.attn_sub_norm);
+      CHECK(to.ffn_sub_norm == from.ffn_sub_norm);
+    }
+  };
+  SUBCASE("A48") { check(A48()); }
+  SUBCASE("Mixed") { check(Mixed()); }
+  SUBCASE("Fp32") { check(Fp32()); }
+}
+
+TEST_CASE("ModelWeights: what does not fit is stopped with a sentence") {
+  CHECK(Breaks("agree about sub-layer norms", [] { ModelWeights<A48>::From(TinyLatent(TinyConfig(), true, 1)); }));
+  CHECK(Breaks("agree about sub-layer norms", [] { ModelWeights<Mixed>::From(TinyLatent(TinyConfig(), false, 1)); }));
+  ModelConfig config;
+  config.heads = 0;
+  CHECK(Breaks("configuration is not valid", [&] { LatentWeights::Zeros(config); }));
+}
+
+}  // namespace
+}  // namespace bitnet

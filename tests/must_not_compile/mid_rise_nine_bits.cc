@@ -1,0 +1,10 @@
+// expect: bitnet: MidRise<B> needs 1 to 8 bits
+#include "bitnet/format/format.h"
+
+#ifdef BITNET_MUST_NOT_COMPILE
+constexpr int kBits = 9;
+#else
+constexpr int kBits = 8;
+#endif
+
+static_assert(bitnet::FormatTraits<bitnet::MidRise<kBits>>::kTop > 0);

@@ -1,0 +1,210 @@
+#include "bitnet/tensor/quantized_matrix.h"
+
+#include <doctest/doctest.h>
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "testing/expect_assertion.h"
+#include "testing/random_values.h"
+
+namespace bitnet {
+namespace {
+
+using testing::Breaks;
+using testing::NormalValues;
+
+struct FiveLevel {
+  static constexpr auto kLevels = std::array{-2, -1, 0, 1, 2};
+};
+
+// What Q makes of `weights`, whose granularity cuts them as `steps` says, one span at a time by Quantizer itself.
+template <class Q>
+void CompareWithSpans(size_t rows, size_t cols, size_t stride) {
+  using F = typename Q::Format;
+  CAPTURE(rows);
+  CAPTURE(cols);
+  CAPTURE(stride);
+  // What lies between the rows must not be read: it would make every step NaN.
+  std::vector<float> data(rows * stride, std::numeric_limits<float>::quiet_NaN());
+  const std::vector<float> values = NormalValues(rows * cols, rows + 1000 * cols);
+  const MatrixView<float> view(data.data(), rows, cols, stride);
+  for (size_t r = 0; r < rows; ++r) std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(r * cols), cols, view.Row(r));
+
+  const auto matrix = QuantizedMatrix<F>::template From<Q>(view);
+  CHECK(matrix.rows() == rows);
+  CHECK(matrix.cols() == cols);
+  CHECK(matrix.IsValid());
+
+  using G = typename Q::Granularity;
+  const size_t group = kGroupSize<G> != 0 ? kGroupSize<G> : cols;
+  const bool whole = std::is_same_v<G, Whole>;
+  const size_t steps = whole ? 1 : rows * ((cols + group - 1) / group);
+  CHECK(matrix.steps().size() == steps);
+  CHECK(matrix.StoredBytes() == rows * Packing<F>::Bytes(cols) + 4 * steps);
+  CHECK(matrix.bytes().size() == rows * Packing<F>::Bytes(cols));
+
+  const float whole_step = Q::Step(values);
+  for (size_t r = 0; r < rows; ++r) {
+    std::vector<LevelOf<F>> levels(cols);
+    std::vector<float> dequantized(cols);
+    matrix.UnpackRow(r, levels);
+    matrix.DequantizeRow(r, dequantized);
+    for (size_t c = 0; c < cols; ++c) {
+      const size_t begin = c / group * group;
+      const std::span<const float> span = view[r].subspan(begin, std::min(group, cols - begin));
+      const float step = whole ? whole_step : Q::Step(span);
+      const int level = Q::LevelAt(view[r][c], InverseStep(step));
+      const bool same = matrix.Step(r, matrix.segments().Of(c)) == step && levels[c] == level &&
+                        dequantized[c] == step * static_cast<float>(level);
+      if (!same) FAIL_CHECK("row " << r << ", column " << c);
+    }
+  }
+}
+
+template <class Q>
+void CompareInAllShapes() {
+  for (const size_t cols : {1u, 2u, 3u, 5u, 8u, 17u, 70u}) {
+    for (const size_t rows : {1u, 4u}) {
+      CompareWithSpans<Q>(rows, cols, cols);
+      CompareWithSpans<Q>(rows, cols, cols + 3);
+    }
+  }
+}
+
+TEST_CASE("QuantizedMatrix: one step for all, whatever the stride") {
+  CompareInAllShapes<Quantizer<Ternary, AbsMean>>();
+  CompareInAllShapes<Quantizer<Int<3>, MinMax>>();
+}
+TEST_CASE("QuantizedMatrix: a step a row") {
+  CompareInAllShapes<Quantizer<Ternary, AbsMean, PerRow>>();
+  CompareInAllShapes<Quantizer<FiveLevel, AbsMax, PerRow>>();
+}
+TEST_CASE("QuantizedMatrix: a step for each group of a row, the last one short") {
+  CompareInAllShapes<Quantizer<Ternary, AbsMean, PerGroup<3>>>();
+  CompareInAllShapes<Quantizer<Fp4E2M1, MinMax, PerGroup<8>>>();
+  CompareInAllShapes<Quantizer<Int<8>, AbsMax, PerGroup<1>>>();
+  CompareInAllShapes<Quantizer<Binary, AbsMean, PerGroup<100>>>();
+}
+
+TEST_CASE("QuantizedMatrix: by hand") {
+  // alpha = 2: levels 0 -1 1 | 1 0 -1.
+  const std::vector<float> w = {0.5f, -4.0f, 1.5f, 3.0f, 0.0f, -3.0f};
+  const auto matrix = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>({w.data(), 2, 3});
+  CHECK(matrix.Step(0, 0) == 2.0f);
+  CHECK(matrix.Step(1, 0) == 2.0f);
+  REQUIRE(matrix.bytes().size() == 2);
+  // Codes 1 0 2 | 2 1 0, padded with 1: 1 + 2*9 + 27 + 81 and 2 + 3 + 27 + 81.
+  CHECK(matrix.bytes()[0] == 127);
+  CHECK(matrix.bytes()[1] == 113);
+  CHECK(matrix.RowCodes(1).data() == matrix.bytes().data() + 1);
+  CHECK(matrix.RowCodes(1).size() == 1);
+}
+
+TEST_CASE("QuantizedMatrix: a NaN poisons what shares its step, and nothing else") {
+  std::vector<float> w = NormalValues(24, 1);
+  w[8 + 2] = std::numeric_limits<float>::quiet_NaN();
+  const MatrixView<const float> view(w.data(), 3, 8);
+  std::vector<float> row(8);
+  const auto nans = [&](const auto& matrix, size_t r) {
+    matrix.DequantizeRow(r, row);
+    return std::count_if(row.begin(), row.end(), [](float v) { return std::isnan(v); });
+  };
+  const auto whole = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>(view);
+  const auto rows = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean, PerRow>>(view);
+  const auto groups = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean, PerGroup<3>>>(view);
+  CHECK(nans(whole, 0) == 8);
+  CHECK(nans(rows, 0) == 0);
+  CHECK(nans(rows, 1) == 8);
+  CHECK(nans(groups, 1) == 3);
+  CHECK(nans(groups, 2) == 0);
+  CHECK(whole.IsValid());
+}
+
+TEST_CASE("QuantizedMatrix: Float keeps the reals, step 1") {
+  const std::vector<float> w = NormalValues(4 * 9, 3);
+  const auto matrix = QuantizedMatrix<Float>::From<Unquantized>(MatrixView<const float>(w.data() + 1, 3, 8, 9));
+  CHECK(matrix.StoredBytes() == 3 * 8 * 4);
+  CHECK(matrix.IsValid());
+  std::vector<float> row(8);
+  for (size_t r = 0; r < 3; ++r) {
+    CHECK(matrix.Step(r, 0) == 1.0f);
+    const std::vector<float> expected(w.begin() + 1 + static_cast<std::ptrdiff_t>(9 * r),
+                                      w.begin() + 9 + static_cast<std::ptrdiff_t>(9 * r));
+    matrix.UnpackRow(r, row);
+    CHECK(row == expected);
+    matrix.DequantizeRow(r, row);
+    CHECK(row == expected);
+  }
+  // As a file reader makes it: the bytes are written from outside.
+  const QuantizedMatrix<Float> empty(2, 3, StepLayout{});
+  CHECK(empty.Step(1, 0) == 1.0f);
+}
+
+TEST_CASE("QuantizedMatrix: foreign bytes are told, in any row") {
+  const auto layout = StepLayout::Of<PerRow>();
+  QuantizedMatrix<Ternary> matrix(3, 7, layout);
+  CHECK(matrix.IsValid());  // code 0 everywhere
+  CHECK(matrix.Step(2, 0) == 0.0f);
+  for (size_t i = 0; i < matrix.bytes().size(); ++i) {
+    matrix.bytes()[i] = 243;
+    CHECK_FALSE(matrix.IsValid());
+    matrix.bytes()[i] = 242;
+    CHECK(matrix.IsValid());
+  }
+  QuantizedMatrix<Int<4>> every(2, 9, layout);
+  for (uint8_t& byte : every.bytes()) byte = 0xff;
+  CHECK(every.IsValid());
+  QuantizedMatrix<Fp4E2M1> fifteen(2, 9, layout);
+  fifteen.bytes()[fifteen.bytes().size() - 1] = 0xf0;
+  CHECK_FALSE(fifteen.IsValid());
+  // ... and unpack to levels all the same.
+  std::vector<int8_t> levels(9);
+  fifteen.UnpackRow(1, levels);
+  for (const int8_t level : levels) CHECK(level >= -12);
+}
+
+TEST_CASE("QuantizedMatrix: what was copied by its bytes and steps is the same matrix") {
+  const std::vector<float> w = NormalValues(5 * 11, 9);
+  using Q = Quantizer<Ternary, AbsMean, PerGroup<4>>;
+  const auto from = QuantizedMatrix<Ternary>::From<Q>({w.data(), 5, 11});
+  QuantizedMatrix<Ternary> to(from.rows(), from.cols(), from.layout());
+  REQUIRE(to.bytes().size() == from.bytes().size());
+  REQUIRE(to.steps().size() == from.steps().size());
+  std::copy(from.bytes().begin(), from.bytes().end(), to.bytes().begin());
+  std::copy(from.steps().begin(), from.steps().end(), to.steps().begin());
+  std::vector<float> a(11);
+  std::vector<float> b(11);
+  for (size_t r = 0; r < 5; ++r) {
+    from.DequantizeRow(r, a);
+    to.DequantizeRow(r, b);
+    CHECK(a == b);
+  }
+}
+
+TEST_CASE("QuantizedMatrix: no rows") {
+  const auto matrix = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>({nullptr, 0, 7});
+  CHECK(matrix.rows() == 0);
+  CHECK(matrix.bytes().empty());
+  CHECK(matrix.IsValid());
+  CHECK(QuantizedMatrix<Int<4>>().rows() == 0);
+}
+
+TEST_CASE("QuantizedMatrix: a destination of another length is an assertion") {
+  const QuantizedMatrix<Ternary> matrix(1, 4, StepLayout{});
+  std::vector<int8_t> levels(5);
+  std::vector<float> values(3);
+  CHECK(Breaks("UnpackRow", [&] { matrix.UnpackRow(0, levels); }));
+  CHECK(Breaks("DequantizeRow", [&] { matrix.DequantizeRow(0, values); }));
+}
+
+static_assert(StepLayout::Of<Whole>() == StepLayout{false, 0});
+static_assert(StepLayout::Of<PerRow>() == StepLayout{true, 0});
+static_assert(StepLayout::Of<PerGroup<5>>() == StepLayout{true, 5});
+
+}  // namespace
+}  // namespace bitnet

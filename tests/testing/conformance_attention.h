@@ -1,0 +1,115 @@
+// TestAttention<B>(): attention over the cache against the reference. Part of backend_conformance.h.
+#ifndef BITNET_TESTS_TESTING_CONFORMANCE_ATTENTION_H_
+#define BITNET_TESTS_TESTING_CONFORMANCE_ATTENTION_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "bitnet/backend/backend.h"
+#include "bitnet/backend/reference.h"
+#include "testing/awkward_formats.h"
+#include "testing/conformance_products.h"
+#include "testing/same_bits.h"
+
+namespace bitnet::testing {
+
+template <Format F>
+std::vector<LevelOf<F>> DrawHead(Random& random, size_t dim, Fill fill) {
+  std::vector<LevelOf<F>> levels(dim);
+  for (auto& level : levels) {
+    if constexpr (kIsFloat<F>) {
+      level = DrawReal(random, fill == Fill::kTop ? Fill::kRandom : fill);
+    } else {
+      level = static_cast<LevelOf<F>>(DrawLevel<F>(random, fill, 1));
+    }
+  }
+  return levels;
+}
+
+template <Format F, Format First>
+HeadCache<F, First> DrawCache(size_t heads, size_t dim, size_t tokens, Fill fill, uint64_t seed) {
+  Random random(seed);
+  HeadCache<F, First> cache(heads, dim, tokens);
+  for (size_t h = 0; h < heads; ++h) {
+    cache.template Store<First>(h, 0, DrawHead<First>(random, dim, fill).data(), DrawStep(random, fill));
+    for (size_t s = 1; s < tokens; ++s) {
+      cache.template Store<F>(h, s, DrawHead<F>(random, dim, fill).data(), DrawStep(random, fill));
+    }
+  }
+  return cache;
+}
+
+struct AttentionCase {
+  size_t dim, tokens, first_position;
+  Fill fill;
+};
+inline constexpr AttentionCase kAttentionCases[] = {
+    {1, 1, 0, Fill::kRandom},    {7, 2, 0, Fill::kRandom},   {8, 1, 3, Fill::kTop},       {16, 5, 1, Fill::kRandom},
+    {31, 1, 4, Fill::kBottom},   {33, 2, 7, Fill::kRandom},  {64, 1, 37, Fill::kRandom},  {65, 3, 8, Fill::kRandom},
+    {80, 2, 5, Fill::kSparse},   {128, 1, 200, Fill::kTop},  {128, 2, 41, Fill::kRandom}, {130, 1, 12, Fill::kZero},
+    {96, 4, 9, Fill::kBadSteps}, {192, 2, 19, Fill::kRandom},
+};
+
+// A case and its result.
+template <Format Q, Format K, Format K0, Format V, Format V0>
+struct AttentionExpectation {
+  AttentionShape shape;
+  HeadCache<K, K0> keys;
+  HeadCache<V, V0> values;
+  QuantizedTokens<Q> q;
+  GuardedMatrix y;
+};
+
+// (Apart from the backend, so that it is compiled once for all of them.)
+template <Format Q, Format K, Format K0, Format V, Format V0>
+[[gnu::noinline]] AttentionExpectation<Q, K, K0, V, V0> ExpectAttention(const AttentionCase& c) {
+  const AttentionShape shape{4, 2, c.dim, c.first_position};
+  const size_t cached = c.first_position + c.tokens;
+  AttentionExpectation<Q, K, K0, V, V0> expected{shape,
+                                                 DrawCache<K, K0>(shape.kv_heads, c.dim, cached, c.fill, c.dim),
+                                                 DrawCache<V, V0>(shape.kv_heads, c.dim, cached, c.fill, c.dim + 1),
+                                                 {},
+                                                 {c.tokens, shape.heads * c.dim}};
+  Random random(c.dim + 2);
+  expected.q.Resize(c.tokens * shape.heads, c.dim);
+  for (size_t row = 0; row < expected.q.tokens(); ++row) {
+    const auto head = DrawHead<Q>(random, c.dim, c.fill);
+    std::copy(head.begin(), head.end(), expected.q.Row(row));
+    expected.q.Step(row, 0) = DrawStep(random, c.fill == Fill::kBadSteps && row % 4 != 0 ? Fill::kRandom : c.fill);
+  }
+  AttentionScratch scratch;
+  ReferenceBackend().Attend(expected.q, expected.keys, expected.values, shape, scratch, expected.y.view());
+  return expected;
+}
+
+template <Format Q, Format K, Format K0, Format V, Format V0, class B>
+void TestAttentionOf(const B& backend, const char* name) {
+  AttentionScratch scratch;
+  for (const AttentionCase& c : kAttentionCases) {
+    const auto expected = ExpectAttention<Q, K, K0, V, V0>(c);
+    GuardedMatrix y(c.tokens, expected.shape.heads * c.dim);
+    backend.Attend(expected.q, expected.keys, expected.values, expected.shape, scratch, y.view());
+    y.ExpectSame(expected.y, name,
+                 "head_dim " + std::to_string(c.dim) + ", " + std::to_string(c.tokens) + " tokens from position " +
+                     std::to_string(c.first_position) + ", fill " + std::to_string(static_cast<int>(c.fill)));
+  }
+}
+
+template <class B>
+void TestAttention() {
+  const B backend(DefaultExecutor());
+  TestAttentionOf<MidRise<4>, MidRise<3>, MidRise<4>, MidRise<3>, MidRise<4>>(backend, "Attend of A48");
+  TestAttentionOf<Float, Float, Float, Float, Float>(backend, "Attend of reals");
+  TestAttentionOf<Int<8>, Int<5>, Int<8>, Int<6>, UInt<7>>(backend, "Attend of 5 to 8 bits");
+  TestAttentionOf<Int<4>, Fp4E2M1, Binary, MidRise<2>, Fp4E2M1>(backend, "Attend of Fp4E2M1");
+  TestAttentionOf<MidRise<8>, Ternary, BigSteps, FiveLevels, Squares>(backend, "Attend of formats without bit codes");
+  TestAttentionOf<Float, MidRise<3>, MidRise<4>, Float, Float>(backend, "Attend of reals and codes");
+}
+
+}  // namespace bitnet::testing
+
+#endif  // BITNET_TESTS_TESTING_CONFORMANCE_ATTENTION_H_

@@ -1,0 +1,237 @@
+// TestProducts<B>(): the products of a backend against the reference. Part of backend_conformance.h.
+#ifndef BITNET_TESTS_TESTING_CONFORMANCE_PRODUCTS_H_
+#define BITNET_TESTS_TESTING_CONFORMANCE_PRODUCTS_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "bitnet/backend/backend.h"
+#include "bitnet/backend/reference.h"
+#include "bitnet/base/random.h"
+#include "testing/awkward_formats.h"
+#include "testing/same_bits.h"
+
+namespace bitnet::testing {
+
+// What fills the operands of a product.
+enum class Fill { kRandom, kSparse, kTop, kBottom, kZero, kBadSteps, kBadWeights };
+
+struct ProductCase {
+  size_t rows;
+  size_t tokens;
+  StepLayout weights;
+  size_t group;  // of the inputs
+  Fill fill;
+};
+
+// Each is tried with every number of columns and every access.
+inline constexpr ProductCase kProductCases[] = {
+    {1, 1, {false, 0}, 0, Fill::kRandom},      {3, 5, {true, 0}, 0, Fill::kRandom},
+    {6, 2, {false, 0}, 0, Fill::kTop},         {5, 1, {true, 0}, 0, Fill::kBottom},
+    {70, 1, {false, 0}, 0, Fill::kSparse},     {5, 17, {false, 0}, 0, Fill::kSparse},
+    {9, 2, {true, 32}, 0, Fill::kRandom},      {4, 9, {true, 3}, 5, Fill::kSparse},
+    {2, 1, {true, 1}, 0, Fill::kTop},          {3, 2, {false, 0}, 1000, Fill::kRandom},
+    {7, 1, {false, 0}, 32, Fill::kSparse},     {4, 3, {true, 0}, 0, Fill::kZero},
+    {4, 2, {true, 0}, 0, Fill::kBadSteps},     {3, 2, {true, 16}, 7, Fill::kBadSteps},
+    {3, 2, {false, 0}, 0, Fill::kBadWeights},
+};
+
+// The columns: around the lengths of vectors of 16, 32 and 64 bytes, of blocks of 2-bit codes, and ones that divide
+// nothing.
+inline constexpr size_t kProductCols[] = {1, 3, 7, 16, 21, 31, 32, 33, 63, 64, 65, 85, 127, 130, 192, 257, 514};
+
+inline std::string Describe(const char* pair, const ProductCase& c, size_t cols) {
+  return std::string(pair) + ", " + std::to_string(c.rows) + "x" + std::to_string(cols) + ", " +
+         std::to_string(c.tokens) + " tokens, groups " + std::to_string(c.weights.group) + " and " +
+         std::to_string(c.group) + ", fill " + std::to_string(static_cast<int>(c.fill));
+}
+
+// A level of F: the code is drawn, or an end of the list.
+template <LevelFormat F>
+int DrawLevel(Random& random, Fill fill, int sign) {
+  using Traits = FormatTraits<F>;
+  switch (fill) {
+    case Fill::kTop: return sign > 0 ? Traits::kTop : Traits::kBottom;
+    case Fill::kBottom: return Traits::kBottom;
+    case Fill::kZero: return Traits::kZeroLevel;
+    case Fill::kSparse:
+      if (UniformBelow(random, 5) != 0) return Traits::kZeroLevel;
+      [[fallthrough]];
+    default: return Traits::Level(UniformBelow(random, Traits::kCount));
+  }
+}
+
+inline float DrawReal(Random& random, Fill fill) {
+  switch (fill) {
+    case Fill::kTop: return 3e38f;
+    case Fill::kBottom: return -0.0f;
+    case Fill::kZero: return 0.0f;
+    case Fill::kSparse: return UniformBelow(random, 5) != 0 ? 0.0f : Normal(random);
+    default: return Normal(random);
+  }
+}
+
+inline float DrawStep(Random& random, Fill fill) {
+  constexpr float kBad[] = {0.0f, 1e30f, std::numeric_limits<float>::quiet_NaN(),
+                            std::numeric_limits<float>::infinity()};
+  if (fill == Fill::kBadSteps && UniformBelow(random, 2) == 0) return kBad[UniformBelow(random, 4)];
+  return static_cast<float>(0.01 + UniformReal(random));
+}
+
+template <Format W>
+QuantizedMatrix<W> DrawWeights(const ProductCase& c, size_t cols, uint64_t seed) {
+  Random random(seed);
+  QuantizedMatrix<W> matrix(c.rows, cols, c.weights);
+  const size_t row_bytes = QuantizedMatrix<W>::RowBytes(cols);
+  for (size_t r = 0; r < c.rows; ++r) {
+    uint8_t* row = matrix.bytes().data() + r * row_bytes;
+    if constexpr (kIsFloat<W>) {
+      for (size_t i = 0; i < cols; ++i) {
+        float value = DrawReal(random, c.fill == Fill::kSparse ? Fill::kRandom : c.fill);
+        if (c.fill == Fill::kBadWeights && UniformBelow(random, 20) == 0) {
+          value = std::numeric_limits<float>::infinity();
+        }
+        std::memcpy(row + i * sizeof(float), &value, sizeof(float));
+      }
+    } else {
+      std::vector<uint8_t> codes(cols);
+      for (uint8_t& code : codes) {
+        code = static_cast<uint8_t>(CodeOfLevel<W>(DrawLevel<W>(random, c.fill, r % 2 == 0 ? 1 : -1)));
+      }
+      Packing<W>::Pack(codes, {row, row_bytes});
+    }
+  }
+  for (float& step : matrix.steps()) step = kIsFloat<W> ? 1.0f : DrawStep(random, c.fill);
+  return matrix;
+}
+
+template <Format X>
+QuantizedTokens<X> DrawInputs(const ProductCase& c, size_t cols, uint64_t seed) {
+  Random random(seed);
+  QuantizedTokens<X> x;
+  x.Resize(c.tokens, cols, c.group);
+  for (size_t t = 0; t < c.tokens; ++t) {
+    for (size_t i = 0; i < cols; ++i) {
+      if constexpr (kIsFloat<X>) {
+        x.Row(t)[i] = DrawReal(random, c.fill == Fill::kBadWeights ? Fill::kSparse : c.fill);
+      } else {
+        x.Row(t)[i] = static_cast<LevelOf<X>>(
+            DrawLevel<X>(random, c.fill == Fill::kBadWeights ? Fill::kSparse : c.fill, 1));
+      }
+    }
+    for (size_t s = 0; s < x.segments().Count(); ++s) x.Step(t, s) = kIsFloat<X> ? 1.0f : DrawStep(random, c.fill);
+  }
+  ReferenceBackend().FindNonzero(x);
+  return x;
+}
+
+// For each token: no rows, all rows, or some.
+inline ChannelLists DrawRows(size_t tokens, size_t rows, uint64_t seed) {
+  Random random(seed);
+  ChannelLists lists;
+  lists.Resize(tokens, rows);
+  for (size_t t = 0; t < tokens; ++t) {
+    size_t count = 0;
+    for (size_t r = 0; r < rows; ++r) {
+      lists.Row(t)[count] = static_cast<uint32_t>(r);
+      count += t % 3 == 1 || (t % 3 == 0 && UniformBelow(random, 3) == 0) ? 1u : 0u;
+    }
+    lists.SetCount(t, count);
+  }
+  return lists;
+}
+
+inline constexpr const char* kMatMul[] = {"MatMul (kDense)", "MatMul (kRows)", "MatMul (kColumns)"};
+inline constexpr const char* kMatMulRows[] = {"MatMulRows (kDense)", "MatMulRows (kRows)", "MatMulRows (kColumns)"};
+inline constexpr const char* kMatMulColumns[] = {"MatMulColumns (kDense)", "MatMulColumns (kRows)",
+                                                 "MatMulColumns (kColumns)"};
+
+// A case and its results.
+template <Format W, Format X>
+struct ProductExpectation {
+  std::string place;
+  QuantizedMatrix<W> weights;
+  QuantizedTokens<X> x;
+  ChannelLists rows;
+  GuardedMatrix all, listed, by_columns, last_row;
+};
+
+// (Apart from the backend, so that it is compiled once for all of them.)
+template <Format W, Format X>
+[[gnu::noinline]] ProductExpectation<W, X> ExpectProduct(const char* pair, const ProductCase& c, size_t cols) {
+  const uint64_t seed = cols * 1000 + c.rows * 10 + static_cast<uint64_t>(c.fill);
+  ProductExpectation<W, X> expected{Describe(pair, c, cols),
+                                    DrawWeights<W>(c, cols, seed),
+                                    DrawInputs<X>(c, cols, seed + 1),
+                                    DrawRows(c.tokens, c.rows, seed + 2),
+                                    {c.tokens, c.rows},
+                                    {c.tokens, c.rows},
+                                    {c.tokens, c.rows},
+                                    {1, cols}};
+  const ReferenceBackend reference;
+  const auto matrix = reference.Prepare<X>(expected.weights, Access::kDense);
+  reference.MatMul(matrix, expected.x, expected.all.view());
+  reference.MatMulRows(matrix, expected.x, expected.rows, expected.listed.view());
+  reference.MatMulColumns(matrix, expected.x, expected.by_columns.view());
+  reference.DequantizeRow(matrix, c.rows - 1, expected.last_row.view()[0]);
+  return expected;
+}
+
+template <Format W, Format X, class B>
+void TestProductCase(const B& backend, const char* pair, const ProductCase& c, size_t cols) {
+  if (!DotFits<W, X>(cols)) return;
+  const ProductExpectation<W, X> expected = ExpectProduct<W, X>(pair, c, cols);
+  for (const Access access : {Access::kDense, Access::kRows, Access::kColumns}) {
+    const auto matrix = backend.template Prepare<X>(expected.weights, access);
+    Expect(matrix.rows() == c.rows && matrix.cols() == cols, "the shape", expected.place);
+    GuardedMatrix all(c.tokens, c.rows), listed(c.tokens, c.rows), by_columns(c.tokens, c.rows), last_row(1, cols);
+    backend.MatMul(matrix, expected.x, all.view());
+    all.ExpectSame(expected.all, kMatMul[static_cast<int>(access)], expected.place);
+    backend.MatMulRows(matrix, expected.x, expected.rows, listed.view());
+    listed.ExpectSame(expected.listed, kMatMulRows[static_cast<int>(access)], expected.place);
+    backend.MatMulColumns(matrix, expected.x, by_columns.view());
+    by_columns.ExpectSame(expected.by_columns, kMatMulColumns[static_cast<int>(access)], expected.place);
+    backend.DequantizeRow(matrix, c.rows - 1, last_row.view()[0]);
+    last_row.ExpectSame(expected.last_row, "DequantizeRow", expected.place);
+  }
+}
+
+// A pair of formats in all cases; `wide` adds the widths of the paper, and products large enough for several threads.
+template <Format W, Format X, class B>
+void TestProduct(const B& backend, const char* pair, bool wide = false) {
+  for (const size_t cols : kProductCols) {
+    for (const ProductCase& c : kProductCases) TestProductCase<W, X>(backend, pair, c, cols);
+  }
+  TestProductCase<W, X>(backend, pair, {600, 2, {true, 0}, 0, Fill::kRandom}, 70);
+  if (!wide) return;
+  TestProductCase<W, X>(backend, pair, {4, 66, {false, 0}, 0, Fill::kRandom}, 130);
+  TestProductCase<W, X>(backend, pair, {5, 2, {false, 0}, 0, Fill::kTop}, 5460);
+  TestProductCase<W, X>(backend, pair, {3, 1, {true, 128}, 0, Fill::kRandom}, 8640);
+}
+
+template <class B>
+void TestProducts() {
+  const B backend(DefaultExecutor());
+  TestProduct<Ternary, Int<4>>(backend, "Ternary and Int<4>", true);
+  TestProduct<Binary, Int<8>>(backend, "Binary and Int<8>", true);
+  TestProduct<Int<2>, Fp4E2M1>(backend, "Int<2> and Fp4E2M1");
+  TestProduct<FiveLevels, Int<3>>(backend, "FiveLevels and Int<3>");
+  TestProduct<Fp4E2M1, MidRise<4>>(backend, "Fp4E2M1 and MidRise<4>");
+  TestProduct<Int<8>, Int<8>>(backend, "Int<8> and Int<8>", true);
+  TestProduct<Squares, Int<8>>(backend, "Squares and Int<8>");
+  TestProduct<BigSteps, Int<4>>(backend, "BigSteps and Int<4>");
+  TestProduct<BigSteps, MidRise<8>>(backend, "BigSteps and MidRise<8>");
+  TestProduct<MidRise<8>, UInt<8>>(backend, "MidRise<8> and UInt<8>", true);
+  TestProduct<Ternary, Float>(backend, "Ternary and Float");
+  TestProduct<Float, Int<8>>(backend, "Float and Int<8>");
+  TestProduct<Float, Float>(backend, "Float and Float", true);
+}
+
+}  // namespace bitnet::testing
+
+#endif  // BITNET_TESTS_TESTING_CONFORMANCE_PRODUCTS_H_

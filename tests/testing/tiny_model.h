@@ -1,0 +1,110 @@
+// Models small enough for tests of the layer and model floors, repeatable from a seed.
+#ifndef BITNET_TESTS_TESTING_TINY_MODEL_H_
+#define BITNET_TESTS_TESTING_TINY_MODEL_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bitnet/base/random.h"
+#include "bitnet/model/weights.h"
+#include "testing/golden.h"
+#include "testing/same_bits.h"
+
+namespace bitnet::testing {
+
+struct FiveLevel {
+  static constexpr auto kLevels = std::array{-2, -1, 0, 1, 2};
+};
+
+// Everything that no scheme of the library does: five-level weights and 3-bit inputs with a step for each group, a
+// quantized output head, a third kept, 4-bit keys, real values, an activation without zeros, sub-layer norms.
+struct Mixed : A48 {
+  static constexpr const char* kName = "Mixed";
+  using Weight = Quantizer<FiveLevel, AbsMean, PerGroup<7>>;
+  using Input = Quantizer<Int<3>, AbsMax, PerGroup<5>>;
+  using OutputKeep = Keep<1, 3>;
+  using Key = Quantizer<Int<4>, AbsMax>;
+  using FirstKey = Quantizer<Int<8>, AbsMax>;
+  using Value = Unquantized;
+  using FirstValue = Unquantized;
+  using HeadWeight = Quantizer<Int<8>, AbsMax, PerRow>;
+  using HeadInput = Quantizer<Int<8>, AbsMax>;
+  using FfnActivation = Silu;
+  static constexpr bool kSubLayerNorms = true;
+};
+
+// No two dimensions are equal, so that swapped ones are noticed.
+inline ModelConfig TinyConfig() {
+  ModelConfig config;
+  config.vocab = 19;
+  config.hidden = 20;
+  config.layers = 2;
+  config.heads = 4;
+  config.kv_heads = 2;
+  config.head_dim = 6;
+  config.ffn = 44;
+  config.max_positions = 320;
+  return config;
+}
+
+// Embedding normal(0, 1), other matrices normal(0, 0.2), gains normal(1, 0.1).
+inline LatentWeights TinyLatent(const ModelConfig& config, bool sub_layer_norms, uint64_t seed) {
+  Random random(seed);
+  LatentWeights weights = LatentWeights::Zeros(config, sub_layer_norms);
+  weights.ForEach([&](const std::string& name, std::vector<float>& values, size_t, size_t) {
+    const bool gain = LatentWeights::IsGain(name);
+    for (float& v : values) v = (gain ? 1.0f : 0.0f) + (gain ? 0.1f : name == "embedding" ? 1.0f : 0.2f) * Normal(random);
+  });
+  return weights;
+}
+
+template <Scheme S>
+ModelWeights<S> TinyWeights(const ModelConfig& config = TinyConfig(), uint64_t seed = 1) {
+  return ModelWeights<S>::From(TinyLatent(config, S::kSubLayerNorms, seed));
+}
+
+inline std::vector<uint32_t> RandomTokens(size_t n, uint32_t vocab, uint64_t seed = 1) {
+  Random random(seed);
+  std::vector<uint32_t> tokens(n);
+  for (uint32_t& token : tokens) token = static_cast<uint32_t>(UniformBelow(random, vocab));
+  return tokens;
+}
+
+// The model of a golden file model_*.txt, whose weights are those of model_weights.txt.
+inline LatentWeights GoldenModel(const Golden& model, const Golden& weights) {
+  const std::vector<int> c = model.Ints("config");
+  ModelConfig config;
+  uint32_t* const members[] = {&config.vocab,    &config.hidden,   &config.layers, &config.heads,
+                               &config.kv_heads, &config.head_dim, &config.ffn};
+  for (size_t i = 0; i < 7; ++i) *members[i] = static_cast<uint32_t>(c[i]);
+  config.max_positions = 64;
+  config.tied_embedding = c[7] != 0;
+  config.rope_base = model.Float("rope_base");
+  config.rms_eps = model.Float("rms_eps");
+  LatentWeights latent = LatentWeights::Zeros(config, c[8] != 0);
+  latent.ForEach([&](const std::string& name, std::vector<float>& values, size_t rows, size_t cols) {
+    std::vector<float> read = weights.Floats(name);
+    REQUIRE_MESSAGE(read.size() == rows * cols, name);
+    values = std::move(read);
+  });
+  return latent;
+}
+
+// As for two numbers, for rows.
+inline bool SameBits(std::span<const float> a, std::span<const float> b) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (!SameBits(a[i], b[i])) return false;
+  }
+  return true;
+}
+
+inline std::vector<float> Copy(std::span<const float> x) { return {x.begin(), x.end()}; }
+
+}  // namespace bitnet::testing
+
+#endif  // BITNET_TESTS_TESTING_TINY_MODEL_H_

@@ -1,0 +1,178 @@
+#include <bitnet/bitnet.h>
+#include <bitnet/train.h>
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "testing/expect_assertion.h"
+#include "testing/tiny_model.h"
+
+namespace bitnet::testing {
+namespace {
+
+struct BinaryWeights : A48 {
+  static constexpr const char* kName = "binary weights, 3-bit inputs";
+  using Weight = Quantizer<Binary, AbsMean, PerRow>;
+  using Input = Quantizer<Int<3>, AbsMean>;
+};
+
+// The heads' products overflow a float's 24 bits at this format, so scores are summed in double.
+struct WideHeads : A48 {
+  static constexpr const char* kName = "16-bit heads";
+  struct Wide {
+    static constexpr auto kLevels = std::array{-32767, -1000, -1, 0, 1, 1000, 32767};
+  };
+  using Query = Quantizer<Wide, AbsMax>;
+  using Key = Quantizer<Wide, AbsMax>;
+  using FirstKey = Quantizer<Wide, AbsMax>;
+};
+
+TokenBatch RandomBatch(size_t sequences, size_t length, uint32_t vocab, uint64_t seed) {
+  return {sequences, length, RandomTokens(sequences * length, vocab, seed),
+          RandomTokens(sequences * length, vocab, seed + 1)};
+}
+
+bool Near(std::span<const float> a, std::span<const float> b, double tolerance) {
+  double largest = 0.0, error = 0.0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    largest = std::max(largest, std::fabs(double(b[i])));
+    error = std::max(error, std::fabs(double(a[i]) - double(b[i])));
+  }
+  return error <= tolerance * largest;
+}
+
+// The training forward pass of a batch against the exported model, sequence by sequence.
+template <Scheme S, class B, class TrainB>
+void CheckForward(size_t sequences, size_t length, bool tied, bool exact_hidden, bool exact_logits) {
+  INFO(S::kName << ", " << sequences << " x " << length);
+  ModelConfig config = TinyConfig();
+  config.tied_embedding = tied;
+  const LatentWeights latent = TinyLatent(config, S::kSubLayerNorms, 7);
+  const TokenBatch batch = RandomBatch(sequences, length, config.vocab, length);
+  TrainingModel<S, TrainB> training(config);
+  training.Quantize(latent);
+  training.template Forward<false>(latent, batch);
+
+  const Transformer<S, B> model(ModelWeights<S>::From(latent));
+  for (size_t b = 0; b < sequences; ++b) {
+    const std::span<const uint32_t> tokens(batch.inputs.data() + b * length, length);
+    auto state = model.NewState();
+    const MatrixView<const float> hidden = *model.Hidden(tokens, state);
+    auto again = model.NewState();
+    const MatrixView<const float> logits = *model.ForwardAll(tokens, again);
+    for (size_t t = 0; t < length; ++t) {
+      INFO("sequence " << b << ", token " << t);
+      const auto ours = training.normed()[b * length + t];
+      // Where nothing is quantized Eigen's sums differ from the ordered ones: 44 terms, two layers.
+      CHECK((exact_hidden ? SameBits(ours, hidden[t]) : Near(ours, hidden[t], 2e-5)));
+      // 20 products: each partial sum rounds by 6e-8 of its size, which is a few times the largest logit.
+      const auto our_logits = training.logits()[b * length + t];
+      CHECK((exact_logits ? SameBits(our_logits, logits[t]) : Near(our_logits, logits[t], exact_hidden ? 2e-6 : 2e-5)));
+    }
+  }
+}
+
+template <Scheme S>
+void CheckForwards(bool exact_hidden, bool exact_logits) {
+  // Around the tile of tokens and the block of queries.
+  for (const size_t length : {1, 2, 7, 63, 65, 150}) {
+    CheckForward<S, ReferenceBackend, DefaultBackend<S>>(2, length, true, exact_hidden, exact_logits);
+  }
+  CheckForward<S, DefaultBackend<S>, ReferenceBackend>(3, 9, false, exact_hidden, exact_logits);
+}
+
+TEST_CASE("TrainingModel: A48's forward pass has the bits of the exported model") { CheckForwards<A48>(true, false); }
+TEST_CASE("TrainingModel: A48Fp4's, too") { CheckForwards<A48Fp4>(true, false); }
+TEST_CASE("TrainingModel: B158's, too, with real heads") { CheckForwards<B158>(true, false); }
+TEST_CASE("TrainingModel: with sub-layer norms, too") { CheckForwards<WithSubLayerNorms<A48>>(true, false); }
+TEST_CASE("TrainingModel: with binary weights, too") { CheckForwards<BinaryWeights>(true, false); }
+TEST_CASE("TrainingModel: with heads beyond float's exact sums, too") { CheckForwards<WideHeads>(true, false); }
+TEST_CASE("TrainingModel: with groups and a quantized head, to the last logit") { CheckForwards<Mixed>(true, true); }
+TEST_CASE("TrainingModel: Fp32's forward pass is near the exported model") { CheckForwards<Fp32>(false, false); }
+
+TEST_CASE("TrainingModel: forward values at the default's larger shapes") {
+  ModelConfig config = TinyConfig();
+  config.hidden = 192;
+  config.head_dim = 48;
+  config.kv_heads = 4;
+  config.ffn = 528;
+  const LatentWeights latent = TinyLatent(config, false, 8);
+  const TokenBatch batch = RandomBatch(1, 140, config.vocab, 9);
+  TrainingModel<A48> training(config);
+  training.Quantize(latent);
+  training.Forward(latent, batch);
+  const Transformer<A48> model(ModelWeights<A48>::From(latent));
+  auto state = model.NewState();
+  const MatrixView<const float> hidden = *model.Hidden(batch.inputs, state);
+  for (size_t t = 0; t < 140; ++t) CHECK(SameBits(training.normed()[t], hidden[t]));
+}
+
+TEST_CASE("TrainingModel: the loss is the mean cross-entropy of its logits") {
+  const ModelConfig config = TinyConfig();
+  const LatentWeights latent = TinyLatent(config, false, 2);
+  const TokenBatch batch = RandomBatch(3, 50, config.vocab, 3);
+  TrainingModel<A48> model(config);
+  model.Quantize(latent);
+  const double loss = model.Forward<false>(latent, batch);
+  double expected = 0.0;
+  for (size_t t = 0; t < batch.tokens(); ++t) {
+    double total = 0.0;
+    for (const float logit : model.logits()[t]) total += std::exp(double(logit));
+    expected += std::log(total) - double(model.logits()[t][batch.targets[t]]);
+  }
+  CHECK(loss == doctest::Approx(expected / 150).epsilon(1e-6));
+  CHECK(model.Forward(latent, batch) == loss);
+}
+
+template <Scheme S>
+void CheckThreads() {
+  const ModelConfig config = TinyConfig();
+  const LatentWeights latent = TinyLatent(config, S::kSubLayerNorms, 4);
+  const TokenBatch batch = RandomBatch(5, 61, config.vocab, 5);
+  const auto run = [&](size_t threads) {
+    ThreadPool pool(threads);
+    TrainingModel<S> model(config, DefaultBackend<S>(pool));
+    model.Quantize(latent);
+    LatentWeights gradients = LatentWeights::Zeros(config, S::kSubLayerNorms);
+    const double loss = model.Forward(latent, batch);
+    model.Backward(latent, batch, gradients);
+    std::vector<double> all = {loss, GlobalNorm(pool, gradients)};
+    gradients.ForEach([&](const std::string&, const std::vector<float>& values, size_t, size_t) {
+      all.insert(all.end(), values.begin(), values.end());
+    });
+    return all;
+  };
+  const std::vector<double> alone = run(1);
+  for (const size_t threads : {2, 3, 8}) CHECK(run(threads) == alone);
+}
+
+TEST_CASE("TrainingModel: loss and gradients do not depend on the number of threads") {
+  CheckThreads<A48>();
+  CheckThreads<Mixed>();
+  CheckThreads<Fp32>();
+}
+
+TEST_CASE("TrainingModel: wrong uses are stopped by a sentence") {
+  const ModelConfig config = TinyConfig();
+  const LatentWeights latent = TinyLatent(config, false, 2);
+  LatentWeights gradients = latent;
+  TrainingModel<A48> model(config);
+  model.Quantize(latent);
+  TokenBatch batch = RandomBatch(2, 4, config.vocab, 3);
+  CHECK(Breaks("must come first", [&] { model.Backward(latent, batch, gradients); }));
+  batch.targets[5] = config.vocab;
+  CHECK(Breaks("outside the vocabulary", [&] { model.Forward(latent, batch); }));
+  batch.targets.pop_back();
+  CHECK(Breaks("sequences * length", [&] { model.Forward(latent, batch); }));
+  CHECK(Breaks("sequences * length", [&] { model.Forward(latent, RandomBatch(1, 321, config.vocab, 3)); }));
+  ModelConfig other = config;
+  other.ffn += 1;
+  CHECK(Breaks("another configuration", [&] { model.Quantize(LatentWeights::Zeros(other)); }));
+  CHECK(Breaks("another configuration", [&] { model.Quantize(LatentWeights::Zeros(config, true)); }));
+}
+
+}  // namespace
+}  // namespace bitnet::testing
