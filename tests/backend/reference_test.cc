@@ -103,8 +103,8 @@ double CompareWithDouble(size_t rows, size_t cols, size_t tokens) {
       for (const double s : of_segment) size += std::fabs(s);
       const double y = p.y[t * rows + r];
       // And the roundings of this sum in double; 1.001: rounding errors of rounding errors.
-      const double bound = 1.001 * kHalfUlp * (roundings * size + std::fabs(y)) +
-                           static_cast<double>(cols) * 0x1p-51 * magnitudes;
+      const double bound =
+          1.001 * kHalfUlp * (roundings * size + std::fabs(y)) + static_cast<double>(cols) * 0x1p-51 * magnitudes;
       const double error = std::fabs(y - exact);
       if (error > bound) FAIL_CHECK("row " << r << ", token " << t << ": " << y << " is not " << exact);
       if (bound > 0.0) used = std::max(used, error / bound);
@@ -146,40 +146,50 @@ TEST_CASE("MatMul: with float operands") {
 TEST_CASE("MatMul: by hand") {
   // alpha = 2, levels 1 0 -1 | 1 1 -1; gamma / 127 = 0.5, levels 127 -3 2.
   const Product<Quantizer<Ternary, AbsMean>, Quantizer<Int<8>, AbsMax>> p({2.5f, -0.5f, -2.0f, 1.5f, 3.0f, -2.5f}, 2,
-                                                                        {63.5f, -1.5f, 1.0f}, 1);
+                                                                          {63.5f, -1.5f, 1.0f}, 1);
   CHECK(p.y == std::vector<float>{125.0f, 122.0f});  // (127 - 2) * 2 * 0.5, (127 - 3 - 2) * 2 * 0.5
 }
 
 TEST_CASE("MatMul: extremes are exact, where 16 bits would overflow") {
   using W = Quantizer<Ternary, AbsMean>;
   // All weights +1, activations 127, 2560 columns: 2560 * 127.
-  const Product<W, Quantizer<Int<8>, AbsMax>> plus(std::vector<float>(2 * 2560, 1.0f), 2, std::vector<float>(2560, 127.0f), 1);
+  const Product<W, Quantizer<Int<8>, AbsMax>> plus(std::vector<float>(2 * 2560, 1.0f), 2,
+                                                   std::vector<float>(2560, 127.0f), 1);
   CHECK(plus.y == std::vector<float>{325120.0f, 325120.0f});
-  const Product<W, Quantizer<Int<8>, AbsMax>> minus(std::vector<float>(2560, -1.0f), 1, std::vector<float>(2560, 127.0f), 1);
+  const Product<W, Quantizer<Int<8>, AbsMax>> minus(std::vector<float>(2560, -1.0f), 1,
+                                                    std::vector<float>(2560, 127.0f), 1);
   CHECK(minus.y == std::vector<float>{-325120.0f});
   // -128 is reached by a rule that clips.
-  const Product<W, Quantizer<Int<8>, One>> lowest(std::vector<float>(2560, 1.0f), 1, std::vector<float>(2560, -200.0f), 1);
+  const Product<W, Quantizer<Int<8>, One>> lowest(std::vector<float>(2560, 1.0f), 1, std::vector<float>(2560, -200.0f),
+                                                  1);
   CHECK(lowest.y == std::vector<float>{-327680.0f});
   const Product<W, Quantizer<Int<4>, One>> low(std::vector<float>(8640, -1.0f), 1, std::vector<float>(8640, -9.0f), 1);
   CHECK(low.y == std::vector<float>{69120.0f});
   // 255 * 255 * 8256 is just within 2^29, and a float.
   const Product<Quantizer<MidRise<8>, One>, Quantizer<UInt<8>, One>> wide(std::vector<float>(8256, 255.0f), 1,
-                                                                        std::vector<float>(8256, 300.0f), 1);
+                                                                          std::vector<float>(8256, 300.0f), 1);
   CHECK(wide.y == std::vector<float>{536846400.0f});
   const Product<W, Quantizer<Int<8>, AbsMax>> zero(std::vector<float>(64, 0.0f), 2, std::vector<float>(32, 0.0f), 1);
   CHECK(zero.y == std::vector<float>{0.0f, 0.0f});
 }
 
 TEST_CASE("MatMul: the product of steps is rounded to float, then the total") {
-  // Steps 1 + 2^-23 each: their product 1 + 2^-22 + 2^-46 is 1 + 2^-22 in float. dot = 3.
-  const float step = 1.0f + 0x1p-23f;
+  // Steps 1 + 2^-12 each: their product 1 + 2^-11 + 2^-24 is a tie, 1 + 2^-11 in float. dot = 3, and 3 * 2^-24 would
+  // have been seen in the total.
+  const float step = 1.0f + 0x1p-12f;
   const Product<Quantizer<Ternary, AbsMax>, Quantizer<Int<2>, AbsMax>> p(std::vector<float>(3, step), 1,
-                                                                       std::vector<float>(3, step), 1);
-  CHECK(p.y[0] == static_cast<float>(3.0 * (1.0 + 0x1p-22)));
+                                                                         std::vector<float>(3, step), 1);
+  CHECK(p.y[0] == 3.0f + 3.0f * 0x1p-11f);
   // Segments are added in double: 2^24 + 1 - 2^24 is 1.
   const Product<Quantizer<Ternary, AbsMax, PerGroup<1>>, Quantizer<Int<2>, AbsMax>> q({0x1p24f, 1.0f, -0x1p24f}, 1,
-                                                                                    {1.0f, 1.0f, 1.0f}, 1);
+                                                                                      {1.0f, 1.0f, 1.0f}, 1);
   CHECK(q.y[0] == 1.0f);
+}
+
+TEST_CASE("MatMul: a segment's sum of floats is rounded to float before it is scaled and added") {
+  // 1 + 2^-30 is 1 in float; less 1, nothing is left.
+  const Product<Quantizer<Ternary, AbsMax, PerGroup<2>>, Unquantized> p({1, 1, -1, -1}, 1, {1, 0x1p-30f, 1, 0}, 1);
+  CHECK(p.y[0] == 0.0f);
 }
 
 TEST_CASE("MatMul: sums of floats go over eight lanes counted from the segment's start") {
@@ -248,7 +258,7 @@ TEST_CASE("MatMulRows, MatMulColumns: the same bits as MatMul, and nothing else 
 
 TEST_CASE("MatMulColumns: reads only the columns that are listed") {
   Product<Quantizer<Ternary, AbsMean>, Quantizer<Int<8>, AbsMax>> p(std::vector<float>(8, 1.0f), 1,
-                                                                  {1, 2, 4, 8, 16, 32, 64, 127}, 1);
+                                                                    {1, 2, 4, 8, 16, 32, 64, 127}, 1);
   CHECK(p.y[0] == 254.0f);
   p.x.nonzero() = Lists(8, {{1, 6}});
   Backend().MatMulColumns(p.matrix, p.x, View(p.y, 1));
@@ -324,7 +334,9 @@ TEST_CASE("Quantize: each token, or each group of a token, is Quantizer's own") 
   using G = Quantizer<Int<4>, AbsMean, PerGroup<8>>;
   // Strided: what lies between the rows is not read.
   std::vector<float> wide(3 * 23, kNaN);
-  for (size_t t = 0; t < 3; ++t) std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(20 * t), 20, wide.begin() + static_cast<std::ptrdiff_t>(23 * t));
+  for (size_t t = 0; t < 3; ++t)
+    std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(20 * t), 20,
+                wide.begin() + static_cast<std::ptrdiff_t>(23 * t));
   for (const MatrixView<const float> view : {View(x, 3), MatrixView<const float>(wide.data(), 3, 20, 23)}) {
     Backend().Quantize<Q>(view, tokens);
     for (size_t t = 0; t < 3; ++t) {
@@ -440,8 +452,9 @@ TEST_CASE("Rotate: golden values") {
     std::vector<float> cos(d / 2);
     std::vector<float> sin(d / 2);
     for (size_t j = 0; j < d / 2; ++j) {
-      const double angle = golden.Double(key + "/position") *
-                           std::pow(golden.Double(key + "/base"), -2.0 * static_cast<double>(j) / static_cast<double>(d));
+      const double angle =
+          golden.Double(key + "/position") *
+          std::pow(golden.Double(key + "/base"), -2.0 * static_cast<double>(j) / static_cast<double>(d));
       cos[j] = static_cast<float>(std::cos(angle));
       sin[j] = static_cast<float>(std::sin(angle));
     }
@@ -493,7 +506,8 @@ TEST_CASE("OpenGates, Glu: golden values of eq. 5, and what down reads") {
     std::vector<float> y(gate.size(), -77.0f);
     Backend().Glu<SquaredRelu>(View(gate, 1), View(std::as_const(up), 1), open, View(y, 1));
     for (size_t c = 0; c < gate.size(); ++c) {
-      CHECK(std::fabs(static_cast<double>(y[c]) - expected[c]) <= (2.001 * kHalfUlp + kPrinted) * std::fabs(expected[c]));
+      CHECK(std::fabs(static_cast<double>(y[c]) - expected[c]) <=
+            (2.001 * kHalfUlp + kPrinted) * std::fabs(expected[c]));
       if (expected[c] == 0.0) CHECK(y[c] == 0.0f);
     }
     QuantizedTokens<Int<8>> down;
@@ -587,10 +601,10 @@ struct Attention {
     }
   }
 
-  // Largest share used of the bound: each score is rounded five times (1/sqrt(d), q_step *, * k_step, the dot product of
-  // reals, the product), S being the largest; so is the difference to the largest, of at most 2 S; Exp adds two units,
-  // the weight one rounding. A weight is so within e = 2^-24 (2 * 5 S + 2 S + 4 + 1), relatively, the sum of weights
-  // too, the output within 2 e max|v| and its own rounding.
+  // Largest share used of the bound: each score is rounded five times (1/sqrt(d), q_step *, * k_step, the dot product
+  // of reals, the product), S being the largest; so is the difference to the largest, of at most 2 S; Exp adds two
+  // units, the weight one rounding. A weight is so within e = 2^-24 (2 * 5 S + 2 S + 4 + 1), relatively, the sum of
+  // weights too, the output within 2 e max|v| and its own rounding.
   double CompareWithDouble() const {
     const size_t d = shape.head_dim;
     double used = 0.0;
@@ -603,7 +617,8 @@ struct Attention {
         double max = -HUGE_VAL;
         for (size_t s = 0; s < visible; ++s) {
           double dot = 0.0;
-          for (size_t i = 0; i < d; ++i) dot += qd[(t * shape.heads + h) * d + i] * kd[(s * shape.kv_heads + kv) * d + i];
+          for (size_t i = 0; i < d; ++i)
+            dot += qd[(t * shape.heads + h) * d + i] * kd[(s * shape.kv_heads + kv) * d + i];
           p[s] = dot / std::sqrt(static_cast<double>(d));
           max = std::max(max, p[s]);
           largest = std::max(largest, std::fabs(p[s]));
@@ -621,7 +636,8 @@ struct Attention {
           }
           const double y = out[(t * shape.heads + h) * d + i];
           const double bound = 1.01 * (2.0 * e * biggest + kHalfUlp * std::fabs(y)) + 1e-37;  // scores below -87 are 0
-          if (!(std::fabs(y - exact) <= bound)) FAIL_CHECK("token " << t << ", head " << h << ": " << y << ", " << exact);
+          if (!(std::fabs(y - exact) <= bound))
+            FAIL_CHECK("token " << t << ", head " << h << ": " << y << ", " << exact);
           used = std::max(used, std::fabs(y - exact) / bound);
         }
       }
@@ -648,7 +664,8 @@ void CompareWithGolden(const Golden& golden, const std::string& name) {
   CHECK(used > 0.005);
   const std::vector<double>& expected = golden.Doubles(name + "/output");
   REQUIRE(expected.size() == attention.out.size());
-  // Scores here are below 16 and values below 4: e = 2^-24 * 200, 2 e * 4 is below 1e-4. Steps may round otherwise: 2^-23.
+  // Scores here are below 16 and values below 4: e = 2^-24 * 200, 2 e * 4 is below 1e-4. Steps may round otherwise:
+  // 2^-23.
   for (size_t i = 0; i < expected.size(); ++i) {
     if (!(std::fabs(attention.out[i] - expected[i]) < 2e-5)) FAIL_CHECK("value " << i);
   }

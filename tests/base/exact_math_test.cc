@@ -81,14 +81,18 @@ TEST_CASE("Exp: ends and special values") {
 TEST_CASE("Exp: these very bits on every machine") {
   // Values of the definition in docs/numerics.md, evaluated with exact rational arithmetic and rounded as it says.
   const std::pair<float, uint32_t> known[] = {
-      {-0x1p-20f, 0x3f7ffff0u}, {-0.25f, 0x3f475f7du}, {-0.34657359f, 0x3f3504f4u}, {-0.5f, 0x3f1b4598u},
-      {-1.0f, 0x3ebc5ab2u}, {-2.5f, 0x3da81c2eu}, {-3.1415927f, 0x3d310113u}, {-10.0f, 0x383e6bceu},
-      {-20.75f, 0x3085d036u}, {-50.125f, 0x1b4dc5efu}, {-86.9f, 0x00c60f89u}, {-87.0f, 0x00b33687u},
+      {-0x1p-20f, 0x3f7ffff0u}, {-0.25f, 0x3f475f7du},   {-0.34657359f, 0x3f3504f4u}, {-0.5f, 0x3f1b4598u},
+      {-1.0f, 0x3ebc5ab2u},     {-2.5f, 0x3da81c2eu},    {-3.1415927f, 0x3d310113u},  {-10.0f, 0x383e6bceu},
+      {-20.75f, 0x3085d036u},   {-50.125f, 0x1b4dc5efu}, {-86.9f, 0x00c60f89u},       {-87.0f, 0x00b33687u},
   };
-  for (const auto& [x, bits] : known) {
-    CAPTURE(x);
-    CHECK(std::bit_cast<uint32_t>(Exp(x)) == bits);
+  for (const auto& value : known) {
+    CAPTURE(value.first);
+    CHECK(std::bit_cast<uint32_t>(Exp(value.first)) == value.second);
   }
+  // ... and the sum of 2001 more, which any change of a coefficient changes.
+  uint64_t sum = 0;
+  for (int i = 0; i <= 2000; ++i) sum += std::bit_cast<uint32_t>(Exp(static_cast<float>(-11 * i) / 256.0f));
+  CHECK(sum == 1090257144793u);
 }
 
 TEST_CASE("Exp: ln 2 times any exponent is exact in double") {
@@ -103,13 +107,13 @@ TEST_CASE("SumLanes: folds ((0+4)+(2+6)) + ((1+5)+(3+7))") {
   // With big = 2^53, where adding 1 rounds to even, only this order gives this result.
   const double big = 0x1p53;
   SumLanes sum;
-  sum.lane[0] = big;   // 0+4 = 2^53 + 1, a tie, to even: 2^53
+  sum.lane[0] = big;  // 0+4 = 2^53 + 1, a tie, to even: 2^53
   sum.lane[4] = 1.0;
-  sum.lane[2] = 1.0;   // 2+6 = 2: 2^53 + 2
+  sum.lane[2] = 1.0;  // 2+6 = 2: 2^53 + 2
   sum.lane[6] = 1.0;
   sum.lane[1] = -big;  // 1+5 = -2^53 + 1
   sum.lane[5] = 1.0;
-  sum.lane[3] = 0.5;   // 3+7 = 1: -2^53 + 2
+  sum.lane[3] = 0.5;  // 3+7 = 1: -2^53 + 2
   sum.lane[7] = 0.5;
   CHECK(sum.Fold() == 4.0);
 
@@ -133,13 +137,21 @@ TEST_CASE("SumLanes: folds ((0+4)+(2+6)) + ((1+5)+(3+7))") {
 
 TEST_CASE("OrderedSum: term i belongs to lane i mod 8") {
   for (size_t n = 0; n <= 40; ++n) {
-    const std::vector<float> x = testing::SpreadValues(n, 100 + n);
+    // Of all 53 bits, so that every other order rounds otherwise somewhere.
+    std::vector<double> x(n);
+    Random random(100 + n);
+    for (double& v : x) v = std::exp2(8.0 * UniformReal(random)) * (UniformReal(random) - 0.5);
     SumLanes lanes;
     for (size_t lane = 0; lane < 8; ++lane) {
       for (size_t i = lane; i < n; i += 8) lanes.lane[lane] += x[i];
     }
     CHECK(OrderedSum(n, [&](size_t i) { return x[i]; }) == lanes.Fold());
   }
+  // 3/4 and 3/4 four places from 2^53: in lane 4 they are 3/2 before they meet it. Apart both would be lost.
+  std::vector<double> y(16, 0.0);
+  y[0] = 0x1p53;
+  y[4] = y[12] = 0.75;
+  CHECK(OrderedSum(y.size(), [&](size_t i) { return y[i]; }) == 0x1p53 + 2.0);
   // 2^53, then 1 eight places later: same lane, lost. Seven places later: another lane; 0 and 7 meet last, lost too;
   // with 1 in both 7 and 3 it is 2, and kept.
   std::vector<double> x(16, 0.0);
@@ -156,8 +168,7 @@ TEST_CASE("OrderedSum: term i belongs to lane i mod 8") {
 
 TEST_CASE("OrderedSum: sums products of floats that float could not hold") {
   const float a = 1.0f + FLT_EPSILON;
-  CHECK(OrderedSum(3, [&](size_t) { return static_cast<double>(a) * a; }) ==
-        3.0 * (1.0 + 2.0 * FLT_EPSILON + 0x1p-46));
+  CHECK(OrderedSum(3, [&](size_t) { return static_cast<double>(a) * a; }) == 3.0 * (1.0 + 2.0 * FLT_EPSILON + 0x1p-46));
   CHECK(OrderedSum(0, [](size_t) { return 1.0; }) == 0.0);
   CHECK(OrderedSum(9, [](size_t) { return 1; }) == 9.0);
 }

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <thread>
 #include <vector>
@@ -75,15 +76,22 @@ TEST_CASE("Executor: tasks run at the same time") {
 TEST_CASE("Executor: calls from inside a task run all their tasks, at any depth") {
   ThreadPool pool(3);
   std::atomic<int> leaves{0};
-  pool.Run(5, [&](size_t) {
-    pool.Run(4, [&](size_t) { pool.Run(3, [&](size_t) { leaves.fetch_add(1); }); });
-  });
+  pool.Run(5, [&](size_t) { pool.Run(4, [&](size_t) { pool.Run(3, [&](size_t) { leaves.fetch_add(1); }); }); });
   CHECK(leaves.load() == 60);
   // From inside a task of another pool too.
   ThreadPool other(2);
   leaves = 0;
-  pool.Run(5, [&](size_t) { other.Run(4, [&](size_t) { leaves.fetch_add(1); }); });
+  std::atomic<bool> elsewhere{false};
+  pool.Run(5, [&](size_t) {
+    const std::thread::id caller = std::this_thread::get_id();
+    other.Run(4, [&](size_t) {
+      leaves.fetch_add(1);
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));  // time for another thread to take a task
+      if (std::this_thread::get_id() != caller) elsewhere = true;
+    });
+  });
   CHECK(leaves.load() == 20);
+  CHECK_FALSE(elsewhere.load());  // its caller did it alone: there are threads enough
 }
 
 TEST_CASE("Executor: never more threads than the pool has run the tasks of one call") {

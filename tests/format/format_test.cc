@@ -42,8 +42,8 @@ struct SevenOfInt8 {
 template <class F>
 constexpr bool Is(size_t count, int bits, int bottom, int top, bool zero, bool symmetric, bool uniform) {
   using T = FormatTraits<F>;
-  return T::kCount == count && T::kCodeBits == bits && T::kBottom == bottom && T::kTop == top &&
-         T::kHasZero == zero && T::kIsSymmetric == symmetric && T::kIsUniform == uniform;
+  return T::kCount == count && T::kCodeBits == bits && T::kBottom == bottom && T::kTop == top && T::kHasZero == zero &&
+         T::kIsSymmetric == symmetric && T::kIsUniform == uniform;
 }
 
 // The table of docs/numerics.md.    levels bits bottom  top   zero  symm. uniform
@@ -165,7 +165,8 @@ void CompareWithEquation9(int e, int m) {
         }
       }
       // The largest magnitude lands on the largest code.
-      const auto at = std::max_element(x.begin(), x.end(), [](float a, float b) { return std::fabs(a) < std::fabs(b); });
+      const auto at =
+          std::max_element(x.begin(), x.end(), [](float a, float b) { return std::fabs(a) < std::fabs(b); });
       if (largest > 0.0) {
         CHECK(std::abs(Q::LevelAt(*at, InverseStep(step))) == FormatTraits<F>::kTop);
       }

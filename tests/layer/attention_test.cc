@@ -119,13 +119,13 @@ void CheckAgainstPaper(PaperScheme paper, size_t heads, size_t kv_heads) {
 }
 
 TEST_CASE("Attention: is the paper's formulae, in doubles") {
-  SUBCASE("A48, a key/value head for two query heads") { CheckAgainstPaper<A48>(testing::kPaperA48, 4, 2); }
-  SUBCASE("A48, for each") { CheckAgainstPaper<A48>(testing::kPaperA48, 3, 3); }
-  SUBCASE("A48, one for all") { CheckAgainstPaper<A48>(testing::kPaperA48, 3, 1); }
-  SUBCASE("A48 with a sub-layer norm") { CheckAgainstPaper<WithSubLayerNorms<A48>>(testing::kPaperA48, 4, 2); }
-  SUBCASE("A48Fp4") { CheckAgainstPaper<A48Fp4>(testing::kPaperA48Fp4, 4, 2); }
-  SUBCASE("B158") { CheckAgainstPaper<B158>(testing::kPaperB158, 4, 2); }
-  SUBCASE("Fp32") { CheckAgainstPaper<Fp32>(testing::kPaperFp32, 4, 2); }
+  SUBCASE("A48, a key/value head for two query heads") { CheckAgainstPaper<A48>(testing::PaperA48(), 4, 2); }
+  SUBCASE("A48, for each") { CheckAgainstPaper<A48>(testing::PaperA48(), 3, 3); }
+  SUBCASE("A48, one for all") { CheckAgainstPaper<A48>(testing::PaperA48(), 3, 1); }
+  SUBCASE("A48 with a sub-layer norm") { CheckAgainstPaper<WithSubLayerNorms<A48>>(testing::PaperA48(), 4, 2); }
+  SUBCASE("A48Fp4") { CheckAgainstPaper<A48Fp4>(testing::PaperA48Fp4(), 4, 2); }
+  SUBCASE("B158") { CheckAgainstPaper<B158>(testing::PaperB158(), 4, 2); }
+  SUBCASE("Fp32") { CheckAgainstPaper<Fp32>(testing::PaperFp32(), 4, 2); }
 }
 
 template <Scheme S>

@@ -86,9 +86,7 @@ TEST_CASE("BitLinear: is the quantizers and the reference's product, in any way 
   SUBCASE("five levels, a step for each group on both sides") {
     CheckLaws<Quantizer<FiveLevel, AbsMean, PerGroup<16>>, Quantizer<Int<4>, AbsMax, PerGroup<12>>>();
   }
-  SUBCASE("binary weights and 3-bit inputs") {
-    CheckLaws<Quantizer<Binary, AbsMean>, Quantizer<Int<3>, AbsMean>>();
-  }
+  SUBCASE("binary weights and 3-bit inputs") { CheckLaws<Quantizer<Binary, AbsMean>, Quantizer<Int<3>, AbsMean>>(); }
   SUBCASE("float weights and inputs") { CheckLaws<Unquantized, Unquantized>(); }
   SUBCASE("ternary weights, float inputs") { CheckLaws<A48::Weight, Unquantized>(); }
 }

@@ -63,8 +63,7 @@ TEST_CASE("DecoderLayer: x += attention(norm(x)); x += ffn(norm(x))") {
   CHECK(use.Overall().total == kTokens * config.ProjectionWeights() / config.layers);
 
   CHECK(layer.WeightBytes() == make_attention().WeightBytes() + make_ffn().WeightBytes());
-  CHECK(layer.NormBytes() ==
-        sizeof(float) * (2 * config.hidden + config.query_width() + config.ffn));
+  CHECK(layer.NormBytes() == sizeof(float) * (2 * config.hidden + config.query_width() + config.ffn));
 }
 
 }  // namespace

@@ -27,17 +27,37 @@ struct Quantized {
 };
 
 // Which quantizer stands where, by the table of docs/numerics.md.
-enum class Kind { kReal, kTernary, kInt4, kInt8, kE2m1 };
+enum class PaperQuantizer { kReal, kTernary, kInt4, kInt8, kE2m1 };
 struct PaperScheme {
-  Kind weight = Kind::kReal, input = Kind::kReal, output_input = Kind::kReal, down_input = Kind::kReal;
-  bool top_half = false;
-  int q_bits = 0, kv_bits = 0, first_bits = 0;  // 0: real
+  PaperQuantizer weight = PaperQuantizer::kReal;
+  PaperQuantizer input = PaperQuantizer::kReal;         // of Q, K, V, gate and up
+  PaperQuantizer output_input = PaperQuantizer::kReal;  // of the attention output projection
+  PaperQuantizer down_input = PaperQuantizer::kReal;
+  bool top_half = false;                        // eq. 1
+  int q_bits = 0, kv_bits = 0, first_bits = 0;  // of the heads; 0: real
   bool sub_norms = false;
 };
-inline constexpr PaperScheme kPaperA48 = {Kind::kTernary, Kind::kInt4, Kind::kInt8, Kind::kInt8, true, 4, 3, 4, false};
-inline constexpr PaperScheme kPaperA48Fp4 = {Kind::kTernary, Kind::kE2m1, Kind::kE2m1, Kind::kInt8, true, 4, 3, 4, false};
-inline constexpr PaperScheme kPaperB158 = {Kind::kTernary, Kind::kInt8, Kind::kInt8, Kind::kInt8, false, 0, 0, 0, false};
-inline constexpr PaperScheme kPaperFp32 = {};
+inline PaperScheme PaperA48() {
+  using enum PaperQuantizer;
+  return {.weight = kTernary,
+          .input = kInt4,
+          .output_input = kInt8,
+          .down_input = kInt8,
+          .top_half = true,
+          .q_bits = 4,
+          .kv_bits = 3,
+          .first_bits = 4};
+}
+inline PaperScheme PaperA48Fp4() {
+  PaperScheme scheme = PaperA48();
+  scheme.input = scheme.output_input = PaperQuantizer::kE2m1;
+  return scheme;
+}
+inline PaperScheme PaperB158() {
+  using enum PaperQuantizer;
+  return {.weight = kTernary, .input = kInt8, .output_input = kInt8, .down_input = kInt8};
+}
+inline PaperScheme PaperFp32() { return {}; }
 
 class PaperOracle {
  public:
@@ -46,16 +66,21 @@ class PaperOracle {
   // The smallest distance to a tie so far, in units of the largest level (or of the largest value, for top-k).
   double margin() const { return margin_; }
 
-  Quantized Quantize(Kind kind, const Reals& x) {
+  Quantized Quantize(PaperQuantizer kind, const Reals& x) {
     double max = 0.0, sum = 0.0;
     for (const double v : x) max = std::max(max, std::fabs(v)), sum += std::fabs(v);
     const double mean = sum / static_cast<double>(x.size());
     switch (kind) {
-      case Kind::kTernary: return Nearest(x, mean, Range(-1, 1, 1));               // eq. 2
-      case Kind::kInt4: return Nearest(x, mean / std::sqrt(7.0), Range(-8, 7, 1)); // eq. 7
-      case Kind::kInt8: return Nearest(x, max / 127, Range(-128, 127, 1));         // eq. 3
-      case Kind::kE2m1: return Nearest(x, max / 6, {-6, -4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4, 6});
-      default: return {x, 1.0};
+      case PaperQuantizer::kTernary:
+        return Nearest(x, mean, Range(-1, 1, 1));  // eq. 2
+      case PaperQuantizer::kInt4:
+        return Nearest(x, mean / std::sqrt(7.0), Range(-8, 7, 1));  // eq. 7
+      case PaperQuantizer::kInt8:
+        return Nearest(x, max / 127, Range(-128, 127, 1));  // eq. 3
+      case PaperQuantizer::kE2m1:
+        return Nearest(x, max / 6, {-6, -4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4, 6});
+      default:
+        return {x, 1.0};
     }
   }
   Quantized QuantizeHead(int bits, const Reals& x) {
@@ -93,7 +118,8 @@ class PaperOracle {
   static void Rotate(Reals& head, size_t position, double base) {
     const size_t half = head.size() / 2;
     for (size_t i = 0; i < half; ++i) {
-      const double angle = static_cast<double>(position) * std::pow(base, -static_cast<double>(i) / static_cast<double>(half));
+      const double angle =
+          static_cast<double>(position) * std::pow(base, -static_cast<double>(i) / static_cast<double>(half));
       const double a = head[i], b = head[i + half];
       head[i] = a * std::cos(angle) - b * std::sin(angle);
       head[i + half] = a * std::sin(angle) + b * std::cos(angle);

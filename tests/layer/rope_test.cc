@@ -38,8 +38,7 @@ TEST_CASE("Rope: pair i of a head turns by position * base^(-2i / head_dim)") {
           const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(dim);
           const double angle = static_cast<double>(position) * std::pow(static_cast<double>(kBase), exponent);
           const size_t a = h * dim + i, b = a + dim / 2;
-          const std::complex<double> turned =
-              std::complex<double>(x[a], x[b]) * std::polar(1.0, angle);
+          const std::complex<double> turned = std::complex<double>(x[a], x[b]) * std::polar(1.0, angle);
           // cos and sin are rounded to float, then the result: each at most 2^-24 of the pair's length (rounding to
           // float of a value below 1 errs by at most 2^-25).
           const double bound = 2.0 * 0x1p-24 * std::abs(turned);
@@ -81,9 +80,7 @@ TEST_CASE("Rope: the dot product of two heads depends on their distance alone") 
 
 TEST_CASE("RopeAngles: are those of each position, also after a longer run and with another head_dim") {
   RopeAngles angles;
-  const struct {
-    size_t dim, first, tokens;
-  } runs[] = {{8, 0, 9}, {8, 300, 2}, {16, 5, 3}, {4, 7, 1}};
+  const struct { size_t dim, first, tokens; } runs[] = {{8, 0, 9}, {8, 300, 2}, {16, 5, 3}, {4, 7, 1}};
   for (const auto& run : runs) {
     const Rope rope(run.dim, 1000.0f);
     angles.Compute(rope, run.first, run.tokens);

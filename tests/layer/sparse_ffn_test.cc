@@ -166,8 +166,8 @@ void CheckAgainstPaper(PaperScheme paper) {
     PaperOracle oracle(paper);
     std::vector<Reals> x;
     for (size_t t = 0; t < kTokens; ++t) x.push_back(ToReals(std::span(c.x).subspan(t * kHidden, kHidden)));
-    const std::vector<Reals> expected = oracle.Ffn(x, ToReals(c.gate), ToReals(c.up), ToReals(c.down), ToReals(c.gain),
-                                                   static_cast<double>(kEps));
+    const std::vector<Reals> expected =
+        oracle.Ffn(x, ToReals(c.gate), ToReals(c.up), ToReals(c.down), ToReals(c.gain), static_cast<double>(kEps));
     if (oracle.margin() < 2e-6) continue;
     ++compared;
     const std::vector<float> y = RunFfn<S>(c);
@@ -186,10 +186,10 @@ void CheckAgainstPaper(PaperScheme paper) {
 }
 
 TEST_CASE("SparseFfn: is the paper's formulae, in doubles") {
-  SUBCASE("A48") { CheckAgainstPaper<A48>(testing::kPaperA48); }
-  SUBCASE("A48 with a sub-layer norm") { CheckAgainstPaper<WithSubLayerNorms<A48>>(testing::kPaperA48); }
-  SUBCASE("A48Fp4") { CheckAgainstPaper<A48Fp4>(testing::kPaperA48Fp4); }
-  SUBCASE("Fp32") { CheckAgainstPaper<Fp32>(testing::kPaperFp32); }
+  SUBCASE("A48") { CheckAgainstPaper<A48>(testing::PaperA48()); }
+  SUBCASE("A48 with a sub-layer norm") { CheckAgainstPaper<WithSubLayerNorms<A48>>(testing::PaperA48()); }
+  SUBCASE("A48Fp4") { CheckAgainstPaper<A48Fp4>(testing::PaperA48Fp4()); }
+  SUBCASE("Fp32") { CheckAgainstPaper<Fp32>(testing::PaperFp32()); }
 }
 
 TEST_CASE("SparseFfn: a NaN gate counts as open, and is seen") {
@@ -221,7 +221,8 @@ TEST_CASE("SparseFfn: a closed gate hides what stands behind it") {
 }
 
 TEST_CASE("SparseFfn: weights used, counted by hand") {
-  // Per-row steps, so that a row's level pattern is its own. Two tokens, few inputs not zero: 1 and -1 are clipped to 7 and -8.
+  // Per-row steps, so that a row's level pattern is its own. Two tokens, few inputs not zero: 1 and -1 are clipped to 7
+  // and -8.
   Case c(1);
   const auto row = [](std::vector<float>& w, size_t r, size_t cols, std::vector<float> values) {
     values.resize(cols, 0.0f);
@@ -229,15 +230,15 @@ TEST_CASE("SparseFfn: weights used, counted by hand") {
   };
   for (std::vector<float>* w : {&c.gate, &c.up, &c.down}) std::fill(w->begin(), w->end(), 0.0f);
   c.x.assign(2 * kHidden, 0.0f);
-  c.x[0] = 1.0f, c.x[1] = -1.0f, c.x[2] = 1.0f;      // token 0: three inputs
-  c.x[kHidden + 1] = 1.0f, c.x[kHidden + 5] = 1.0f;  // token 1: two inputs
+  c.x[0] = 1.0f, c.x[1] = -1.0f, c.x[2] = 1.0f;        // token 0: three inputs
+  c.x[kHidden + 1] = 1.0f, c.x[kHidden + 5] = 1.0f;    // token 1: two inputs
   row(c.gate, 0, kHidden, {1.0f});                     // open for token 0
   row(c.gate, 9, kHidden, {0.0f, 1.0f});               // open for token 1, negative for token 0
   row(c.gate, 11, kHidden, {1.0f, 1.0f});              // 7 - 8: closed for token 0; open for token 1
   row(c.gate, 12, kHidden, {0.0f, 0.0f, 1.0f, 1.0f});  // open for token 0; 0 for token 1
   row(c.up, 0, kHidden, {1.0f});                       // up is 1: h is not zero
   row(c.up, 9, kHidden, {0.0f, 1.0f});
-  row(c.up, 12, kHidden, {0.0f, 0.0f, 0.0f, 1.0f});    // reads what is zero: the gate is open, h is zero
+  row(c.up, 12, kHidden, {0.0f, 0.0f, 0.0f, 1.0f});  // reads what is zero: the gate is open, h is zero
   WeightUse use;
   RunFfn<PerRowA48>(c, &use);
   CHECK(use.gate.used == (3 + 2) * kFfn);

@@ -42,20 +42,21 @@ TEST_CASE("ModelConfig: a size of 0 or beyond 2^24 is refused by its name") {
                {"ffn", &ModelConfig::ffn},           {"max_positions", &ModelConfig::max_positions}};
   for (const auto& size : sizes) {
     for (const uint32_t value : {0u, (1u << 24) + 1, std::numeric_limits<uint32_t>::max()}) {
-      CHECK(Refusal([&](ModelConfig& c) { c.*size.member = value; }) ==
-            "config: " + std::string(size.name) + " is " + std::to_string(value) +
-                "; it must be between 1 and 16777216");
+      CHECK(Refusal([&](ModelConfig& c) { c.*size.member = value; }) == "config: " + std::string(size.name) + " is " +
+                                                                            std::to_string(value) +
+                                                                            "; it must be between 1 and 16777216");
     }
   }
 }
 
 TEST_CASE("ModelConfig: what does not fit together is refused with a sentence") {
   CHECK(Holds(Refusal([](ModelConfig& c) { c.head_dim = 63; }), "head_dim is 63; the rotary embedding needs an even"));
-  CHECK(Holds(Refusal([](ModelConfig& c) { c.kv_heads = 3; }), "heads is 4 and kv_heads 3; kv_heads must divide heads"));
+  CHECK(
+      Holds(Refusal([](ModelConfig& c) { c.kv_heads = 3; }), "heads is 4 and kv_heads 3; kv_heads must divide heads"));
   CHECK(Holds(Refusal([](ModelConfig& c) { c.kv_heads = 8; }), "kv_heads must divide heads"));
   CHECK(Holds(Refusal([](ModelConfig& c) { c.heads = 1u << 24; }), "heads * head_dim is 1073741824"));
-  for (const float base : {1.0f, 0.0f, -5.0f, std::numeric_limits<float>::infinity(),
-                           std::numeric_limits<float>::quiet_NaN()}) {
+  for (const float base :
+       {1.0f, 0.0f, -5.0f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     CHECK(Holds(Refusal([&](ModelConfig& c) { c.rope_base = base; }), "rope_base is "));
   }
   for (const float eps : {-1e-9f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {

@@ -82,7 +82,8 @@ TEST_CASE("ModelWeights: every tensor is its latent one, quantized by the scheme
     const LatentWeights latent = TinyLatent(config, S::kSubLayerNorms, 3);
     const ModelWeights<S> model = ModelWeights<S>::From(latent);
     CHECK(model.config == config);
-    const auto same = [](const auto& matrix, const std::vector<float>& values, size_t rows, size_t cols, auto quantizer) {
+    const auto same = [](const auto& matrix, const std::vector<float>& values, size_t rows, size_t cols,
+                         auto quantizer) {
       using Q = decltype(quantizer);
       const auto expected =
           QuantizedMatrix<typename Q::Format>::template From<Q>(MatrixView<const float>(values.data(), rows, cols));

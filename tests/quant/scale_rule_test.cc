@@ -30,8 +30,8 @@ float Step(const std::vector<float>& x) {
 }
 
 TEST_CASE("AbsMean: mean magnitude over the root of the largest level") {
-  const std::vector<float> x = {1.0f, -2.0f, 3.0f, -6.0f};  // mean magnitude 3
-  CHECK(Step<Ternary, AbsMean>(x) == 3.0f);                  // eq. 2
+  const std::vector<float> x = {1.0f, -2.0f, 3.0f, -6.0f};                      // mean magnitude 3
+  CHECK(Step<Ternary, AbsMean>(x) == 3.0f);                                     // eq. 2
   CHECK(Step<Int<4>, AbsMean>(x) == static_cast<float>(3.0 / std::sqrt(7.0)));  // eq. 7
   CHECK(Step<Irregular, AbsMean>(x) == 1.0f);
   CHECK(Step<Binary, AbsMean>(x) == 3.0f);
@@ -49,10 +49,10 @@ TEST_CASE("AbsMax: largest magnitude over the largest level") {
 
 TEST_CASE("MinMax: the smallest step that clips nothing") {
   CHECK(Step<Int<4>, MinMax>({7.0f, -8.0f}) == 1.0f);
-  CHECK(Step<Int<4>, MinMax>({7.0f, -16.0f}) == 2.0f);   // the lower end decides
-  CHECK(Step<Int<4>, MinMax>({14.0f, -8.0f}) == 2.0f);   // the upper end decides
-  CHECK(Step<Int<4>, MinMax>({-8.0f, -4.0f}) == 1.0f);   // nothing above zero
-  CHECK(Step<Int<4>, MinMax>({3.5f, 7.0f}) == 1.0f);     // nothing below zero
+  CHECK(Step<Int<4>, MinMax>({7.0f, -16.0f}) == 2.0f);  // the lower end decides
+  CHECK(Step<Int<4>, MinMax>({14.0f, -8.0f}) == 2.0f);  // the upper end decides
+  CHECK(Step<Int<4>, MinMax>({-8.0f, -4.0f}) == 1.0f);  // nothing above zero
+  CHECK(Step<Int<4>, MinMax>({3.5f, 7.0f}) == 1.0f);    // nothing below zero
   CHECK(Step<Irregular, MinMax>({9.0f, -6.0f}) == 2.0f);
   CHECK(Step<UInt<4>, MinMax>({30.0f, -500.0f}) == 2.0f);  // no level below zero: negative values do not count
   CHECK(Step<UInt<4>, MinMax>({-500.0f}) == 0.0f);
@@ -66,8 +66,8 @@ TEST_CASE("MinMax: the smallest step that clips nothing") {
 
 TEST_CASE("Scale rules: a span of nothing, or of zeros, has step zero") {
   for (const std::vector<float>& x : {std::vector<float>{}, std::vector<float>(9), std::vector<float>{-0.0f}}) {
-    for (const float step : {Step<Int<4>, AbsMean>(x), Step<Int<8>, AbsMax>(x), Step<Fp4E2M1, MinMax>(x),
-                             Step<UInt<3>, MinMax>(x)}) {
+    for (const float step :
+         {Step<Int<4>, AbsMean>(x), Step<Int<8>, AbsMax>(x), Step<Fp4E2M1, MinMax>(x), Step<UInt<3>, MinMax>(x)}) {
       CHECK(step == 0.0f);
       CHECK_FALSE(std::signbit(step));
     }
@@ -155,9 +155,10 @@ TEST_CASE("SumOfMagnitudes: in the fixed order of eight lanes") {
 TEST_CASE("MagnitudeBits: ordered like magnitudes, infinity above, NaN above all") {
   CHECK(MagnitudeBits(-0.0f) == 0);
   CHECK(MagnitudeBits(-2.0f) == MagnitudeBits(2.0f));
-  const float ascending[] = {0.0f, std::numeric_limits<float>::denorm_min(), FLT_MIN, -1.0f, 1.5f, -FLT_MAX,
-                             kInfinity, -kNaN};
-  for (size_t i = 1; i < std::size(ascending); ++i) CHECK(MagnitudeBits(ascending[i - 1]) < MagnitudeBits(ascending[i]));
+  const float ascending[] = {0.0f, std::numeric_limits<float>::denorm_min(), FLT_MIN, -1.0f, 1.5f, -FLT_MAX, kInfinity,
+                             -kNaN};
+  for (size_t i = 1; i < std::size(ascending); ++i)
+    CHECK(MagnitudeBits(ascending[i - 1]) < MagnitudeBits(ascending[i]));
 }
 
 // Rules of a user: the step of a span, without a statistic.

@@ -51,7 +51,8 @@ void CompareWithDifferences() {
     const float h = 0x1p-7f;
     const double slope = (static_cast<double>(A::Value(g + h)) - static_cast<double>(A::Value(g - h))) / (2.0 * h);
     const double bound = h * h + 0x1p-21 * std::fabs(A::Value(g)) / h + 1e-6;
-    if (std::fabs(slope - A::Derivative(g)) > bound) FAIL_CHECK("g = " << g << ": " << slope << ", " << A::Derivative(g));
+    if (std::fabs(slope - A::Derivative(g)) > bound)
+      FAIL_CHECK("g = " << g << ": " << slope << ", " << A::Derivative(g));
   }
 }
 

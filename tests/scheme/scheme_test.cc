@@ -9,8 +9,8 @@ namespace bitnet {
 namespace {
 
 template <class Q, class F, class R>
-constexpr bool Is = std::is_same_v<typename Q::Format, F> && std::is_same_v<typename Q::Rule, R> &&
-                    std::is_same_v<typename Q::Granularity, Whole>;
+constexpr bool Is = std::is_same_v<typename Q::Format, F>&& std::is_same_v<typename Q::Rule, R>&&
+    std::is_same_v<typename Q::Granularity, Whole>;
 template <class Q>
 constexpr bool IsFloat = std::is_same_v<Q, Unquantized>;
 
@@ -25,13 +25,12 @@ static_assert(A48::OutputKeep::Count(4096) == 2048 && A48Fp4::OutputKeep::Count(
               B158::OutputKeep::kAll && Fp32::OutputKeep::kAll && !A48::OutputKeep::kAll);
 static_assert(Is<A48::DownInput, Int<8>, AbsMax> && Is<A48Fp4::DownInput, Int<8>, AbsMax> &&
               Is<B158::DownInput, Int<8>, AbsMax> && IsFloat<Fp32::DownInput>);
-static_assert(Is<A48::Query, MidRise<4>, AbsMax> && Is<A48Fp4::Query, MidRise<4>, AbsMax> &&
-              IsFloat<B158::Query> && IsFloat<Fp32::Query>);
+static_assert(Is<A48::Query, MidRise<4>, AbsMax> && Is<A48Fp4::Query, MidRise<4>, AbsMax> && IsFloat<B158::Query> &&
+              IsFloat<Fp32::Query>);
 static_assert(Is<A48::Key, MidRise<3>, AbsMax> && Is<A48::Value, MidRise<3>, AbsMax> &&
               Is<A48::FirstKey, MidRise<4>, AbsMax> && Is<A48::FirstValue, MidRise<4>, AbsMax> &&
-              Is<A48Fp4::Key, MidRise<3>, AbsMax> && Is<A48Fp4::FirstValue, MidRise<4>, AbsMax> &&
-              IsFloat<B158::Key> && IsFloat<B158::Value> && IsFloat<B158::FirstKey> && IsFloat<B158::FirstValue> &&
-              IsFloat<Fp32::Key>);
+              Is<A48Fp4::Key, MidRise<3>, AbsMax> && Is<A48Fp4::FirstValue, MidRise<4>, AbsMax> && IsFloat<B158::Key> &&
+              IsFloat<B158::Value> && IsFloat<B158::FirstKey> && IsFloat<B158::FirstValue> && IsFloat<Fp32::Key>);
 static_assert(IsFloat<A48::HeadWeight> && IsFloat<A48::HeadInput> && IsFloat<B158::HeadWeight> &&
               IsFloat<Fp32::HeadInput>);
 static_assert(std::is_same_v<A48::FfnActivation, SquaredRelu> && !A48::kSubLayerNorms &&

@@ -23,7 +23,8 @@ struct FiveLevel {
 template <LevelFormat F>
 std::vector<LevelOf<F>> RandomLevels(size_t n, uint64_t seed) {
   std::vector<LevelOf<F>> levels;
-  for (const uint8_t code : RandomCodes<F>(n, seed)) levels.push_back(static_cast<LevelOf<F>>(FormatTraits<F>::Level(code)));
+  for (const uint8_t code : RandomCodes<F>(n, seed))
+    levels.push_back(static_cast<LevelOf<F>>(FormatTraits<F>::Level(code)));
   return levels;
 }
 

@@ -33,7 +33,8 @@ void CompareWithSpans(size_t rows, size_t cols, size_t stride) {
   std::vector<float> data(rows * stride, std::numeric_limits<float>::quiet_NaN());
   const std::vector<float> values = NormalValues(rows * cols, rows + 1000 * cols);
   const MatrixView<float> view(data.data(), rows, cols, stride);
-  for (size_t r = 0; r < rows; ++r) std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(r * cols), cols, view.Row(r));
+  for (size_t r = 0; r < rows; ++r)
+    std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(r * cols), cols, view.Row(r));
 
   const auto matrix = QuantizedMatrix<F>::template From<Q>(view);
   CHECK(matrix.rows() == rows);

@@ -29,8 +29,11 @@ template <Format F>
 void CheckReuse() {
   QuantizedTokens<F> tokens;
   // Larger and smaller in both directions, so that old values lie where padding comes to be.
-  const size_t sizes[][2] = {{1, 5}, {3, 128}, {2, 100}, {7, 129}, {1, 1}, {4, 300}, {9, 37}, {2, 256}, {5, 3}, {0, 9}, {3, 64}};
-  for (const auto& [rows, cols] : sizes) {
+  const size_t sizes[][2] = {{1, 5},  {3, 128}, {2, 100}, {7, 129}, {1, 1}, {4, 300},
+                             {9, 37}, {2, 256}, {5, 3},   {0, 9},   {3, 64}};
+  for (const auto& size : sizes) {
+    const size_t rows = size[0];
+    const size_t cols = size[1];
     CAPTURE(rows);
     CAPTURE(cols);
     tokens.Resize(rows, cols);

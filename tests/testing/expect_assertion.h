@@ -22,8 +22,7 @@ bool Breaks(std::string_view sentence, Call&& call) {
     AssertHandler before;
     ~Restore() { SetAssertHandler(before); }
   };
-  const Restore restore{SetAssertHandler(
-      [](const char*, int, const char* what) { throw AssertionThrown{what}; })};
+  const Restore restore{SetAssertHandler([](const char*, int, const char* what) { throw AssertionThrown{what}; })};
   try {
     call();
   } catch (const AssertionThrown& thrown) {

@@ -40,7 +40,7 @@ class GuardedMatrix {
     for (size_t i = 0; i < values_.size(); ++i) {
       if (SameBits(values_[i], expected.values_[i])) continue;
       const size_t at = i == 0 ? 0 : i - 1;
-      FAIL_CHECK(operation << ", " << place << ": row " << at / (cols_ + 3) << ", column " << at % (cols_ + 3)
+      FAIL_CHECK(std::string(operation) << ", " << place << ": row " << at / (cols_ + 3) << ", column " << at % (cols_ + 3)
                            << " of " << cols_ << " is " << values_[i] << ", not " << expected.values_[i]);
       return;
     }
@@ -53,7 +53,7 @@ class GuardedMatrix {
 };
 
 [[gnu::noinline]] inline void Expect(bool holds, const char* what, const std::string& place) {
-  if (!holds) FAIL_CHECK(what << ", " << place);
+  if (!holds) FAIL_CHECK(std::string(what) << ", " << place);
 }
 
 }  // namespace bitnet::testing

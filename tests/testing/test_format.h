@@ -3,9 +3,9 @@
 // After writing a format, add to a test of your own
 //   TEST_CASE("FiveLevel: is a format") { TestFormat<FiveLevel>(); }
 // It needs nothing but the list of levels. Checked are: the facts derived from the list; the nearest level against a
-// search in double with the tie rule of docs/numerics.md; packing (round trip at every length, seeking, density, foreign
-// bytes); quantizers with each scale rule; the canonical matrix and the cache; and the reference product against
-// integers of 64 bits. A backend is compared with the reference elsewhere: see testing/backend_conformance.h.
+// search in double with the tie rule of docs/numerics.md; packing (round trip at every length, seeking, density,
+// foreign bytes); quantizers with each scale rule; the canonical matrix and the cache; and the reference product
+// against integers of 64 bits. A backend is compared with the reference elsewhere: see testing/backend_conformance.h.
 #ifndef BITNET_TESTS_TESTING_TEST_FORMAT_H_
 #define BITNET_TESTS_TESTING_TEST_FORMAT_H_
 
@@ -199,9 +199,7 @@ void TestQuantizer() {
   for (const size_t n : kSizes) {
     for (const int kind : {1, 2, 3}) {
       const auto at = static_cast<double>(n);
-      const std::vector<float> x = kind == 1   ? NormalValues(n, n)
-                                   : kind == 2 ? SpreadValues(n, n)
-                                               : FewValues(n, n);
+      const std::vector<float> x = kind == 1 ? NormalValues(n, n) : kind == 2 ? SpreadValues(n, n) : FewValues(n, n);
       std::vector<LevelOf<F>> levels(n);
       const float step = Q::Quantize(x, levels.data());
       Law(step >= 0.0f && step == Q::Step(x), "Quantize returns the step", at);

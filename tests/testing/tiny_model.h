@@ -57,7 +57,8 @@ inline LatentWeights TinyLatent(const ModelConfig& config, bool sub_layer_norms,
   LatentWeights weights = LatentWeights::Zeros(config, sub_layer_norms);
   weights.ForEach([&](const std::string& name, std::vector<float>& values, size_t, size_t) {
     const bool gain = LatentWeights::IsGain(name);
-    for (float& v : values) v = (gain ? 1.0f : 0.0f) + (gain ? 0.1f : name == "embedding" ? 1.0f : 0.2f) * Normal(random);
+    for (float& v : values)
+      v = (gain ? 1.0f : 0.0f) + (gain ? 0.1f : name == "embedding" ? 1.0f : 0.2f) * Normal(random);
   });
   return weights;
 }

@@ -60,7 +60,7 @@ void CheckGradients(bool tied, size_t stride) {
       norm += numeric * numeric;
     }
     const double relative = std::sqrt(error / norm);
-    INFO(S::kName << " " << name << ": relative error " << relative);
+    INFO(std::string(S::kName) << " " << name << ": relative error " << relative);
     // 1e-5 against 1e-2 and less; relu^2 and few samples add some. Not loose: a gain forgotten, a factor of 1.01 or a
     // term of a norm's gradient left out make it larger, and the mutants in this file's history did.
     CHECK(relative < 4e-3);

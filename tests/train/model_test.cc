@@ -21,9 +21,9 @@ struct BinaryWeights : A48 {
 
 // The heads' products overflow a float's 24 bits at this format, so scores are summed in double.
 struct WideHeads : A48 {
-  static constexpr const char* kName = "16-bit heads";
+  static constexpr const char* kName = "wide heads";
   struct Wide {
-    static constexpr auto kLevels = std::array{-32767, -1000, -1, 0, 1, 1000, 32767};
+    static constexpr auto kLevels = std::array{-15000, -1000, -1, 0, 1, 1000, 15000};
   };
   using Query = Quantizer<Wide, AbsMax>;
   using Key = Quantizer<Wide, AbsMax>;
@@ -47,7 +47,7 @@ bool Near(std::span<const float> a, std::span<const float> b, double tolerance) 
 // The training forward pass of a batch against the exported model, sequence by sequence.
 template <Scheme S, class B, class TrainB>
 void CheckForward(size_t sequences, size_t length, bool tied, bool exact_hidden, bool exact_logits) {
-  INFO(S::kName << ", " << sequences << " x " << length);
+  INFO(std::string(S::kName) << ", " << sequences << " x " << length);
   ModelConfig config = TinyConfig();
   config.tied_embedding = tied;
   const LatentWeights latent = TinyLatent(config, S::kSubLayerNorms, 7);

@@ -22,7 +22,8 @@ struct GenerateOptions {
 };
 
 // Calls on_token(token) -> bool for every new token; false ends. Returns the new tokens (fewer than asked for if the
-// state is full). After it, the state holds prompt and all new tokens but the last, which no Forward has read yet.
+// state is full). After it, the state holds prompt and all new tokens but the last, which no Forward has read yet
+// (where a stop token ended it: all of them).
 template <class Model, class Generator, class OnToken>
 Result<std::vector<Token>> Generate(const Model& model, typename Model::State& state, std::span<const Token> prompt,
                                     const GenerateOptions& options, Generator& generator, OnToken&& on_token) {

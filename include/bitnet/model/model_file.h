@@ -64,7 +64,9 @@ QuantizedMatrix<F> ReadMatrix(ByteReader& from, const std::string& name, size_t 
     from.Fail(name, "its steps have another granularity than the scheme's");
   }
   // What is left of the file bounds what is allocated.
-  if (from.ok() && QuantizedMatrix<F>::RowBytes(cols) > from.remaining() / rows) {
+  const size_t step_bytes = layout.Count(rows, cols) * sizeof(float);
+  if (from.ok() && (step_bytes > from.remaining() ||
+                    QuantizedMatrix<F>::RowBytes(cols) > (from.remaining() - step_bytes) / rows)) {
     from.Fail(name, "the file is too short for " + std::to_string(rows) + " x " + std::to_string(cols) + " values");
   }
   if (!from.ok()) return {};

@@ -43,8 +43,7 @@ inline std::vector<ParameterChunk> ChunksOf(const LatentWeights& weights) {
   size_t tensor = 0;
   weights.ForEach([&](const std::string& name, const std::vector<float>& values, size_t, size_t) {
     for (size_t begin = 0; begin < values.size(); begin += kParameterChunk) {
-      chunks.push_back(
-          {tensor, begin, std::min(kParameterChunk, values.size() - begin), LatentWeights::IsGain(name)});
+      chunks.push_back({tensor, begin, std::min(kParameterChunk, values.size() - begin), LatentWeights::IsGain(name)});
     }
     ++tensor;
   });
@@ -84,8 +83,8 @@ class AdamW {
         second_(LatentWeights::Zeros(like.config, like.sub_layer_norms)) {}
 
   // One update of the weights; gradients are multiplied by `scale`: see ClipScale. `step` counts from 0.
-  void Update(Executor& executor, uint64_t step, float rate, float decay, float scale,
-              const LatentWeights& gradients, LatentWeights& weights) {
+  void Update(Executor& executor, uint64_t step, float rate, float decay, float scale, const LatentWeights& gradients,
+              LatentWeights& weights) {
     const std::vector<detail::ParameterChunk> chunks = detail::ChunksOf(weights);
     const auto ws = detail::TensorsOf(weights);
     const auto gs = detail::TensorsOf(gradients);

@@ -12,6 +12,7 @@
 
 #include "bitnet/backend/reference.h"
 #include "bitnet/scheme/scheme.h"
+#include "bitnet/train/attention_kernels.h"
 #include "bitnet/train/fake_quant.h"
 #include "bitnet/train/linear.h"
 #include "bitnet/train/matrix.h"
@@ -57,7 +58,7 @@ void QuantizeHead(const B& backend, MatrixView<float> x, FloatLevels& out) {
   if (x.rows() > 1) rows.template operator()<Q>(1, x.rows() - 1);
 }
 
-// sum_i a[i] * b[i] in eight double lanes: the dot product of reals in Attend.
+// sum_i a[i] * b[i] in double, in an order that depends on n alone.
 inline float FloatDot(const float* a, const float* b, size_t n) {
   SumLanes sum;
   size_t i = 0;
@@ -66,26 +67,6 @@ inline float FloatDot(const float* a, const float* b, size_t n) {
   }
   for (; i < n; ++i) sum.lane[i % kSumLanes] += double(a[i]) * double(b[i]);
   return static_cast<float>(sum.Fold());
-}
-
-// out[i] = float( (sum_s double(weights[s]) * v[s][i]) / total ), the sum over s in order.
-inline void WeightedSum(const float* weights, MatrixView<const float> v, size_t count, double total, float* out) {
-  constexpr size_t kBlock = 32;  // its sums stay in registers: four of AVX-512
-  for (size_t begin = 0; begin < v.cols(); begin += kBlock) {
-    double sums[kBlock] = {};
-    const float* column = v.data() + begin;
-    if (const size_t n = std::min(kBlock, v.cols() - begin); n == kBlock) {
-      for (size_t s = 0; s < count; ++s) {
-        for (size_t i = 0; i < kBlock; ++i) sums[i] += double(weights[s]) * double(column[s * v.stride() + i]);
-      }
-      for (size_t i = 0; i < kBlock; ++i) out[begin + i] = static_cast<float>(sums[i] / total);
-    } else {
-      for (size_t s = 0; s < count; ++s) {
-        for (size_t i = 0; i < n; ++i) sums[i] += double(weights[s]) * double(column[s * v.stride() + i]);
-      }
-      for (size_t i = 0; i < n; ++i) out[begin + i] = static_cast<float>(sums[i] / total);
-    }
-  }
 }
 
 // Query rows that are multiplied at once: later blocks see more keys, so small ones waste less above the diagonal.
@@ -98,50 +79,78 @@ template <Scheme S, class B>
 void AttentionForward(const B& backend, const AttentionDims& dims, MatrixView<float> heads,
                       MatrixView<float> probabilities, MatrixView<float> attended) {
   using Q = typename S::Query::Format;
-  constexpr bool kLevels =
-      !kIsFloat<Q> && !kIsFloat<typename S::Key::Format> && !kIsFloat<typename S::FirstKey::Format>;
-  const bool by_eigen = kLevels && FloatSumsSuffice<typename S::Key::Format, Q>(dims.head_dim) &&
-                        FloatSumsSuffice<typename S::FirstKey::Format, Q>(dims.head_dim);
+  using K = typename S::Key::Format;
+  using K0 = typename S::FirstKey::Format;
+  constexpr bool kLevels = !kIsFloat<Q> && !kIsFloat<K> && !kIsFloat<K0>;
+  // Dot products of levels are exact in any order, as long as they fit.
+  const bool by_eigen = kLevels && FloatSumsSuffice<K, Q>(dims.head_dim) && FloatSumsSuffice<K0, Q>(dims.head_dim);
   const size_t length = dims.length;
   backend.executor().Run(dims.tasks(), [&](size_t task) {
     thread_local FloatLevels q, k, v;
-    thread_local AlignedVector<float> weights;
-    weights.resize(length);
+    thread_local detail::TurnedKeys turned_keys;
+    thread_local detail::WideValues wide_values;
+    thread_local AlignedVector<double> dots, weights;
+    dots.resize(RoundUp(length, detail::kWide));
+    weights.resize(length * detail::kSumRows);
     const size_t sequence = task / dims.kv_heads;
     const size_t kv_head = task % dims.kv_heads;
-    detail::QuantizeHead<typename S::FirstKey, typename S::Key>(
-        backend, dims.Head(heads, sequence, dims.KeyColumn(kv_head)), k);
+    detail::QuantizeHead<typename S::FirstKey, typename S::Key>(backend,
+                                                                dims.Head(heads, sequence, dims.KeyColumn(kv_head)), k);
     detail::QuantizeHead<typename S::FirstValue, typename S::Value>(
         backend, dims.Head(heads, sequence, dims.ValueColumn(kv_head)), v);
+    if (!by_eigen) turned_keys.Turn(k.levels);
+    wide_values.Widen(v.levels);
     for (size_t head = kv_head * dims.share(); head < (kv_head + 1) * dims.share(); ++head) {
-      detail::QuantizeHead<typename S::Query, typename S::Query>(
-          backend, dims.Head(heads, sequence, dims.QueryColumn(head)), q);
+      detail::QuantizeHead<typename S::Query, typename S::Query>(backend,
+                                                                 dims.Head(heads, sequence, dims.QueryColumn(head)), q);
       const MatrixView<float> p = probabilities.Rows(dims.ProbabilityRow(sequence, head), length);
       const MatrixView<float> out = dims.Head(attended, sequence, dims.QueryColumn(head));
-      for (size_t begin = 0; begin < length; begin += detail::kQueryBlock) {
-        const size_t end = std::min(length, begin + detail::kQueryBlock);
-        if (by_eigen) {
-          MultiplyTransposed(q.levels.Rows(begin, end - begin), k.levels.Rows(0, end),
-                             p.Rows(begin, end - begin).Cols(0, end));
+
+      // p[t][s] = the score of token s for query t.
+      if (by_eigen) {
+        for (size_t begin = 0; begin < length; begin += detail::kQueryBlock) {
+          const size_t count = std::min(detail::kQueryBlock, length - begin);
+          MultiplyTransposed(q.levels.Rows(begin, count), k.levels.Rows(0, begin + count),
+                             p.Rows(begin, count).Cols(0, begin + count));
         }
-        for (size_t t = begin; t < end; ++t) {
-          float* row = p.Row(t);
-          const size_t visible = t + 1;
-          if (!by_eigen) {
-            for (size_t s = 0; s < visible; ++s) {
-              row[s] = detail::FloatDot(q.levels.Row(t), k.levels.Row(s), dims.head_dim);
-            }
-          }
-          const float a = ReferenceBackend::ScoreFactor(q.steps[t], dims.head_dim);
-          for (size_t s = 0; s < visible; ++s) row[s] *= a * k.steps[s];
+      }
+      for (size_t t = 0; t < length; ++t) {
+        float* row = p.Row(t);
+        const float a = ReferenceBackend::ScoreFactor(q.steps[t], dims.head_dim);
+        if (by_eigen) {
+          for (size_t s = 0; s <= t; ++s) row[s] *= a * k.steps[s];
+          continue;
+        }
+        turned_keys.Dots(q.levels.Row(t), t + 1, dots.data());
+        for (size_t s = 0; s <= t; ++s) {
+          const double dot = kLevels ? dots[s] : double(static_cast<float>(dots[s]));
+          row[s] = static_cast<float>(dot * double(a * k.steps[s]));
+        }
+      }
+
+      for (size_t begin = 0; begin < length; begin += detail::kSumRows) {
+        const size_t rows = std::min(detail::kSumRows, length - begin);
+        const size_t seen = begin + rows;  // by the last of the rows
+        double totals[detail::kSumRows] = {};
+        std::fill(weights.data(), weights.data() + seen * detail::kSumRows, 0.0);
+        for (size_t r = 0; r < rows; ++r) {
+          float* row = p.Row(begin + r);
+          const size_t visible = begin + r + 1;
           ExpRow(row, visible, RowMax(row, visible));
-          double total = 0.0;
-          for (size_t s = 0; s < visible; ++s) total += double(row[s]);
-          for (size_t s = 0; s < visible; ++s) weights[s] = row[s] * v.steps[s];
-          detail::WeightedSum(weights.data(), v.levels, visible, total, out.Row(t));
-          const auto inverse = static_cast<float>(1.0 / total);
-          for (size_t s = 0; s < visible; ++s) row[s] *= inverse;
           std::fill(row + visible, row + length, 0.0f);
+          for (size_t s = 0; s < visible; ++s) weights[s * detail::kSumRows + r] = row[s] * v.steps[s];
+        }
+        // Four sums side by side; adding the zeros of tokens not seen changes nothing.
+        const float* const row[detail::kSumRows] = {p.Row(begin), p.Row(begin + std::min<size_t>(1, rows - 1)),
+                                                    p.Row(begin + std::min<size_t>(2, rows - 1)),
+                                                    p.Row(begin + rows - 1)};
+        for (size_t s = 0; s < seen; ++s) {
+          for (size_t r = 0; r < detail::kSumRows; ++r) totals[r] += double(row[r][s]);
+        }
+        wide_values.Sums(weights.data(), seen, totals, out.Rows(begin, rows));
+        for (size_t r = 0; r < rows; ++r) {
+          const auto inverse = static_cast<float>(1.0 / totals[r]);
+          for (size_t s = 0; s < seen; ++s) p.Row(begin + r)[s] *= inverse;
         }
       }
     }

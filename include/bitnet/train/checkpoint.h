@@ -111,8 +111,8 @@ inline Result<Done> LoadCheckpoint(const std::string& path, const RunDescription
   const auto refuse = [&] { return Error{path + ": " + from.error()}; };
   const auto entries = from.Number<uint32_t>("the run's description");
   if (from.ok() && entries != run.size()) {
-    from.Fail("the run's description", std::to_string(run.size()) + " entries were expected, the file has " +
-                                           std::to_string(entries));
+    from.Fail("the run's description",
+              std::to_string(run.size()) + " entries were expected, the file has " + std::to_string(entries));
   }
   for (size_t i = 0; i < run.size() && from.ok(); ++i) {
     const std::string name = from.Text("the run's description");

@@ -63,7 +63,9 @@ class Corpus {
   }
 
   // How many windows of `length` tokens the validation part has, without overlap.
-  size_t ValidationWindows(size_t length) const { return validation().empty() ? 0 : (validation().size() - 1) / length; }
+  size_t ValidationWindows(size_t length) const {
+    return validation().empty() ? 0 : (validation().size() - 1) / length;
+  }
   // `count` windows from `first` on, of `total` that are spread evenly over all: fixed, so that losses compare.
   TokenBatch ValidationBatch(size_t first, size_t count, size_t total, size_t length) const {
     TokenBatch batch{count, length, {}, {}};

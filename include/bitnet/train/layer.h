@@ -90,13 +90,20 @@ class TrainingLayer {
   // The projections' quantized weights; call from one task or several, once a step.
   void QuantizeMatrix(const B& backend, const ModelConfig& c, const LatentLayer& w, size_t which) {
     switch (which) {
-      case 0: return QuantizeWeights<W>(backend, w.q, 0, c.query_width(), qkv_);
-      case 1: return QuantizeWeights<W>(backend, w.k, c.query_width(), c.kv_width(), qkv_);
-      case 2: return QuantizeWeights<W>(backend, w.v, size_t{c.query_width()} + c.kv_width(), c.kv_width(), qkv_);
-      case 3: return QuantizeWeights<W>(backend, w.o, 0, c.hidden, o_);
-      case 4: return QuantizeWeights<W>(backend, w.gate, 0, c.ffn, gate_up_);
-      case 5: return QuantizeWeights<W>(backend, w.up, c.ffn, c.ffn, gate_up_);
-      default: return QuantizeWeights<W>(backend, w.down, 0, c.hidden, down_);
+      case 0:
+        return QuantizeWeights<W>(backend, w.q, 0, c.query_width(), qkv_);
+      case 1:
+        return QuantizeWeights<W>(backend, w.k, c.query_width(), c.kv_width(), qkv_);
+      case 2:
+        return QuantizeWeights<W>(backend, w.v, size_t{c.query_width()} + c.kv_width(), c.kv_width(), qkv_);
+      case 3:
+        return QuantizeWeights<W>(backend, w.o, 0, c.hidden, o_);
+      case 4:
+        return QuantizeWeights<W>(backend, w.gate, 0, c.ffn, gate_up_);
+      case 5:
+        return QuantizeWeights<W>(backend, w.up, c.ffn, c.ffn, gate_up_);
+      default:
+        return QuantizeWeights<W>(backend, w.down, 0, c.hidden, down_);
     }
   }
   static constexpr size_t kMatrices = 7;
@@ -177,8 +184,8 @@ class TrainingLayer {
                               sums.Of(index).subspan(0, c.hidden));
         InputGradient(dmiddle, o_, tile(g.dattended));
         if constexpr (S::kSubLayerNorms) {
-          RmsNormBackward<false>(tile(a.attended), w.attn_sub_norm, c.rms_eps, tile(g.dattended),
-                                 tile(g.dattended), sums.Of(index).subspan(size_t{c.hidden} + c.ffn));
+          RmsNormBackward<false>(tile(a.attended), w.attn_sub_norm, c.rms_eps, tile(g.dattended), tile(g.dattended),
+                                 sums.Of(index).subspan(size_t{c.hidden} + c.ffn));
         }
       });
       sums.SumTo(dw.ffn_norm, 0);

@@ -40,8 +40,8 @@ void LinearForward(const FloatLevels& x, const FloatLevels& w, MatrixView<float>
     }
     return;
   }
-  detail::EigenMatrix<double> total = detail::EigenMatrix<double>::Zero(static_cast<Eigen::Index>(y.rows()),
-                                                                        static_cast<Eigen::Index>(y.cols()));
+  detail::EigenMatrix<double> total =
+      detail::EigenMatrix<double>::Zero(static_cast<Eigen::Index>(y.rows()), static_cast<Eigen::Index>(y.cols()));
   detail::EigenMatrix<double> dot;
   EachCommonSegment(w.segments, x.segments, [&](size_t begin, size_t end, size_t ws_segment, size_t xs_segment) {
     MultiplyTransposedInDouble(xs.Cols(begin, end - begin), ws.Cols(begin, end - begin), dot);

@@ -90,11 +90,9 @@ class TrainingModel {
     ForTiles(backend_.executor(), tokens, kTile, [&](size_t index, size_t begin, size_t end) {
       const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
       thread_local FloatLevels input;
-      backend_.RmsNorm(tile(residuals_.back()), w.final_norm, config_.rms_eps,
-                       tile(normed_));
+      backend_.RmsNorm(tile(residuals_.back()), w.final_norm, config_.rms_eps, tile(normed_));
       QuantizeInputs<typename S::HeadInput>(backend_, tile(normed_), input, tile(head_input_));
-      LinearForward<typename S::HeadWeight::Format, typename S::HeadInput::Format>(input, Head().levels,
-                                                                                   tile(logits_));
+      LinearForward<typename S::HeadWeight::Format, typename S::HeadInput::Format>(input, Head().levels, tile(logits_));
       losses_[index] = CrossEntropy(tile(logits_), {batch.targets.data() + begin, end - begin},
                                     kGradients ? 1.0f / static_cast<float>(tokens) : 0.0f);
     });
@@ -118,8 +116,7 @@ class TrainingModel {
         const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
         const MatrixView<float> dx = tile(dx_);
         InputGradient(tile(logits_), Head(), dx);
-        RmsNormBackward<false>(tile(residuals_.back()), w.final_norm, config_.rms_eps, dx,
-                               dx, sums.Of(index));
+        RmsNormBackward<false>(tile(residuals_.back()), w.final_norm, config_.rms_eps, dx, dx, sums.Of(index));
       });
       sums.SumTo(g.final_norm, 0);
     }

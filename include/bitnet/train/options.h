@@ -19,8 +19,8 @@ namespace bitnet {
 // The defaults are the paper's, sizes and steps apart. "Second" is the second half of the steps.
 struct TrainOptions {
   uint64_t steps = 1000;
-  uint32_t batch = 16;       // sequences of a step
-  uint32_t sequence = 128;   // tokens of a sequence
+  uint32_t batch = 16;         // sequences of a step
+  uint32_t sequence = 128;     // tokens of a sequence
   double stage2_share = 0.05;  // the last steps, with the second scheme
   float learning_rate = 1.5e-3f;
   float second_learning_rate = 1e-3f;

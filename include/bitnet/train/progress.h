@@ -1,5 +1,5 @@
-// Progress of a run for people and for spreadsheets: Progress shows a bar with loss, speed and time left, or plain lines
-// where the output is no terminal; LossLog writes a CSV file. Both write only where their caller says.
+// Progress of a run for people and for spreadsheets: Progress shows a bar with loss, speed and time left, or plain
+// lines where the output is no terminal; LossLog writes a CSV file. Both write only where their caller says.
 #ifndef BITNET_TRAIN_PROGRESS_H_
 #define BITNET_TRAIN_PROGRESS_H_
 
@@ -74,9 +74,10 @@ class Progress {
       line += "[" + std::string(filled, '#') + std::string(kBarWidth - filled, '.') + "] ";
     }
     char text[160];
-    std::snprintf(text, sizeof(text), "%3.0f %%  step %llu/%llu  stage %d  loss %.3f  %.0f tokens/s  %s left", share * 100,
-                  static_cast<unsigned long long>(done), static_cast<unsigned long long>(steps_), report.stage,
-                  smoothed_, made * static_cast<double>(tokens_) / std::max(seconds, 1e-9), Duration(left).c_str());
+    std::snprintf(text, sizeof(text), "%3.0f %%  step %llu/%llu  stage %d  loss %.3f  %.0f tokens/s  %s left",
+                  share * 100, static_cast<unsigned long long>(done), static_cast<unsigned long long>(steps_),
+                  report.stage, smoothed_, made * static_cast<double>(tokens_) / std::max(seconds, 1e-9),
+                  Duration(left).c_str());
     return line + text;
   }
 

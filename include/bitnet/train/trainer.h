@@ -26,9 +26,9 @@
 namespace bitnet {
 
 struct StepReport {
-  uint64_t step = 0;   // from 0
-  int stage = 1;       // 1 or 2
-  double loss = 0.0;   // of the batch, before the update; nats a token
+  uint64_t step = 0;           // from 0
+  int stage = 1;               // 1 or 2
+  double loss = 0.0;           // of the batch, before the update; nats a token
   double gradient_norm = 0.0;  // before clipping
   float learning_rate = 0.0f;
 };
@@ -40,7 +40,8 @@ class Trainer {
 
  public:
   // Fresh weights, from options.seed. Refuses what cannot be trained with a sentence.
-  static Result<Trainer> Create(const ModelConfig& config, const TrainOptions& options, Corpus corpus, B backend = B()) {
+  static Result<Trainer> Create(const ModelConfig& config, const TrainOptions& options, Corpus corpus,
+                                B backend = B()) {
     if (Result<Done> valid = config.Validate(); !valid.ok()) return Error{valid.error()};
     if (Result<Done> valid = options.Validate(config); !valid.ok()) return Error{valid.error()};
     if (Result<Done> valid = corpus.Check(options.sequence, config.vocab); !valid.ok()) return Error{valid.error()};
@@ -75,8 +76,7 @@ class Trainer {
     if (!std::isfinite(report.loss)) return Diverged(report, "loss", report.loss);
     report.gradient_norm = GlobalNorm(backend_.executor(), gradients_);
     if (!std::isfinite(report.gradient_norm)) return Diverged(report, "gradient's norm", report.gradient_norm);
-    state_.optimizer.Update(backend_.executor(), state_.step, report.learning_rate,
-                            options_.WeightDecay(state_.step),
+    state_.optimizer.Update(backend_.executor(), state_.step, report.learning_rate, options_.WeightDecay(state_.step),
                             AdamW::ClipScale(report.gradient_norm, options_.clip_norm), gradients_, state_.weights);
     state_.random = random.state();
     ++state_.step;
@@ -97,8 +97,7 @@ class Trainer {
   // Mean loss over the held-out windows, with the scheme of a stage; of the last step's by default.
   double ValidationLoss() { return ValidationLoss(stage()); }
   double ValidationLoss(int stage) {
-    const size_t windows =
-        std::min<size_t>(options_.validation_windows, corpus_.ValidationWindows(options_.sequence));
+    const size_t windows = std::min<size_t>(options_.validation_windows, corpus_.ValidationWindows(options_.sequence));
     double sum = 0.0;
     OfStage(stage, [&](auto& model) {
       model.Quantize(state_.weights);

@@ -122,13 +122,8 @@ class HeadAttention {
     }
     for (; s < visible_; ++s) max = std::max(max, score[s]);
 
-    float x[kSumLanes] = {};
-    for (s = 0; s < visible_; s += kSumLanes) {
-      const size_t n = std::min(kSumLanes, visible_ - s);
-      for (size_t k = 0; k < n; ++k) x[k] = score[s + k] - max;
-      ExpOrNan(Doubles8::Load(x)).StoreFloats(x);
-      std::copy(x, x + n, score + s);
-    }
+    for (s = 0; s < visible_; ++s) score[s] -= max;
+    ExpOfSpan(score, visible_);
   }
 
   // out[first, first + kVectorBytes), as far as there are dimensions.

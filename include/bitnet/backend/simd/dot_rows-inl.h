@@ -85,7 +85,19 @@ HWY_INLINE void UnpackOffsets(const uint8_t* HWY_RESTRICT row, size_t first, siz
   }
 }
 
-// dots[t * kRowTile + r] += dot of w + r * w_stride with x[t], over n columns (rounded up to whole vectors).
+// An accumulator at the end of a loop's body. g++ 12 otherwise copies every accumulator of a large tile before vpdpbusd
+// (which overwrites it) and back after it, and spills some: 16 instructions become 50.
+HWY_INLINE hn::Vec<DI32> KeepInRegister(hn::Vec<DI32> v) {
+#if HWY_COMPILER_GCC_ACTUAL && HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
+  auto raw = v.raw;
+  asm("" : "+v"(raw));
+  return hn::Vec<DI32>{raw};
+#else
+  return v;
+#endif
+}
+
+// dots[t][r] += dot of w + r * w_stride with x[t], over n columns (rounded up to whole vectors).
 template <class Codes, class X, size_t kTokens>
 HWY_NOINLINE void AddDotTile(const typename Codes::Unpacked* HWY_RESTRICT w, size_t w_stride, const X* const* x,
                              size_t n, int32_t* const* dots) {
@@ -96,7 +108,6 @@ HWY_NOINLINE void AddDotTile(const typename Codes::Unpacked* HWY_RESTRICT w, siz
     input[t] = x[t];
     HWY_UNROLL(4) for (size_t r = 0; r < kRowTile; ++r) sum[t][r] = Sum::Zero();
   }
-  constexpr size_t kSteps = HWY_MIN(Sum::kAddsToFlush, 8);  // vectors between two flushes
   const auto step = [&](size_t i) HWY_ATTR {
     typename Inputs<Codes, X>::V inputs[kTokens];
     HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) inputs[t] = Inputs<Codes, X>::Load(input[t] + i);
@@ -105,11 +116,21 @@ HWY_NOINLINE void AddDotTile(const typename Codes::Unpacked* HWY_RESTRICT w, siz
       HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) sum[t][r].Add(plane, inputs[t]);
     }
   };
-  for (size_t i = 0; i < n;) {
-    const size_t end = std::min(n, i + kSteps * kVectorBytes);
-    for (; i < end; i += kVectorBytes) step(i);
-    HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) {
-      HWY_UNROLL(4) for (size_t r = 0; r < kRowTile; ++r) sum[t][r].Flush();
+  if constexpr (Sum::kMethod != DotMethod::kPairs) {
+    for (size_t i = 0; i < n; i += kVectorBytes) {
+      step(i);
+      HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) {
+        HWY_UNROLL(4) for (size_t r = 0; r < kRowTile; ++r) sum[t][r].sum = KeepInRegister(sum[t][r].sum);
+      }
+    }
+  } else {
+    constexpr size_t kSteps = HWY_MIN(Sum::kAddsToFlush, 8);  // vectors between two flushes
+    for (size_t i = 0; i < n;) {
+      const size_t end = std::min(n, i + kSteps * kVectorBytes);
+      for (; i < end; i += kVectorBytes) step(i);
+      HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) {
+        HWY_UNROLL(4) for (size_t r = 0; r < kRowTile; ++r) sum[t][r].Flush();
+      }
     }
   }
   HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) {

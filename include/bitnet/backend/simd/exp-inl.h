@@ -16,7 +16,7 @@ HWY_BEFORE_NAMESPACE();
 namespace bitnet {
 namespace HWY_NAMESPACE {
 
-#if HWY_HAVE_FLOAT64
+#if HWY_HAVE_FLOAT64 && HWY_TARGET != HWY_EMU128
 
 // Exp(x) where x <= 0, else NaN. Every float operation of the definition is the double one (whose products are exact)
 // and one rounding.
@@ -52,7 +52,18 @@ HWY_INLINE Doubles8 ExpOrNan(const Doubles8& x) {
   });
 }
 
-#endif  // HWY_HAVE_FLOAT64
+#endif  // HWY_HAVE_FLOAT64 && HWY_TARGET != HWY_EMU128
+
+// x[i] = ExpOrNan(x[i]) for i < n.
+HWY_NOINLINE inline void ExpOfSpan(float* HWY_RESTRICT x, size_t n) {
+  size_t i = 0;
+  for (; i + kSumLanes <= n; i += kSumLanes) ExpOrNan(Doubles8::Load(x + i)).StoreFloats(x + i);
+  if (i < n) {
+    float last[kSumLanes];
+    ExpOrNan(LoadTail(x + i, n - i)).StoreFloats(last);
+    for (size_t k = 0; i + k < n; ++k) x[i + k] = last[k];
+  }
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace bitnet

@@ -46,7 +46,7 @@ struct IndexList {
 
 // ---- Eight lanes of double (docs/numerics.md, "Long sums have one order"): 1, 2 or 4 registers.
 
-#if HWY_HAVE_FLOAT64
+#if HWY_HAVE_FLOAT64 && HWY_TARGET != HWY_EMU128
 
 struct Doubles8 {
   using D = hn::CappedTag<double, kSumLanes>;
@@ -148,7 +148,7 @@ struct Doubles8 {
   }
 };
 
-#else  // 32-bit Arm has no double vectors.
+#else  // 32-bit Arm has no double vectors; EMU128 makes the largest float of a double beyond it, not infinity.
 
 struct Doubles8 {
   static constexpr size_t kParts = 4;  // no more accumulators than with pairs
@@ -201,7 +201,7 @@ struct Doubles8 {
   }
 };
 
-#endif  // HWY_HAVE_FLOAT64
+#endif  // HWY_HAVE_FLOAT64 && HWY_TARGET != HWY_EMU128
 
 HWY_INLINE double Fold(const Doubles8& sum) {
   SumLanes lanes;

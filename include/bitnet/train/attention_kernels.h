@@ -1,0 +1,122 @@
+// The two sums of attention that must have the order of Backend::Attend, for several rows at once: dot products of
+// reals in eight double lanes, and weighted sums of values in the order of the tokens.
+//
+// Products of two floats are exact in double, so the order of the additions alone decides the bits; here the rows run
+// side by side in vectors (Eigen's, of whatever width), and each keeps its order.
+#ifndef BITNET_TRAIN_ATTENTION_KERNELS_H_
+#define BITNET_TRAIN_ATTENTION_KERNELS_H_
+
+#include <Eigen/Core>
+#include <algorithm>
+#include <cstddef>
+
+#include "bitnet/base/exact_math.h"
+#include "bitnet/tensor/aligned_vector.h"
+#include "bitnet/tensor/matrix_view.h"
+
+namespace bitnet::detail {
+
+inline constexpr size_t kWide = 8;
+using WideDoubles = Eigen::Array<double, kWide, 1>;
+
+inline auto Wide(const double* x) { return Eigen::Map<const WideDoubles, Eigen::Unaligned>(x); }
+
+// Keys turned so that those of eight tokens lie side by side: [head_dim, tokens rounded up].
+class TurnedKeys {
+ public:
+  void Turn(MatrixView<const float> k) {
+    dim_ = k.cols();
+    stride_ = RoundUp(k.rows(), kWide);
+    values_.assign(dim_ * stride_, 0.0);
+    for (size_t s = 0; s < k.rows(); ++s) {
+      for (size_t i = 0; i < dim_; ++i) values_[i * stride_ + s] = k.Row(s)[i];
+    }
+  }
+
+  // dots[s] for s in [0, count), which is rounded up to a multiple of eight: sum_i q[i] k[s][i] over eight lanes.
+  void Dots(const float* q, size_t count, double* dots) const {
+    for (size_t s = 0; s < count; s += kWide) {
+      static_assert(kSumLanes == 8);
+      const double* k = values_.data() + s;
+      WideDoubles lane0, lane1, lane2, lane3, lane4, lane5, lane6, lane7;
+      for (WideDoubles* lane : {&lane0, &lane1, &lane2, &lane3, &lane4, &lane5, &lane6, &lane7}) lane->setZero();
+      size_t i = 0;
+      for (; i + 8 <= dim_; i += 8, k += 8 * stride_) {
+        lane0 += double(q[i]) * Wide(k);
+        lane1 += double(q[i + 1]) * Wide(k + stride_);
+        lane2 += double(q[i + 2]) * Wide(k + 2 * stride_);
+        lane3 += double(q[i + 3]) * Wide(k + 3 * stride_);
+        lane4 += double(q[i + 4]) * Wide(k + 4 * stride_);
+        lane5 += double(q[i + 5]) * Wide(k + 5 * stride_);
+        lane6 += double(q[i + 6]) * Wide(k + 6 * stride_);
+        lane7 += double(q[i + 7]) * Wide(k + 7 * stride_);
+      }
+      for (WideDoubles* lane : {&lane0, &lane1, &lane2, &lane3, &lane4, &lane5, &lane6}) {
+        if (i == dim_) break;
+        *lane += double(q[i++]) * Wide(k);
+        k += stride_;
+      }
+      const WideDoubles sum = ((lane0 + lane4) + (lane2 + lane6)) + ((lane1 + lane5) + (lane3 + lane7));
+      Eigen::Map<WideDoubles, Eigen::Unaligned>(dots + s) = sum;
+    }
+  }
+
+ private:
+  size_t dim_ = 0;
+  size_t stride_ = 0;
+  AlignedVector<double> values_;
+};
+
+// Rows whose weighted sums are taken together.
+inline constexpr size_t kSumRows = 4;
+
+// Values as doubles, a token's padded with zeros.
+class WideValues {
+ public:
+  void Widen(MatrixView<const float> v) {
+    dim_ = v.cols();
+    stride_ = RoundUp(dim_, 2 * kWide);
+    values_.assign(v.rows() * stride_, 0.0);
+    for (size_t s = 0; s < v.rows(); ++s) std::copy(v.Row(s), v.Row(s) + dim_, values_.data() + s * stride_);
+  }
+
+  // out [rows, head_dim], rows <= kSumRows: out[r] = float( (sum_s weights[s][r] v[s]) / totals[r] ), s in [0, count)
+  // in order. Weights are floats, and 0 for tokens that a row does not see.
+  void Sums(const double* weights, size_t count, const double* totals, MatrixView<float> out) const {
+    for (size_t begin = 0; begin < dim_; begin += 2 * kWide) {
+      WideDoubles a0, a1, b0, b1, c0, c1, d0, d1;
+      for (WideDoubles* sum : {&a0, &a1, &b0, &b1, &c0, &c1, &d0, &d1}) sum->setZero();
+      const double* v = values_.data() + begin;
+      const double* w = weights;
+      for (size_t s = 0; s < count; ++s, v += stride_, w += kSumRows) {
+        const WideDoubles v0 = Wide(v);
+        const WideDoubles v1 = Wide(v + kWide);
+        a0 += w[0] * v0;
+        a1 += w[0] * v1;
+        b0 += w[1] * v0;
+        b1 += w[1] * v1;
+        c0 += w[2] * v0;
+        c1 += w[2] * v1;
+        d0 += w[3] * v0;
+        d1 += w[3] * v1;
+      }
+      const WideDoubles* const sums[kSumRows][2] = {{&a0, &a1}, {&b0, &b1}, {&c0, &c1}, {&d0, &d1}};
+      for (size_t r = 0; r < out.rows(); ++r) {
+        float* to = out.Row(r) + begin;
+        for (size_t i = 0; i < std::min(2 * kWide, dim_ - begin); ++i) {
+          const double sum = (*sums[r][i / kWide])[static_cast<Eigen::Index>(i % kWide)];
+          to[i] = static_cast<float>(sum / totals[r]);
+        }
+      }
+    }
+  }
+
+ private:
+  size_t dim_ = 0;
+  size_t stride_ = 0;
+  AlignedVector<double> values_;
+};
+
+}  // namespace bitnet::detail
+
+#endif  // BITNET_TRAIN_ATTENTION_KERNELS_H_

@@ -1,0 +1,194 @@
+// What takes memory, counted: every form of operator new is replaced in this program.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bitnet/model/generate.h"
+#include "bitnet/model/model_file.h"
+#include "bitnet/model/transformer.h"
+#include "testing/tiny_model.h"
+
+namespace {
+
+std::atomic<size_t> allocations{0};
+std::atomic<size_t> largest{0};
+
+void* Allocate(size_t bytes, size_t alignment) {
+  allocations.fetch_add(1);
+  for (size_t seen = largest.load(); bytes > seen && !largest.compare_exchange_weak(seen, bytes);) {
+  }
+  const size_t rounded = (std::max<size_t>(bytes, 1) + alignment - 1) / alignment * alignment;
+  return std::aligned_alloc(alignment, rounded);
+}
+
+void* AllocateOrThrow(size_t bytes, size_t alignment) {
+  void* p = Allocate(bytes, alignment);
+  if (p == nullptr) throw std::bad_alloc();
+  return p;
+}
+
+// Not inline: the compiler would see free() of what operator new gave, and warn.
+[[gnu::noinline]] void Release(void* p) { std::free(p); }
+
+constexpr size_t kPlain = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
+
+}  // namespace
+
+void* operator new(size_t n) { return AllocateOrThrow(n, kPlain); }
+void* operator new[](size_t n) { return AllocateOrThrow(n, kPlain); }
+void* operator new(size_t n, std::align_val_t a) { return AllocateOrThrow(n, static_cast<size_t>(a)); }
+void* operator new[](size_t n, std::align_val_t a) { return AllocateOrThrow(n, static_cast<size_t>(a)); }
+void* operator new(size_t n, const std::nothrow_t&) noexcept { return Allocate(n, kPlain); }
+void* operator new[](size_t n, const std::nothrow_t&) noexcept { return Allocate(n, kPlain); }
+void* operator new(size_t n, std::align_val_t a, const std::nothrow_t&) noexcept {
+  return Allocate(n, static_cast<size_t>(a));
+}
+void* operator new[](size_t n, std::align_val_t a, const std::nothrow_t&) noexcept {
+  return Allocate(n, static_cast<size_t>(a));
+}
+void operator delete(void* p) noexcept { Release(p); }
+void operator delete[](void* p) noexcept { Release(p); }
+void operator delete(void* p, size_t) noexcept { Release(p); }
+void operator delete[](void* p, size_t) noexcept { Release(p); }
+void operator delete(void* p, std::align_val_t) noexcept { Release(p); }
+void operator delete[](void* p, std::align_val_t) noexcept { Release(p); }
+void operator delete(void* p, size_t, std::align_val_t) noexcept { Release(p); }
+void operator delete[](void* p, size_t, std::align_val_t) noexcept { Release(p); }
+void operator delete(void* p, const std::nothrow_t&) noexcept { Release(p); }
+void operator delete[](void* p, const std::nothrow_t&) noexcept { Release(p); }
+void operator delete(void* p, std::align_val_t, const std::nothrow_t&) noexcept { Release(p); }
+void operator delete[](void* p, std::align_val_t, const std::nothrow_t&) noexcept { Release(p); }
+
+namespace bitnet {
+namespace {
+
+TEST_CASE("the counter: sees what vectors of every alignment take") {
+  const size_t before = allocations;
+  { const std::vector<int> v(3); }
+  { const AlignedVector<float> v(3); }
+  delete[] new (std::nothrow) char[5];
+  CHECK(allocations == before + 3);
+}
+
+template <Scheme S>
+void CheckDecoding(Executor& executor) {
+  const ModelConfig config = testing::TinyConfig();
+  const Transformer<S> model(testing::TinyWeights<S>(config), DefaultBackend<S>(executor));
+  const std::vector<Token> tokens = testing::RandomTokens(120, config.vocab);
+  auto state = model.NewState(config.max_positions);
+  Sampler samplers[] = {Sampler({.temperature = 0.0f}), Sampler({.top_k = 5}), Sampler({.top_p = 0.9f})};
+  Random random(1);
+  size_t failed = 0;
+  const auto decode = [&](size_t first, size_t count) {
+    for (size_t i = first; i < first + count; ++i) {
+      const Result<std::span<const float>> logits = model.Forward({&tokens[i], 1}, state);
+      failed += !logits.ok();
+      for (Sampler& sampler : samplers) failed += !sampler(*logits, random).ok();
+    }
+  };
+  // Two tokens warm up: the first has quantizers, and so buffers, of its own.
+  decode(0, 2);
+  size_t before = allocations;
+  decode(2, 50);
+  CHECK(allocations == before);
+  CHECK(failed == 0);
+
+  // Nor do a second conversation in the same state, and counting weights.
+  state.Truncate(0);
+  state.CountWeights(true);
+  before = allocations;
+  decode(0, 20);
+  CHECK(allocations == before);
+
+  // Nor does a prefill that is no longer than one before; then decoding again.
+  REQUIRE(model.Forward(std::span(tokens).first(60), state).ok());
+  state.Truncate(0);
+  before = allocations;
+  const bool ok = model.Forward(std::span(tokens).first(60), state).ok();
+  decode(60, 50);
+  CHECK(allocations == before);
+  CHECK(ok);
+}
+
+template <Scheme S>
+void CheckDecoding() {
+  SequentialExecutor sequential;
+  CheckDecoding<S>(sequential);
+  ThreadPool pool(2);
+  CheckDecoding<S>(pool);
+}
+
+TEST_CASE("Transformer: after the first tokens, decoding and sampling allocate nothing") {
+  SUBCASE("A48") { CheckDecoding<A48>(); }
+  SUBCASE("A48Fp4") { CheckDecoding<A48Fp4>(); }
+  SUBCASE("B158") { CheckDecoding<B158>(); }
+  SUBCASE("Fp32") { CheckDecoding<Fp32>(); }
+}
+
+// A step for each weight: 4 bytes of memory for a fifth of a byte of codes.
+struct FineGroups : A48 {
+  using Weight = Quantizer<Ternary, AbsMean, PerGroup<1>>;
+};
+
+TEST_CASE("model file: lengths that lie take no memory beyond what the file could fill") {
+  const auto check = []<Scheme S>(S) {
+    const ModelWeights<S> model = testing::TinyWeights<S>();
+    std::vector<uint8_t> payload = SerializeModel(model);
+    // Any four bytes may be part of a size. 2^24 is the largest that a configuration may hold.
+    for (size_t at = 0; at + 4 < std::min<size_t>(payload.size(), 4000); ++at) {
+      for (const uint32_t lie : {1u << 24, 1u << 20, 0xffffffffu, 1000u}) {
+        uint8_t saved[4];
+        std::copy_n(payload.begin() + static_cast<std::ptrdiff_t>(at), 4, saved);
+        for (size_t i = 0; i < 4; ++i) payload[at + i] = static_cast<uint8_t>(lie >> (8 * i));
+        largest = 0;
+        const bool ok = DeserializeModel<S>(payload).ok();
+        const size_t taken = largest;
+        std::copy_n(saved, 4, payload.begin() + static_cast<std::ptrdiff_t>(at));
+        if (taken > payload.size() + 4096)
+          FAIL_CHECK("byte " << at << ", " << lie << ": " << taken << " bytes, " << ok);
+      }
+    }
+  };
+  SUBCASE("A48") { check(A48()); }
+  SUBCASE("a step for each weight") { check(FineGroups()); }
+  SUBCASE("codes that are there, of steps that are not") {
+    // Up to the first gate matrix a good file; its rows and the configuration's say what the rest could hold as codes.
+    constexpr size_t kRest = 100000;
+    ModelWeights<FineGroups> model = testing::TinyWeights<FineGroups>();
+    using Matrix = QuantizedMatrix<Ternary>;
+    model.config.ffn = static_cast<uint32_t>(kRest / Matrix::RowBytes(model.config.hidden));
+    const LayerWeights<FineGroups> layer = model.layers[0];
+    ByteWriter to;
+    model.config.Write(to);
+    to.Number(uint8_t{0});
+    detail::WriteMatrix(to, model.embedding);
+    to.Numbers(std::span<const float>(layer.attn_norm));
+    for (const auto* m : {&layer.q, &layer.k, &layer.v, &layer.o}) detail::WriteMatrix(to, *m);
+    to.Numbers(std::span<const float>(layer.ffn_norm));
+    to.Numbers(std::span<const int16_t>(detail::FormatId<Ternary>()));
+    to.Number(uint64_t{model.config.ffn});
+    to.Number(uint64_t{model.config.hidden});
+    to.Number(uint8_t{1});
+    to.Number(uint64_t{1});
+    to.Number(uint64_t{kRest});
+    std::vector<uint8_t> payload = to.bytes();
+    payload.resize(payload.size() + kRest);
+    largest = 0;
+    const Result<ModelWeights<FineGroups>> read = DeserializeModel<FineGroups>(payload);
+    const size_t taken = largest;
+    CHECK(taken < payload.size() + 4096);
+    REQUIRE(!read.ok());
+    CHECK(read.error().find("reading layer0.gate") != std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace bitnet

@@ -1,0 +1,22 @@
+// Products of SimdBackend on every target that this CPU has, in one program.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/simd_products_targets_test.cc"
+// clang-format off: this order is Highway's
+#include "testing/targets.h"
+#include "hwy/foreach_target.h"
+// clang-format on
+#include "bitnet/backend/simd/simd_backend-inl.h"
+#include "testing/conformance_products.h"
+
+namespace bitnet::HWY_NAMESPACE {
+
+TEST_CASE("SimdBackend " BITNET_TARGET_NAME ": products have the bits of the reference") {
+  if (!testing::CanRun(HWY_TARGET)) return;
+  using testing::Extent;
+  constexpr Extent kExtent = testing::ExtentOf(HWY_TARGET);
+  testing::TestFewProducts<SimdBackend>();
+  if constexpr (kExtent != Extent::kLeast) testing::TestSomeProducts<SimdBackend>();
+  if constexpr (kExtent == Extent::kAll) testing::TestOtherProducts<SimdBackend>();
+}
+
+}  // namespace bitnet::HWY_NAMESPACE

@@ -1,0 +1,46 @@
+// All of SimdBackend but its products, on every target that this CPU has, in one program.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/simd_tokens_targets_test.cc"
+// clang-format off: this order is Highway's
+#include "testing/targets.h"
+#include "hwy/foreach_target.h"
+// clang-format on
+#include "bitnet/backend/simd/simd_backend-inl.h"
+#include "testing/conformance_attention.h"
+#include "testing/conformance_tokens.h"
+#include "testing/same_bits.h"
+
+namespace bitnet::HWY_NAMESPACE {
+
+TEST_CASE("SimdBackend " BITNET_TARGET_NAME ": quantizers, lists and element-wise operations have the reference's bits") {
+  if (!testing::CanRun(HWY_TARGET)) return;
+  testing::TestSomeTokenOperations<SimdBackend>();
+  if constexpr (testing::ExtentOf(HWY_TARGET) == testing::Extent::kAll) testing::TestOtherTokenOperations<SimdBackend>();
+}
+
+TEST_CASE("SimdBackend " BITNET_TARGET_NAME ": attention has the bits of the reference") {
+  if (!testing::CanRun(HWY_TARGET)) return;
+  testing::TestSomeAttention<SimdBackend>();
+  if constexpr (testing::ExtentOf(HWY_TARGET) == testing::Extent::kAll) testing::TestOtherAttention<SimdBackend>();
+}
+
+// Every score's probability: Exp at all binades and near its bounds.
+TEST_CASE("SimdBackend " BITNET_TARGET_NAME ": Exp has the bits of the reference") {
+  if (!testing::CanRun(HWY_TARGET)) return;
+  constexpr size_t kCount = 1 << 16;
+  std::vector<float> x(kCount);
+  for (size_t i = 0; i < kCount; ++i) x[i] = std::bit_cast<float>(static_cast<uint32_t>(0x80000000u + i * 17477u));
+  x[0] = 0.0f;
+  x[1] = -0.0f;
+  x[2] = ExpConstants::kLowest;
+  x[3] = std::nextafter(ExpConstants::kLowest, -100.0f);
+  x[4] = -std::numeric_limits<float>::infinity();
+  x[5] = std::numeric_limits<float>::quiet_NaN();
+  std::vector<float> y = x;
+  ExpOfSpan(y.data(), y.size());
+  for (size_t i = 0; i < kCount; ++i) {
+    if (!testing::SameBits(y[i], Exp(x[i]))) FAIL_CHECK("Exp(" << x[i] << ") is " << y[i] << ", not " << Exp(x[i]));
+  }
+}
+
+}  // namespace bitnet::HWY_NAMESPACE

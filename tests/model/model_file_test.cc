@@ -1,0 +1,292 @@
+#include "bitnet/model/model_file.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "testing/tiny_model.h"
+
+namespace bitnet {
+namespace {
+
+using testing::Mixed;
+using testing::TinyWeights;
+
+using Bytes = std::vector<uint8_t>;
+
+// Smaller still: files of a few kilobytes.
+ModelConfig Small() {
+  ModelConfig config;
+  config.vocab = 3, config.hidden = 4, config.layers = 2, config.heads = 2, config.kv_heads = 1, config.head_dim = 2;
+  config.ffn = 6, config.max_positions = 8;
+  return config;
+}
+
+class TemporaryFile {
+ public:
+  TemporaryFile() {
+    const auto unique = std::to_string(std::bit_cast<uintptr_t>(this));
+    path_ = (std::filesystem::temp_directory_path() / ("bitnet_model_file_test." + unique)).string();
+  }
+  ~TemporaryFile() { std::remove(path_.c_str()); }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+template <Format F>
+bool Same(const QuantizedMatrix<F>& a, const QuantizedMatrix<F>& b) {
+  return a.rows() == b.rows() && a.cols() == b.cols() && a.layout() == b.layout() &&
+         std::equal(a.bytes().begin(), a.bytes().end(), b.bytes().begin(), b.bytes().end()) &&
+         testing::SameBits(a.steps(), b.steps());
+}
+
+template <Scheme S>
+void CheckSame(const ModelWeights<S>& a, const ModelWeights<S>& b) {
+  CHECK(a.config == b.config);
+  CHECK(Same(a.embedding, b.embedding));
+  CHECK(Same(a.head, b.head));
+  CHECK(testing::SameBits(a.final_norm, b.final_norm));
+  REQUIRE(a.layers.size() == b.layers.size());
+  for (size_t i = 0; i < a.layers.size(); ++i) {
+    const LayerWeights<S>&x = a.layers[i], &y = b.layers[i];
+    CHECK(testing::SameBits(x.attn_norm, y.attn_norm));
+    CHECK(testing::SameBits(x.ffn_norm, y.ffn_norm));
+    CHECK(testing::SameBits(x.attn_sub_norm, y.attn_sub_norm));
+    CHECK(testing::SameBits(x.ffn_sub_norm, y.ffn_sub_norm));
+    for (const auto m : {&LayerWeights<S>::q, &LayerWeights<S>::k, &LayerWeights<S>::v, &LayerWeights<S>::o,
+                         &LayerWeights<S>::gate, &LayerWeights<S>::up, &LayerWeights<S>::down}) {
+      CHECK(Same(x.*m, y.*m));
+    }
+  }
+}
+
+template <Scheme S>
+std::string Refusal(std::span<const uint8_t> payload) {
+  const Result<ModelWeights<S>> model = DeserializeModel<S>(payload);
+  return model.ok() ? std::string() : model.error();
+}
+
+bool Holds(const std::string& sentence, const std::string& part) { return sentence.find(part) != std::string::npos; }
+
+template <Scheme S>
+void CheckRoundTrip() {
+  for (const bool tied : {true, false}) {
+    ModelConfig config = testing::TinyConfig();
+    config.tied_embedding = tied;
+    config.rope_base = 123.5f;
+    const ModelWeights<S> model = TinyWeights<S>(config);
+    const TemporaryFile file;
+    REQUIRE(SaveModel(model, file.path()).ok());
+    const Result<ModelWeights<S>> loaded = LoadModel<S>(file.path());
+    REQUIRE(loaded.ok());
+    CheckSame(model, *loaded);
+    // No bytes are wasted, and none depend on the run.
+    const Bytes payload = SerializeModel(model);
+    CHECK(SerializeModel(*loaded) == payload);
+    CHECK(std::filesystem::file_size(file.path()) == kSealHeaderBytes + payload.size() + 8);
+  }
+}
+
+struct GroupedBinary : A48 {
+  using Weight = Quantizer<Binary, AbsMean, PerGroup<16>>;
+};
+
+TEST_CASE("model file: is read as it was written, bit for bit") {
+  SUBCASE("A48") { CheckRoundTrip<A48>(); }
+  SUBCASE("A48 with sub-layer norms") { CheckRoundTrip<WithSubLayerNorms<A48>>(); }
+  SUBCASE("Mixed: five levels by groups, head by rows") { CheckRoundTrip<Mixed>(); }
+  SUBCASE("binary by groups") { CheckRoundTrip<GroupedBinary>(); }
+  SUBCASE("Fp32") { CheckRoundTrip<Fp32>(); }
+}
+
+TEST_CASE("model file: truncated at any byte, it is refused with a sentence") {
+  const auto check = []<Scheme S>(S) {
+    ModelConfig config = Small();
+    config.tied_embedding = false;
+    const ModelWeights<S> model = TinyWeights<S>(config);
+    const Bytes payload = SerializeModel(model);
+    REQUIRE(Refusal<S>(payload) == "");
+    for (size_t n = 0; n < payload.size(); ++n) {
+      CAPTURE(n);
+      // A copy of its own size: reading beyond it is seen by the sanitizer.
+      const Bytes cut(payload.begin(), payload.begin() + static_cast<std::ptrdiff_t>(n));
+      const std::string sentence = Refusal<S>(cut);
+      REQUIRE(Holds(sentence, "at byte "));
+      REQUIRE(Holds(sentence, "reading "));
+    }
+    Bytes longer = payload;
+    longer.push_back(0);
+    CHECK(Holds(Refusal<S>(longer), "1 bytes follow the last tensor"));
+    CHECK(Holds(Refusal<S>(longer), "at byte " + std::to_string(kSealHeaderBytes + payload.size())));
+  };
+  SUBCASE("A48") { check(A48()); }
+  SUBCASE("Mixed") { check(Mixed()); }
+  SUBCASE("Fp32") { check(Fp32()); }
+}
+
+TEST_CASE("model file: cut short or with a flipped bit on disk, it is refused by name") {
+  const TemporaryFile file;
+  const ModelWeights<A48> model = TinyWeights<A48>(Small());
+  REQUIRE(SaveModel(model, file.path()).ok());
+  const Bytes good = *ReadFile(file.path());
+  const auto refusal = [&](const Bytes& bytes) {
+    REQUIRE(WriteFile(file.path(), bytes).ok());
+    const Result<ModelWeights<A48>> read = LoadModel<A48>(file.path());
+    const std::string sentence = read.ok() ? "" : read.error();
+    CHECK(sentence.starts_with(file.path()));
+    return sentence;
+  };
+  for (size_t n = 0; n < good.size(); n += n < 30 || n + 30 > good.size() ? 1 : 37) {
+    CAPTURE(n);
+    refusal(Bytes(good.begin(), good.begin() + static_cast<std::ptrdiff_t>(n)));
+  }
+  for (size_t at = 0; at < good.size(); at += at < 30 || at + 30 > good.size() ? 1 : 41) {
+    CAPTURE(at);
+    Bytes bad = good;
+    bad[at] ^= static_cast<uint8_t>(1u << at % 8);
+    refusal(bad);
+  }
+  Bytes longer = good;
+  longer.push_back(0);
+  CHECK(Holds(refusal(longer), "checksum"));
+  Bytes version = good;
+  version[8] = 2;
+  CHECK(Holds(refusal(version), "version 2 of a bitnet model file; this library reads version 1"));
+  Bytes magic = good;
+  magic[0] = 'X';
+  CHECK(Holds(refusal(magic), "this is not a bitnet model file"));
+  REQUIRE(WriteFile(file.path(), good).ok());
+  CHECK(LoadModel<A48>(file.path()).ok());
+}
+
+TEST_CASE("model file: whatever byte is changed under a right checksum, what is accepted is a whole model") {
+  const auto check = []<Scheme S>(S) {
+    ModelConfig config = Small();
+    config.tied_embedding = false;
+    const Bytes payload = SerializeModel(TinyWeights<S>(config));
+    size_t refused = 0;
+    for (size_t at = 0; at < payload.size(); ++at) {
+      for (const uint8_t flip : {uint8_t{0x01}, uint8_t{0x80}, uint8_t{0xff}}) {
+        Bytes bytes = payload;
+        bytes[at] ^= flip;
+        const Result<ModelWeights<S>> model = DeserializeModel<S>(bytes);
+        if (!model.ok()) {
+          ++refused;
+          continue;
+        }
+        const ModelConfig& c = model->config;
+        REQUIRE(c.Validate().ok());
+        REQUIRE(model->layers.size() == c.layers);
+        REQUIRE(model->embedding.IsValid());
+        for (const LayerWeights<S>& l : model->layers) {
+          const struct {
+            const typename LayerWeights<S>::Projection& matrix;
+            size_t rows, cols;
+          } all[] = {{l.q, c.query_width(), c.hidden}, {l.k, c.kv_width(), c.hidden}, {l.v, c.kv_width(), c.hidden},
+                     {l.o, c.hidden, c.query_width()}, {l.gate, c.ffn, c.hidden},     {l.up, c.ffn, c.hidden},
+                     {l.down, c.hidden, c.ffn}};
+          for (const auto& m : all) {
+            REQUIRE(m.matrix.IsValid());
+            REQUIRE(m.matrix.rows() == m.rows);
+            REQUIRE(m.matrix.cols() == m.cols);
+          }
+          REQUIRE(l.attn_norm.size() == c.hidden);
+          REQUIRE(l.ffn_norm.size() == c.hidden);
+          REQUIRE(l.ffn_sub_norm.size() == (S::kSubLayerNorms ? c.ffn : 0));
+        }
+      }
+    }
+    CHECK(refused > payload.size() / 4);
+  };
+  SUBCASE("A48") { check(A48()); }
+  SUBCASE("Mixed") { check(Mixed()); }
+}
+
+TEST_CASE("model file: lengths that lie are refused, with the tensor's name") {
+  const ModelWeights<A48> model = TinyWeights<A48>(Small());
+  const auto with_config = [&](auto&& change) {
+    ModelWeights<A48> lying = model;
+    change(lying.config);
+    return Refusal<A48>(SerializeModel(lying));
+  };
+  CHECK(with_config([](ModelConfig&) {}) == "");
+  constexpr uint32_t kHuge = 1u << 24;
+  CHECK(Holds(with_config([](ModelConfig& c) { c.vocab = kHuge; }),
+              "reading embedding: it is 3 x 4, expected 16777216 x 4"));
+  CHECK(Holds(with_config([](ModelConfig& c) { c.hidden = kHuge; }), "reading embedding: it is 3 x 4, expected 3 x"));
+  CHECK(Holds(with_config([](ModelConfig& c) { c.layers = kHuge; }), "reading layer2.q"));
+  CHECK(Holds(with_config([](ModelConfig& c) { c.layers = 1; }), "bytes follow the last tensor"));
+  CHECK(Holds(with_config([](ModelConfig& c) { c.heads = 1; }), "reading layer0.q: it is 4 x 4, expected 2 x 4"));
+  CHECK(Holds(with_config([](ModelConfig& c) { c.kv_heads = 2; }), "reading layer0.k: it is 2 x 4, expected 4 x 4"));
+  CHECK(Holds(with_config([](ModelConfig& c) { c.ffn = kHuge; }), "reading layer0.gate: it is 6 x 4, expected"));
+  CHECK(Holds(with_config([](ModelConfig& c) { c.head_dim = 3; }), "head_dim is 3"));
+  CHECK(Holds(with_config([](ModelConfig& c) { c.vocab = 0; }), "vocab is 0"));
+  CHECK(Holds(with_config([](ModelConfig& c) { c.vocab = 0xffffffffu; }), "vocab is 4294967295"));
+
+  // The configuration and the matrix agree, and the file is too short for both.
+  const auto with_embedding = [&](uint32_t vocab, uint32_t hidden) {
+    ModelWeights<A48> lying = model;
+    lying.config.vocab = vocab, lying.config.hidden = hidden;
+    Bytes payload = SerializeModel(lying);
+    // After the configuration (41 bytes), the kind of norms (1) and the levels of Float (none, their count 8): rows,
+    // cols.
+    ByteWriter sizes;
+    sizes.Number(uint64_t{vocab});
+    sizes.Number(uint64_t{hidden});
+    std::copy(sizes.bytes().begin(), sizes.bytes().end(), payload.begin() + 41 + 1 + 8);
+    return Refusal<A48>(payload);
+  };
+  CHECK(with_embedding(3, 4) == "");
+  CHECK(Holds(with_embedding(kHuge, 4), "reading embedding: the file is too short for 16777216 x 4 values"));
+  CHECK(Holds(with_embedding(3, kHuge), "reading embedding: the file is too short for 3 x 16777216 values"));
+  CHECK(Holds(with_embedding(kHuge, kHuge), "reading embedding: the file is too short for 16777216 x 16777216 values"));
+}
+
+struct AlmostTernary {
+  static constexpr auto kLevels = std::array{-1, 0, 2};
+};
+struct AlmostA48 : A48 {
+  using Weight = Quantizer<AlmostTernary, AbsMean>;
+};
+struct RowsA48 : A48 {
+  using Weight = Quantizer<Ternary, AbsMean, PerRow>;
+};
+struct QuantizedHead : A48 {
+  using HeadWeight = Quantizer<Int<8>, AbsMax>;
+};
+
+TEST_CASE("model file: of another scheme it is refused with the reason, of one with the same weights it is read") {
+  const Bytes a48 = SerializeModel(TinyWeights<A48>(Small()));
+  CHECK(Refusal<A48>(a48) == "");
+  CHECK(Refusal<B158>(a48) == "");
+  CHECK(Refusal<A48Fp4>(a48) == "");
+  CHECK(Holds(Refusal<Fp32>(a48), "reading layer0.q (levels of its number format): 0 values were expected"));
+  CHECK(Holds(Refusal<AlmostA48>(a48), "reading layer0.q: its number format has other levels than the scheme's"));
+  CHECK(Holds(Refusal<RowsA48>(a48), "reading layer0.q: its steps have another granularity"));
+  CHECK(Holds(Refusal<QuantizedHead>(a48), "reading embedding (levels of its number format)"));
+  CHECK(Holds(Refusal<WithSubLayerNorms<A48>>(a48), "the model has no sub-layer norms"));
+  const Bytes sub_norms = SerializeModel(TinyWeights<WithSubLayerNorms<A48>>(Small()));
+  CHECK(Refusal<WithSubLayerNorms<A48>>(sub_norms) == "");
+  CHECK(Holds(Refusal<A48>(sub_norms), "the model has sub-layer norms"));
+}
+
+TEST_CASE("model file: one that is not there, and a folder that is not there") {
+  const Result<ModelWeights<A48>> read = LoadModel<A48>("/nowhere/at/all.bitnet");
+  REQUIRE(!read.ok());
+  CHECK(read.error() == "/nowhere/at/all.bitnet: cannot be opened for reading");
+  CHECK(!SaveModel(TinyWeights<A48>(Small()), "/nowhere/at/all.bitnet").ok());
+}
+
+}  // namespace
+}  // namespace bitnet

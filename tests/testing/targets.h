@@ -1,0 +1,52 @@
+// The SIMD targets that a *_targets_test.cc is compiled for; included first. The file is compiled without -march and
+// includes itself once for each target (hwy/foreach_target.h):
+//
+//   #undef HWY_TARGET_INCLUDE
+//   #define HWY_TARGET_INCLUDE "backend/this_targets_test.cc"
+//   #include "testing/targets.h"
+//   #include "hwy/foreach_target.h"
+//   #include "bitnet/backend/simd/simd_backend-inl.h"
+//
+//   namespace bitnet::HWY_NAMESPACE {
+//   TEST_CASE("SimdBackend " BITNET_TARGET_NAME ": law") { if (testing::CanRun(HWY_TARGET)) ...; }
+//   }
+//
+// Test cases stand outside HWY_BEFORE_NAMESPACE, so that they themselves run on every CPU.
+#ifndef BITNET_TESTS_TESTING_TARGETS_H_
+#define BITNET_TESTS_TESTING_TARGETS_H_
+
+// All that the compiler can make: the emulated target and those below the baseline too. (With -march=native, where the
+// emulated target would be compiled for the native CPU: only better ones than the baseline.)
+#define HWY_COMPILE_ALL_ATTAINABLE
+#define HWY_WANT_AVX3_DL
+// AVX3_ZEN4 and AVX3_SPR use the same instructions as AVX3_DL in our kernels: they would cost compile time only. The
+// others: see simd/targets.h.
+#define HWY_DISABLED_TARGETS \
+  (HWY_SCALAR | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_AVX3_ZEN4 | HWY_AVX3_SPR)
+
+#include <doctest/doctest.h>
+
+#include "bitnet/backend/simd/cpu.h"
+#include "bitnet/backend/simd/targets.h"
+
+#define BITNET_TARGET_NAME HWY_STR(HWY_NAMESPACE)
+
+namespace bitnet::testing {
+
+inline bool CanRun(int64_t target) {
+  const bool can = (SupportedTargets() & target) != 0;
+  if (!can) MESSAGE("not tested: this CPU lacks the target's instructions");
+  return can;
+}
+
+// How much a target is tested. All of it for all of them would compile for many minutes; kSome has one case for each way
+// in which operands are held, and kLeast, for the emulated target, whose every operation is a loop to compile, fewer.
+enum class Extent { kLeast, kSome, kAll };
+constexpr Extent ExtentOf(int64_t target) {
+  if (target == HWY_EMU128) return Extent::kLeast;
+  return target == HWY_AVX2 || target == HWY_AVX3_DL || target > HWY_SSE2 ? Extent::kAll : Extent::kSome;
+}
+
+}  // namespace bitnet::testing
+
+#endif  // BITNET_TESTS_TESTING_TARGETS_H_

@@ -1,0 +1,262 @@
+#include <bitnet/bitnet.h>
+#include <bitnet/train.h>
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "testing/expect_assertion.h"
+#include "testing/tiny_model.h"
+
+namespace bitnet::testing {
+namespace {
+
+struct BinaryWeights : A48 {
+  static constexpr const char* kName = "BinaryWeights";
+  using Weight = Quantizer<Binary, AbsMean>;
+  using Input = Quantizer<Int<3>, AbsMean>;
+};
+struct BinaryStage1 : B158 {
+  static constexpr const char* kName = "BinaryStage1";
+  using Weight = Quantizer<Binary, AbsMean>;
+};
+
+ModelConfig SmallConfig() {
+  ModelConfig config = TinyConfig();
+  config.vocab = 64;
+  return config;
+}
+
+TrainOptions SmallOptions() {
+  TrainOptions options;
+  options.steps = 6;
+  options.batch = 3;
+  options.sequence = 20;
+  options.stage2_share = 0.5;
+  options.learning_rate = 3e-3f;
+  options.second_learning_rate = 2e-3f;
+  options.warmup = 2;
+  options.validation_windows = 5;
+  return options;
+}
+
+Corpus SmallCorpus(uint64_t seed = 1) { return Corpus(RandomTokens(1500, 64, seed)); }
+
+template <class T>
+T Value(Result<T> result) {
+  if (!result.ok()) FAIL(result.error());
+  return *std::move(result);
+}
+
+template <Scheme S1 = B158, Scheme S2 = A48, class B = DefaultBackend<S1>>
+Trainer<S1, S2, B> NewTrainer(const TrainOptions& options = SmallOptions(), B backend = B()) {
+  return Value(Trainer<S1, S2, B>::Create(SmallConfig(), options, SmallCorpus(), backend));
+}
+
+std::vector<float> AllWeights(const LatentWeights& weights) {
+  std::vector<float> all;
+  weights.ForEach([&](const std::string&, const std::vector<float>& values, size_t, size_t) {
+    all.insert(all.end(), values.begin(), values.end());
+  });
+  return all;
+}
+
+// Losses of the steps up to `until`, then the validation loss and all weights.
+template <class T>
+std::vector<double> Course(T& trainer, uint64_t until) {
+  std::vector<double> course;
+  while (trainer.step() < until) {
+    const StepReport report = Value(trainer.Step());
+    course.push_back(report.loss);
+    course.push_back(report.gradient_norm);
+  }
+  course.push_back(trainer.ValidationLoss());
+  for (const float w : AllWeights(trainer.weights())) course.push_back(double(w));
+  return course;
+}
+
+TEST_CASE("Trainer: a run is reproduced from its seed, on any number of threads and with either backend") {
+  auto first = NewTrainer();
+  const std::vector<double> course = Course(first, 6);
+  auto again = NewTrainer();
+  CHECK(Course(again, 6) == course);
+  for (const size_t threads : {1, 3}) {
+    ThreadPool pool(threads);
+    auto other = NewTrainer<B158, A48>(SmallOptions(), DefaultBackend<B158>(pool));
+    CHECK(Course(other, 6) == course);
+  }
+  auto reference = NewTrainer<B158, A48, ReferenceBackend>();
+  CHECK(Course(reference, 6) == course);
+  TrainOptions options = SmallOptions();
+  options.seed = 2;
+  auto different = NewTrainer(options);
+  CHECK(Course(different, 6) != course);
+}
+
+TEST_CASE("Trainer: a validation in between changes nothing") {
+  auto plain = NewTrainer();
+  auto watched = NewTrainer();
+  while (!watched.done()) {
+    Value(watched.Step());
+    watched.ValidationLoss(1);
+    watched.ValidationLoss(2);
+  }
+  Course(plain, 6);
+  CHECK(AllWeights(plain.weights()) == AllWeights(watched.weights()));
+}
+
+TEST_CASE("Trainer: the second scheme takes over at its step, with the weights and moments kept") {
+  auto two = NewTrainer();
+  auto one = NewTrainer<B158, B158>();
+  std::vector<int> stages;
+  for (int i = 0; i < 6; ++i) {
+    CHECK(two.stage() == (i <= 3 ? 1 : 2));
+    const StepReport a = Value(two.Step());
+    const StepReport b = Value(one.Step());
+    stages.push_back(a.stage);
+    CHECK((a.loss == b.loss) == (i < 3));
+  }
+  CHECK(stages == std::vector<int>{1, 1, 1, 2, 2, 2});
+  CHECK(two.done());
+  CHECK(Breaks("all steps are done", [&] { (void)two.Step(); }));
+}
+
+TEST_CASE("Trainer: is the recipe written out, and the switch of schemes touches nothing but the scheme") {
+  TrainOptions options = SmallOptions();
+  options.clip_norm = 0.2f;  // below most gradients
+  auto trainer = NewTrainer(options);
+  const Corpus corpus = SmallCorpus();
+  Random random(options.seed);
+  LatentWeights weights = LatentWeights::Initial(SmallConfig(), false, random);
+  LatentWeights gradients = weights;
+  AdamW optimizer(weights, options.adam);
+  TrainingModel<B158> stage1(SmallConfig());
+  TrainingModel<A48> stage2(SmallConfig());
+  const auto gradient_of = [&](auto& model, const TokenBatch& batch) {
+    model.Quantize(weights);
+    const double loss = model.Forward(weights, batch);
+    model.Backward(weights, batch, gradients);
+    return loss;
+  };
+  const float rates[] = {1.5e-3f, 3e-3f, 3e-3f, 2e-3f, 2e-3f, 2e-3f};
+  const float decays[] = {0.1f, 0.1f, 0.1f, 0.0f, 0.0f, 0.0f};
+  size_t clipped = 0;
+  for (uint64_t step = 0; step < 6; ++step) {
+    const TokenBatch batch = corpus.Sample(random, options.batch, options.sequence);
+    const double loss = step < 3 ? gradient_of(stage1, batch) : gradient_of(stage2, batch);
+    const double norm = GlobalNorm(DefaultExecutor(), gradients);
+    clipped += norm > 0.2;
+    optimizer.Update(DefaultExecutor(), step, rates[step], decays[step], AdamW::ClipScale(norm, 0.2f), gradients,
+                     weights);
+    const StepReport report = Value(trainer.Step());
+    CHECK(report.step == step);
+    CHECK(report.loss == loss);
+    CHECK(report.gradient_norm == norm);
+    CHECK(report.learning_rate == rates[step]);
+  }
+  CHECK(clipped >= 3);
+  CHECK(AllWeights(trainer.weights()) == AllWeights(weights));
+}
+
+TEST_CASE("Trainer: a fork goes on as a run with that scheme would have") {
+  auto whole = NewTrainer<B158, A48>();
+  const std::vector<double> expected = Course(whole, 6);
+  auto trunk = NewTrainer<B158, B158>();
+  std::vector<double> course = Course(trunk, 3);
+  course.resize(6);
+  auto fork = trunk.Fork<A48>();
+  for (const double value : Course(fork, 6)) course.push_back(value);
+  CHECK(course == expected);
+}
+
+TEST_CASE("Trainer: Run stops where its caller says and goes on after") {
+  auto trainer = NewTrainer();
+  std::vector<uint64_t> steps;
+  const auto until = [&](uint64_t last) {
+    return trainer.Run([&, last](const StepReport& report) {
+      steps.push_back(report.step);
+      return report.step != last;
+    });
+  };
+  CHECK(until(1).ok());
+  CHECK(trainer.step() == 2);
+  CHECK(until(99).ok());
+  CHECK(steps == std::vector<uint64_t>{0, 1, 2, 3, 4, 5});
+  CHECK(until(99).ok());
+  CHECK(steps.size() == 6);
+}
+
+// A tiny text again and again: the loss must go from ln 64 = 4.16 to next to nothing.
+template <Scheme S1, Scheme S2>
+double Overfit() {
+  TrainOptions options = SmallOptions();
+  options.steps = 150;
+  options.batch = 2;
+  options.sequence = 8;
+  options.warmup = 10;
+  options.learning_rate = options.second_learning_rate = 1e-2f;
+  std::vector<uint32_t> tokens;
+  for (uint32_t i = 0; i < 200; ++i) tokens.push_back(i % 11 * 5);
+  auto trainer = Value(Trainer<S1, S2>::Create(SmallConfig(), options, Corpus(tokens)));
+  CHECK(trainer.ValidationLoss() == doctest::Approx(std::log(64.0)).epsilon(0.05));
+  Value(trainer.Run([](const StepReport&) { return true; }));
+
+  // What was trained is what is exported.
+  const Transformer<S2> model(ModelWeights<S2>::From(trainer.weights()));
+  auto state = model.NewState();
+  const std::vector<uint32_t> prompt(tokens.begin(), tokens.begin() + 6);
+  const std::span<const float> logits = *model.Forward(prompt, state);
+  CHECK(std::max_element(logits.begin(), logits.end()) - logits.begin() == tokens[6]);
+  return trainer.ValidationLoss();
+}
+
+TEST_CASE("Trainer: learns a short text by heart, in every scheme") {
+  CHECK(Overfit<B158, A48>() < 0.1);
+  CHECK(Overfit<B158, A48Fp4>() < 0.1);
+  CHECK(Overfit<Fp32, Fp32>() < 0.1);
+  CHECK(Overfit<BinaryStage1, BinaryWeights>() < 0.3);
+  CHECK(Overfit<WithSubLayerNorms<B158>, WithSubLayerNorms<A48>>() < 0.1);
+}
+
+TEST_CASE("Trainer: a step that diverges is refused and changes nothing") {
+  TrainOptions options = SmallOptions();
+  options.learning_rate = options.second_learning_rate = 1e30f;
+  options.warmup = 0;
+  auto trainer = NewTrainer<Fp32, Fp32>(options);
+  Result<StepReport> report = trainer.Step();
+  while (report.ok() && !trainer.done()) report = trainer.Step();
+  REQUIRE(!report.ok());
+  CHECK(report.error().find("training diverged at step 1: the loss is ") == 0);
+  CHECK(trainer.step() == 1);
+  const std::vector<float> before = AllWeights(trainer.weights());
+  CHECK(!trainer.Run([](const StepReport&) { return true; }).ok());
+  CHECK(trainer.step() == 1);
+  CHECK(AllWeights(trainer.weights()) == before);
+}
+
+TEST_CASE("Trainer: what cannot be trained is refused with a sentence") {
+  const auto refused = [](const ModelConfig& config, const TrainOptions& options, const Corpus& corpus,
+                          const std::string& why) {
+    const auto trainer = Trainer<B158, A48>::Create(config, options, corpus);
+    REQUIRE(!trainer.ok());
+    INFO(trainer.error());
+    CHECK(trainer.error().find(why) != std::string::npos);
+  };
+  ModelConfig config = SmallConfig();
+  config.kv_heads = 3;
+  refused(config, SmallOptions(), SmallCorpus(), "kv_heads must divide heads");
+  TrainOptions options = SmallOptions();
+  options.batch = 0;
+  refused(SmallConfig(), options, SmallCorpus(), "batch is 0");
+  refused(SmallConfig(), SmallOptions(), Corpus(RandomTokens(209, 64)), "validation part has 20 tokens");
+  refused(SmallConfig(), SmallOptions(), Corpus(RandomTokens(15, 64), 0.0), "training part has 15 tokens");
+  std::vector<uint32_t> tokens = RandomTokens(300, 64);
+  tokens[17] = 64;
+  refused(SmallConfig(), SmallOptions(), Corpus(tokens), "token 17 of the text is 64; the vocabulary has 64");
+}
+
+}  // namespace
+}  // namespace bitnet::testing
