@@ -1,5 +1,6 @@
-// Which second stage? Trains one first stage (W1.58A8), then goes on from its end with several schemes: the same weights,
-// optimizer state and batches for each. Shows what 4-bit inputs cost, and what they break where they do not belong.
+// Which second stage? Trains one first stage (W1.58A8), then goes on from its end with several schemes: the same
+// weights, optimizer state and batches for each. Shows what 4-bit inputs cost, and what they break where they do not
+// belong.
 //
 //   compare_stages [--text FILE] [--steps N] [--share P] [--csv FILE] [--quick]
 #include <bitnet/bitnet.h>

@@ -2,8 +2,8 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/simd_products_targets_test.cc"
 // clang-format off: this order is Highway's
-#include "testing/targets.h"
 #include "hwy/foreach_target.h"
+#include "testing/targets.h"
 // clang-format on
 #include "bitnet/backend/simd/simd_backend-inl.h"
 #include "testing/conformance_products.h"

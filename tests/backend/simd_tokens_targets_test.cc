@@ -2,8 +2,8 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/simd_tokens_targets_test.cc"
 // clang-format off: this order is Highway's
-#include "testing/targets.h"
 #include "hwy/foreach_target.h"
+#include "testing/targets.h"
 // clang-format on
 #include "bitnet/backend/simd/simd_backend-inl.h"
 #include "testing/conformance_attention.h"
@@ -12,10 +12,12 @@
 
 namespace bitnet::HWY_NAMESPACE {
 
-TEST_CASE("SimdBackend " BITNET_TARGET_NAME ": quantizers, lists and element-wise operations have the reference's bits") {
+TEST_CASE("SimdBackend " BITNET_TARGET_NAME
+          ": quantizers, lists and element-wise operations have the reference's bits") {
   if (!testing::CanRun(HWY_TARGET)) return;
   testing::TestSomeTokenOperations<SimdBackend>();
-  if constexpr (testing::ExtentOf(HWY_TARGET) == testing::Extent::kAll) testing::TestOtherTokenOperations<SimdBackend>();
+  if constexpr (testing::ExtentOf(HWY_TARGET) == testing::Extent::kAll)
+    testing::TestOtherTokenOperations<SimdBackend>();
 }
 
 TEST_CASE("SimdBackend " BITNET_TARGET_NAME ": attention has the bits of the reference") {

@@ -26,9 +26,7 @@ class UnpackedMatrix : public ReferenceMatrix<W, X> {
     }
   }
   const LevelOf<W>* Row(size_t r) const { return levels_.data() + r * this->cols(); }
-  size_t StoredBytes() const {
-    return ReferenceMatrix<W, X>::StoredBytes() + levels_.size() * sizeof(LevelOf<W>);
-  }
+  size_t StoredBytes() const { return ReferenceMatrix<W, X>::StoredBytes() + levels_.size() * sizeof(LevelOf<W>); }
 
  private:
   std::vector<LevelOf<W>> levels_;
@@ -43,8 +41,7 @@ class UnpackedBackend : public ReferenceBackend {
 
   template <Format X, Format W>
   Matrix<W, X> Prepare(const QuantizedMatrix<W>& weights, Access) const {
-    BITNET_ASSERT((DotFits<W, X>(weights.cols())),
-                  "Prepare: a dot product of this many columns overflows 32 bits");
+    BITNET_ASSERT((DotFits<W, X>(weights.cols())), "Prepare: a dot product of this many columns overflows 32 bits");
     return Matrix<W, X>(weights);
   }
 
@@ -72,8 +69,7 @@ class UnpackedBackend : public ReferenceBackend {
                       [&](size_t begin, size_t end, size_t w_segment, size_t x_segment) {
                         int32_t dot = 0;
                         for (size_t c = begin; c < end; ++c) dot += int32_t{w[c]} * int32_t{v[c]};
-                        const float step =
-                            matrix.weights().Step(r, w_segment) * x.Step(t, x_segment);
+                        const float step = matrix.weights().Step(r, w_segment) * x.Step(t, x_segment);
                         total += double(dot) * double(step);
                       });
     return static_cast<float>(total);

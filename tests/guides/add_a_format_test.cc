@@ -53,8 +53,7 @@ TEST_CASE("FiveLevel: what is packed is what is unpacked") {
 }
 
 template <class Backend>
-std::vector<float> Project(std::span<const float> weights, size_t rows, size_t cols,
-                           std::span<const float> x) {
+std::vector<float> Project(std::span<const float> weights, size_t rows, size_t cols, std::span<const float> x) {
   using Weight = Quantizer<FiveLevel, AbsMean>;
   using Input = Quantizer<PowersOfTwo, AbsMax>;
   BitLinear<Weight, Input, Backend> project(weights, rows, cols);
@@ -67,8 +66,7 @@ TEST_CASE("FiveLevel and PowersOfTwo: the vector backend has the bits of the ref
   const size_t rows = 70, cols = 130, tokens = 3;
   const std::vector<float> weights = NormalValues(rows * cols, 1);
   const std::vector<float> x = NormalValues(tokens * cols, 2);
-  CHECK(Project<SimdBackend>(weights, rows, cols, x) ==
-        Project<ReferenceBackend>(weights, rows, cols, x));
+  CHECK(Project<SimdBackend>(weights, rows, cols, x) == Project<ReferenceBackend>(weights, rows, cols, x));
 }
 
 struct Mine : A48 {

@@ -30,8 +30,7 @@ struct RootMeanSquare {
   template <LevelFormat F>
   static double Step(std::span<const float> x) {
     if (x.empty()) return 0.0;
-    const double squares =
-        OrderedSum(x.size(), [&](size_t i) { return double(x[i]) * double(x[i]); });
+    const double squares = OrderedSum(x.size(), [&](size_t i) { return double(x[i]) * double(x[i]); });
     return std::sqrt(squares / static_cast<double>(x.size())) / std::sqrt(FormatTraits<F>::kTop);
   }
 };
@@ -84,8 +83,7 @@ struct MineStage1 : B158 {
 };
 
 template <class Backend>
-std::vector<float> Logits(const ModelWeights<MineWithRelu>& weights,
-                          std::span<const Token> tokens) {
+std::vector<float> Logits(const ModelWeights<MineWithRelu>& weights, std::span<const Token> tokens) {
   const Transformer<MineWithRelu, Backend> model(weights);
   auto state = model.NewState();
   const std::span<const float> logits = *model.Forward(tokens, state);
@@ -110,8 +108,7 @@ TEST_CASE("MineWithRelu: is trained, exported, and run with the same bits on bot
 
   std::string text;
   for (int i = 0; i < 100; ++i) text += "a scheme says which quantizer stands where. ";
-  auto trainer =
-      Trainer<MineStage1, MineWithRelu>::Create(config, options, Corpus::FromBytes(text));
+  auto trainer = Trainer<MineStage1, MineWithRelu>::Create(config, options, Corpus::FromBytes(text));
   REQUIRE(trainer.ok());
   double first = 0.0, last = 0.0;
   const auto done = trainer->Run([&](const StepReport& report) {

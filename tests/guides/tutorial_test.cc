@@ -119,14 +119,14 @@ Result<std::string> Sampled(const Transformer<A48>& model, const std::string& pr
   options.max_new_tokens = 40;
   options.sampler.temperature = 0.8f;
   Random random(1);
-  const auto generated = Generate(model, state, TokensOf(prompt), options, random,
-                                  [](Token) { return true; });  // false would end it
+  const auto generated =
+      Generate(model, state, TokensOf(prompt), options, random, [](Token) { return true; });  // false would end it
   if (!generated.ok()) return Error{generated.error()};
 
   const WeightUse use = state.TotalWeightUse();
   std::printf("cache: %zu bytes a token\n", state.CacheBytesPerToken());
-  std::printf("weights not needed: up %.0f %%, down %.0f %%, overall %.0f %%\n", use.up.Sparsity(),
-              use.down.Sparsity(), use.Overall().Sparsity());
+  std::printf("weights not needed: up %.0f %%, down %.0f %%, overall %.0f %%\n", use.up.Sparsity(), use.down.Sparsity(),
+              use.Overall().Sparsity());
   return std::string(generated->begin(), generated->end());
 }
 
@@ -159,8 +159,7 @@ int main(int argc, char** argv) {
 
 TEST_CASE("Tutorial: the program of the document runs") {
   std::string text = std::string(BITNET_SOURCE_DIR) + "/LICENSE";
-  std::string model =
-      (std::filesystem::temp_directory_path() / "bitnet_tutorial_test.bitnet").string();
+  std::string model = (std::filesystem::temp_directory_path() / "bitnet_tutorial_test.bitnet").string();
   std::string name = "tutorial";
   char* arguments[] = {name.data(), text.data(), model.data(), nullptr};
   CHECK(Tutorial(3, arguments) == 0);

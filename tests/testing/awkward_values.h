@@ -24,13 +24,26 @@ inline std::vector<float> AwkwardValues(Kind kind, size_t n, uint64_t seed, int 
     const float normal = Normal(random);
     const auto below = static_cast<int>(UniformBelow(random, static_cast<uint64_t>(4 * top + 1)));
     switch (kind) {
-      case Kind::kTies: v = 0.5f * static_cast<float>(below - 2 * top); break;
-      case Kind::kSparse: v = below % 5 == 0 ? normal : below % 2 == 0 ? 0.0f : -0.0f; break;
-      case Kind::kZeros: v = below % 2 == 0 ? 0.0f : -0.0f; break;
-      case Kind::kEqual: v = below % 2 == 0 ? 1.5f : -1.5f; break;
-      case Kind::kTiny: v = normal * (below % 2 == 0 ? FLT_TRUE_MIN * 100.0f : FLT_MIN * 4.0f); break;
-      case Kind::kHuge: v = normal * (below % 3 == 0 ? 1e38f : 1e30f); break;
-      default: v = normal;
+      case Kind::kTies:
+        v = 0.5f * static_cast<float>(below - 2 * top);
+        break;
+      case Kind::kSparse:
+        v = below % 5 == 0 ? normal : below % 2 == 0 ? 0.0f : -0.0f;
+        break;
+      case Kind::kZeros:
+        v = below % 2 == 0 ? 0.0f : -0.0f;
+        break;
+      case Kind::kEqual:
+        v = below % 2 == 0 ? 1.5f : -1.5f;
+        break;
+      case Kind::kTiny:
+        v = normal * (below % 2 == 0 ? FLT_TRUE_MIN * 100.0f : FLT_MIN * 4.0f);
+        break;
+      case Kind::kHuge:
+        v = normal * (below % 3 == 0 ? 1e38f : 1e30f);
+        break;
+      default:
+        v = normal;
     }
     if (std::isinf(v)) v = FLT_MAX;
   }

@@ -48,9 +48,9 @@ struct AttentionCase {
   Fill fill;
 };
 inline constexpr AttentionCase kAttentionCases[] = {
-    {1, 1, 0, Fill::kRandom},    {7, 2, 0, Fill::kRandom},   {8, 1, 3, Fill::kTop},       {16, 5, 1, Fill::kRandom},
-    {31, 1, 4, Fill::kBottom},   {33, 2, 7, Fill::kRandom},  {64, 1, 37, Fill::kRandom},  {65, 3, 8, Fill::kRandom},
-    {80, 2, 5, Fill::kSparse},   {128, 1, 200, Fill::kTop},  {128, 2, 41, Fill::kRandom}, {130, 1, 12, Fill::kZero},
+    {1, 1, 0, Fill::kRandom},    {7, 2, 0, Fill::kRandom},    {8, 1, 3, Fill::kTop},       {16, 5, 1, Fill::kRandom},
+    {31, 1, 4, Fill::kBottom},   {33, 2, 7, Fill::kRandom},   {64, 1, 37, Fill::kRandom},  {65, 3, 8, Fill::kRandom},
+    {80, 2, 5, Fill::kSparse},   {128, 1, 200, Fill::kTop},   {128, 2, 41, Fill::kRandom}, {130, 1, 12, Fill::kZero},
     {96, 4, 9, Fill::kBadSteps}, {192, 2, 19, Fill::kRandom},
 };
 

@@ -31,13 +31,13 @@ struct ProductCase {
 
 // Each is tried with every number of columns and every access.
 inline constexpr ProductCase kProductCases[] = {
-    {1, 1, {false, 0}, 0, Fill::kRandom},      {3, 5, {true, 0}, 0, Fill::kRandom},
-    {6, 2, {false, 0}, 0, Fill::kTop},         {5, 1, {true, 0}, 0, Fill::kBottom},
-    {70, 1, {false, 0}, 0, Fill::kSparse},     {5, 17, {false, 0}, 0, Fill::kSparse},
-    {9, 2, {true, 32}, 0, Fill::kRandom},      {4, 9, {true, 3}, 5, Fill::kSparse},
-    {2, 1, {true, 1}, 0, Fill::kTop},          {3, 2, {false, 0}, 1000, Fill::kRandom},
-    {7, 1, {false, 0}, 32, Fill::kSparse},     {4, 3, {true, 0}, 0, Fill::kZero},
-    {4, 2, {true, 0}, 0, Fill::kBadSteps},     {3, 2, {true, 16}, 7, Fill::kBadSteps},
+    {1, 1, {false, 0}, 0, Fill::kRandom},     {3, 5, {true, 0}, 0, Fill::kRandom},
+    {6, 2, {false, 0}, 0, Fill::kTop},        {5, 1, {true, 0}, 0, Fill::kBottom},
+    {70, 1, {false, 0}, 0, Fill::kSparse},    {5, 17, {false, 0}, 0, Fill::kSparse},
+    {9, 2, {true, 32}, 0, Fill::kRandom},     {4, 9, {true, 3}, 5, Fill::kSparse},
+    {2, 1, {true, 1}, 0, Fill::kTop},         {3, 2, {false, 0}, 1000, Fill::kRandom},
+    {7, 1, {false, 0}, 32, Fill::kSparse},    {4, 3, {true, 0}, 0, Fill::kZero},
+    {4, 2, {true, 0}, 0, Fill::kBadSteps},    {3, 2, {true, 16}, 7, Fill::kBadSteps},
     {3, 2, {false, 0}, 0, Fill::kBadWeights},
 };
 
@@ -56,23 +56,32 @@ template <LevelFormat F>
 int DrawLevel(Random& random, Fill fill, int sign) {
   using Traits = FormatTraits<F>;
   switch (fill) {
-    case Fill::kTop: return sign > 0 ? Traits::kTop : Traits::kBottom;
-    case Fill::kBottom: return Traits::kBottom;
-    case Fill::kZero: return Traits::kZeroLevel;
+    case Fill::kTop:
+      return sign > 0 ? Traits::kTop : Traits::kBottom;
+    case Fill::kBottom:
+      return Traits::kBottom;
+    case Fill::kZero:
+      return Traits::kZeroLevel;
     case Fill::kSparse:
       if (UniformBelow(random, 5) != 0) return Traits::kZeroLevel;
       [[fallthrough]];
-    default: return Traits::Level(UniformBelow(random, Traits::kCount));
+    default:
+      return Traits::Level(UniformBelow(random, Traits::kCount));
   }
 }
 
 inline float DrawReal(Random& random, Fill fill) {
   switch (fill) {
-    case Fill::kTop: return 3e38f;
-    case Fill::kBottom: return -0.0f;
-    case Fill::kZero: return 0.0f;
-    case Fill::kSparse: return UniformBelow(random, 5) != 0 ? 0.0f : Normal(random);
-    default: return Normal(random);
+    case Fill::kTop:
+      return 3e38f;
+    case Fill::kBottom:
+      return -0.0f;
+    case Fill::kZero:
+      return 0.0f;
+    case Fill::kSparse:
+      return UniformBelow(random, 5) != 0 ? 0.0f : Normal(random);
+    default:
+      return Normal(random);
   }
 }
 
@@ -120,8 +129,8 @@ QuantizedTokens<X> DrawInputs(const ProductCase& c, size_t cols, uint64_t seed) 
       if constexpr (kIsFloat<X>) {
         x.Row(t)[i] = DrawReal(random, c.fill == Fill::kBadWeights ? Fill::kSparse : c.fill);
       } else {
-        x.Row(t)[i] = static_cast<LevelOf<X>>(
-            DrawLevel<X>(random, c.fill == Fill::kBadWeights ? Fill::kSparse : c.fill, 1));
+        x.Row(t)[i] =
+            static_cast<LevelOf<X>>(DrawLevel<X>(random, c.fill == Fill::kBadWeights ? Fill::kSparse : c.fill, 1));
       }
     }
     for (size_t s = 0; s < x.segments().Count(); ++s) x.Step(t, s) = kIsFloat<X> ? 1.0f : DrawStep(random, c.fill);

@@ -28,8 +28,8 @@ template <Format X>
   for (size_t t = 0; t < expected.tokens(); ++t) {
     for (size_t s = 0; s < expected.segments().Count(); ++s) {
       if (expected.cols() != 0 && !SameBits(actual.Step(t, s), expected.Step(t, s))) {
-        FAIL_CHECK(std::string(operation) << ", " << place << ": step " << s << " of token " << t << " is " << actual.Step(t, s)
-                             << ", not " << expected.Step(t, s));
+        FAIL_CHECK(std::string(operation) << ", " << place << ": step " << s << " of token " << t << " is "
+                                          << actual.Step(t, s) << ", not " << expected.Step(t, s));
         return;
       }
     }
@@ -37,7 +37,8 @@ template <Format X>
       const auto a = static_cast<float>(actual.Row(t)[c]);
       const auto b = static_cast<float>(expected.Row(t)[c]);
       if (!SameBits(a, b)) {
-        FAIL_CHECK(std::string(operation) << ", " << place << ": level " << c << " of token " << t << " is " << a << ", not " << b);
+        FAIL_CHECK(std::string(operation)
+                   << ", " << place << ": level " << c << " of token " << t << " is " << a << ", not " << b);
         return;
       }
     }

@@ -33,15 +33,16 @@ class GuardedMatrix {
   }
   MatrixView<float> view() { return {values_.data() + 1, rows_, cols_, cols_ + 3}; }
 
-  // Fails the test if anything differs from `expected`, canaries included. Not inlined: a test of a backend calls it for
-  // every operation and format.
+  // Fails the test if anything differs from `expected`, canaries included. Not inlined: a test of a backend calls it
+  // for every operation and format.
   [[gnu::noinline]] void ExpectSame(const GuardedMatrix& expected, const char* operation,
                                     const std::string& place) const {
     for (size_t i = 0; i < values_.size(); ++i) {
       if (SameBits(values_[i], expected.values_[i])) continue;
       const size_t at = i == 0 ? 0 : i - 1;
-      FAIL_CHECK(std::string(operation) << ", " << place << ": row " << at / (cols_ + 3) << ", column " << at % (cols_ + 3)
-                           << " of " << cols_ << " is " << values_[i] << ", not " << expected.values_[i]);
+      FAIL_CHECK(std::string(operation) << ", " << place << ": row " << at / (cols_ + 3) << ", column "
+                                        << at % (cols_ + 3) << " of " << cols_ << " is " << values_[i] << ", not "
+                                        << expected.values_[i]);
       return;
     }
   }

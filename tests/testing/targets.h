@@ -39,8 +39,9 @@ inline bool CanRun(int64_t target) {
   return can;
 }
 
-// How much a target is tested. All of it for all of them would compile for many minutes; kSome has one case for each way
-// in which operands are held, and kLeast, for the emulated target, whose every operation is a loop to compile, fewer.
+// How much a target is tested. All of it for all of them would compile for many minutes; kSome has one case for each
+// way in which operands are held, and kLeast, for the emulated target, whose every operation is a loop to compile,
+// fewer.
 enum class Extent { kLeast, kSome, kAll };
 constexpr Extent ExtentOf(int64_t target) {
   if (target == HWY_EMU128) return Extent::kLeast;

@@ -29,8 +29,8 @@ enum class Access {
 // Where a block of queries stands. Token t of the block is at position first_position + t and sees the cache's tokens
 // 0 ... first_position + t.
 struct AttentionShape {
-  size_t heads = 0;           // query heads
-  size_t kv_heads = 0;        // divides heads; query head h reads key/value head h / (heads / kv_heads)
+  size_t heads = 0;     // query heads
+  size_t kv_heads = 0;  // divides heads; query head h reads key/value head h / (heads / kv_heads)
   size_t head_dim = 0;
   size_t first_position = 0;
 };
@@ -82,8 +82,9 @@ concept Backend = requires(const B backend, const QuantizedMatrix<detail::AnyW>&
   { backend.executor() } -> std::same_as<Executor&>;
 
   // Weights in this backend's own layout, for inputs of the second format: the only form the products read.
-  { backend.template Prepare<detail::AnyX>(weights, Access::kDense) }
-      -> std::same_as<typename B::template Matrix<detail::AnyW, detail::AnyX>>;
+  {
+    backend.template Prepare<detail::AnyX>(weights, Access::kDense)
+    } -> std::same_as<typename B::template Matrix<detail::AnyW, detail::AnyX>>;
   { matrix.rows() } -> std::convertible_to<size_t>;
   { matrix.cols() } -> std::convertible_to<size_t>;
   { matrix.StoredBytes() } -> std::convertible_to<size_t>;

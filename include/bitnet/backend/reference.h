@@ -40,8 +40,8 @@ constexpr bool DotFits(size_t cols) {
   if constexpr (kIsFloat<W> || kIsFloat<X>) {
     return true;
   } else {
-    constexpr auto kLargest = static_cast<size_t>(FormatTraits<W>::kMaxMagnitude) *
-                              static_cast<size_t>(FormatTraits<X>::kMaxMagnitude);
+    constexpr auto kLargest =
+        static_cast<size_t>(FormatTraits<W>::kMaxMagnitude) * static_cast<size_t>(FormatTraits<X>::kMaxMagnitude);
     return cols <= (size_t{1} << 29) / kLargest;
   }
 }
@@ -219,16 +219,16 @@ class ReferenceBackend {
   void Attend(const QuantizedTokens<Q>& q, const HeadCache<K, K0>& keys, const HeadCache<V, V0>& values,
               const AttentionShape& shape, AttentionScratch& scratch, MatrixView<float> out) const {
     const size_t tokens = out.rows();
-    BITNET_ASSERT(q.tokens() == tokens * shape.heads && q.cols() == shape.head_dim &&
-                      out.cols() == shape.heads * shape.head_dim,
-                  "Attend: queries and output must agree in shape");
+    BITNET_ASSERT(
+        q.tokens() == tokens * shape.heads && q.cols() == shape.head_dim && out.cols() == shape.heads * shape.head_dim,
+        "Attend: queries and output must agree in shape");
     BITNET_ASSERT(shape.kv_heads != 0 && shape.heads % shape.kv_heads == 0 && keys.heads() == shape.kv_heads &&
                       values.heads() == shape.kv_heads && keys.head_dim() == shape.head_dim &&
                       values.head_dim() == shape.head_dim,
                   "Attend: the caches must have kv_heads heads of head_dim, and kv_heads must divide heads");
-    BITNET_ASSERT(shape.first_position + tokens <= keys.max_tokens() &&
-                      shape.first_position + tokens <= values.max_tokens(),
-                  "Attend: beyond the cache");
+    BITNET_ASSERT(
+        shape.first_position + tokens <= keys.max_tokens() && shape.first_position + tokens <= values.max_tokens(),
+        "Attend: beyond the cache");
     const size_t parts = std::min(executor().Threads(), tokens * shape.heads);
     scratch.Resize(executor().Threads(), keys.max_tokens(), shape.head_dim);
     executor().Run(parts, [&](size_t part) {

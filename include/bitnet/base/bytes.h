@@ -42,7 +42,7 @@ inline uint64_t Checksum(std::span<const uint8_t> bytes) {
 }
 
 template <class T>
-concept PlainNumber = std::is_arithmetic_v<T> && (sizeof(T) <= 8) && !std::same_as<T, bool>;  // a byte may be 2
+concept PlainNumber = std::is_arithmetic_v<T> &&(sizeof(T) <= 8) && !std::same_as<T, bool>;  // a byte may be 2
 
 namespace detail {
 template <size_t kBytes>
@@ -171,7 +171,8 @@ inline Result<std::vector<uint8_t>> ReadFile(const std::string& path) {
   if (!file) return Error{path + ": cannot be opened for reading"};
   std::vector<uint8_t> bytes;
   uint8_t chunk[1 << 16];
-  for (size_t n; (n = std::fread(chunk, 1, sizeof(chunk), file.get())) > 0;) bytes.insert(bytes.end(), chunk, chunk + n);
+  for (size_t n; (n = std::fread(chunk, 1, sizeof(chunk), file.get())) > 0;)
+    bytes.insert(bytes.end(), chunk, chunk + n);
   if (std::ferror(file.get())) return Error{path + ": reading failed after " + std::to_string(bytes.size()) + " bytes"};
   return bytes;
 }

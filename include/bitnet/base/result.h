@@ -52,9 +52,7 @@ class [[nodiscard]] Result {
   }
 
  private:
-  const char* error_or_empty() const {
-    return ok() ? "" : std::get_if<1>(&state_)->message.c_str();
-  }
+  const char* error_or_empty() const { return ok() ? "" : std::get_if<1>(&state_)->message.c_str(); }
 
   std::variant<T, Error> state_;
 };

@@ -142,9 +142,8 @@ struct FormatTraits {
   static constexpr int kCodeBits = std::bit_width(kCount - 1);
 
   // The smallest integer type that holds every level.
-  using LevelType =
-      std::conditional_t<(kBottom >= -128 && kTop <= 127), int8_t,
-                         std::conditional_t<(kBottom >= 0 && kTop <= 255), uint8_t, int16_t>>;
+  using LevelType = std::conditional_t<(kBottom >= -128 && kTop <= 127), int8_t,
+                                       std::conditional_t<(kBottom >= 0 && kTop <= 255), uint8_t, int16_t>>;
 
   // Between levels i and i + 1 lies twice the threshold: v rounds up where 2v > kTwiceThreshold[i], and at equality
   // where kTieUp[i]: a tie goes to the level at an even distance from level 0; without a level 0, to the larger.

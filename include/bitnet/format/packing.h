@@ -72,9 +72,8 @@ struct Packing {
 
   // The same, as levels.
   static void UnpackLevels(const uint8_t* packed, size_t first, std::span<LevelOf<F>> levels) {
-    Each(packed, first, levels.size(), [&](size_t i, uint8_t code) {
-      levels[i] = static_cast<LevelOf<F>>(Traits::Level(code));
-    });
+    Each(packed, first, levels.size(),
+         [&](size_t i, uint8_t code) { levels[i] = static_cast<LevelOf<F>>(Traits::Level(code)); });
   }
 
   // Whether the units of the first n positions hold codes below kCount, and radix bytes are below count^k.

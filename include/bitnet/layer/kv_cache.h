@@ -41,8 +41,9 @@ class KvCache {
  private:
   template <class Q>
   static constexpr bool kOneStepAHead = kGroupSize<typename Q::Granularity> == 0;
-  static_assert(kOneStepAHead<typename S::Query> && kOneStepAHead<typename S::Key> && kOneStepAHead<typename S::Value> &&
-                    kOneStepAHead<typename S::FirstKey> && kOneStepAHead<typename S::FirstValue>,
+  static_assert(kOneStepAHead<typename S::Query> && kOneStepAHead<typename S::Key> &&
+                    kOneStepAHead<typename S::Value> && kOneStepAHead<typename S::FirstKey> &&
+                    kOneStepAHead<typename S::FirstValue>,
                 "bitnet: quantizers of heads have one step a head: PerGroup has no meaning there");
 
   template <class Q, class First, class B, class Cache>

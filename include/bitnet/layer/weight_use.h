@@ -15,7 +15,9 @@ struct WeightCount {
   uint64_t total = 0;
 
   // Percent that need not be used.
-  double Sparsity() const { return total == 0 ? 0.0 : 100.0 * (1.0 - static_cast<double>(used) / static_cast<double>(total)); }
+  double Sparsity() const {
+    return total == 0 ? 0.0 : 100.0 * (1.0 - static_cast<double>(used) / static_cast<double>(total));
+  }
   WeightCount& operator+=(const WeightCount& other) {
     used += other.used;
     total += other.total;

@@ -65,8 +65,8 @@ QuantizedMatrix<F> ReadMatrix(ByteReader& from, const std::string& name, size_t 
   }
   // What is left of the file bounds what is allocated.
   const size_t step_bytes = layout.Count(rows, cols) * sizeof(float);
-  if (from.ok() && (step_bytes > from.remaining() ||
-                    QuantizedMatrix<F>::RowBytes(cols) > (from.remaining() - step_bytes) / rows)) {
+  if (from.ok() &&
+      (step_bytes > from.remaining() || QuantizedMatrix<F>::RowBytes(cols) > (from.remaining() - step_bytes) / rows)) {
     from.Fail(name, "the file is too short for " + std::to_string(rows) + " x " + std::to_string(cols) + " values");
   }
   if (!from.ok()) return {};
@@ -123,8 +123,8 @@ Result<ModelWeights<S>> DeserializeModel(std::span<const uint8_t> payload) {
                  "sub-layer norms; the scheme is the other kind (see WithSubLayerNorms)"};
   }
   const auto head = [&](const std::string& name) {
-    return detail::ReadMatrix<typename S::HeadWeight::Format>(
-        from, name, c.vocab, c.hidden, StepLayout::Of<typename S::HeadWeight::Granularity>());
+    return detail::ReadMatrix<typename S::HeadWeight::Format>(from, name, c.vocab, c.hidden,
+                                                              StepLayout::Of<typename S::HeadWeight::Granularity>());
   };
   model.embedding = head("embedding");
   for (uint32_t i = 0; i < c.layers && from.ok(); ++i) {

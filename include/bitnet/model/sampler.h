@@ -45,7 +45,8 @@ class Sampler {
     size_t best = 0;
     for (size_t i = 0; i < logits.size(); ++i) {
       if (std::isnan(logits[i])) {
-        return Error{"the logit of token " + std::to_string(i) + " is NaN: the model's weights or inputs are not finite"};
+        return Error{"the logit of token " + std::to_string(i) +
+                     " is NaN: the model's weights or inputs are not finite"};
       }
       if (logits[i] > logits[best]) best = i;
     }

@@ -108,7 +108,8 @@ class Transformer {
   State NewState() const { return NewState(config_.max_positions); }
 
   // Appends tokens and returns the logits [vocab] that follow the last of them; they live until the next call. Refuses,
-  // leaving the state as it was, no tokens, a token outside the vocabulary, and more tokens than the state has room for.
+  // leaving the state as it was, no tokens, a token outside the vocabulary, and more tokens than the state has room
+  // for.
   Result<std::span<const float>> Forward(std::span<const Token> tokens, State& state) const {
     const Result<MatrixView<const float>> logits = Run(tokens, state, false);
     if (!logits.ok()) return Error{logits.error()};

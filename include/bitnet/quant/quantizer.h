@@ -120,7 +120,8 @@ struct Unquantized {
 };
 
 template <class Q>
-concept AnyQuantizer = Format<typename Q::Format> && requires(std::span<const float> x, LevelOf<typename Q::Format>* y) {
+concept AnyQuantizer = Format<typename Q::Format> &&
+    requires(std::span<const float> x, LevelOf<typename Q::Format>* y) {
   typename Q::Granularity;
   { Q::Quantize(x, y) } -> std::same_as<float>;
 };

@@ -107,7 +107,7 @@ concept SpanRule = requires(std::span<const float> x) {
 };
 
 template <class R, class F>
-concept ScaleRule = LevelFormat<F> && (StatisticRule<R, F> || SpanRule<R, F>);
+concept ScaleRule = LevelFormat<F> &&(StatisticRule<R, F> || SpanRule<R, F>);
 
 // The step as it is stored: rounded to float; 0 where it would be subnormal, NaN where it is not finite or negative.
 inline float RoundStep(double step) {

@@ -18,23 +18,23 @@ namespace bitnet {
 struct A48 {
   static constexpr const char* kName = "A48";
 
-  using Weight = Quantizer<Ternary, AbsMean>;      // every projection, eq. 2
-  using Input = Quantizer<Int<4>, AbsMean>;        // what Q, K, V, gate and up read, eq. 7
-  using OutputInput = Quantizer<Int<8>, AbsMax>;   // what the attention output projection reads, eqs. 1 and 3
-  using OutputKeep = KeepHalf;                     // ... of which the largest are kept
-  using DownInput = Quantizer<Int<8>, AbsMax>;     // what down reads, eq. 5
+  using Weight = Quantizer<Ternary, AbsMean>;     // every projection, eq. 2
+  using Input = Quantizer<Int<4>, AbsMean>;       // what Q, K, V, gate and up read, eq. 7
+  using OutputInput = Quantizer<Int<8>, AbsMax>;  // what the attention output projection reads, eqs. 1 and 3
+  using OutputKeep = KeepHalf;                    // ... of which the largest are kept
+  using DownInput = Quantizer<Int<8>, AbsMax>;    // what down reads, eq. 5
 
-  using Query = Quantizer<MidRise<4>, AbsMax>;     // heads, after the rotary embedding
+  using Query = Quantizer<MidRise<4>, AbsMax>;  // heads, after the rotary embedding
   using Key = Quantizer<MidRise<3>, AbsMax>;
   using Value = Quantizer<MidRise<3>, AbsMax>;
   using FirstKey = Quantizer<MidRise<4>, AbsMax>;  // heads of the first token (bos)
   using FirstValue = Quantizer<MidRise<4>, AbsMax>;
 
-  using HeadWeight = Unquantized;                  // token embedding and output head
+  using HeadWeight = Unquantized;  // token embedding and output head
   using HeadInput = Unquantized;
 
   using FfnActivation = SquaredRelu;
-  static constexpr bool kSubLayerNorms = false;    // RMSNorm before the attention output projection and before down
+  static constexpr bool kSubLayerNorms = false;  // RMSNorm before the attention output projection and before down
 };
 
 // With FP4 (E2M1) inputs everywhere but at down, eqs. 8 and 9.
@@ -73,15 +73,14 @@ struct WithSubLayerNorms : S {
 
 template <class S>
 concept Scheme = AnyQuantizer<typename S::Weight> && AnyQuantizer<typename S::Input> &&
-                 AnyQuantizer<typename S::OutputInput> && AnyQuantizer<typename S::DownInput> &&
-                 AnyQuantizer<typename S::Query> && AnyQuantizer<typename S::Key> && AnyQuantizer<typename S::Value> &&
-                 AnyQuantizer<typename S::FirstKey> && AnyQuantizer<typename S::FirstValue> &&
-                 AnyQuantizer<typename S::HeadWeight> && AnyQuantizer<typename S::HeadInput> &&
-                 Activation<typename S::FfnActivation> && requires {
-                   { S::OutputKeep::kAll } -> std::convertible_to<bool>;
-                   { S::kSubLayerNorms } -> std::convertible_to<bool>;
-                   { S::kName } -> std::convertible_to<const char*>;
-                 };
+    AnyQuantizer<typename S::OutputInput> && AnyQuantizer<typename S::DownInput> && AnyQuantizer<typename S::Query> &&
+    AnyQuantizer<typename S::Key> && AnyQuantizer<typename S::Value> && AnyQuantizer<typename S::FirstKey> &&
+    AnyQuantizer<typename S::FirstValue> && AnyQuantizer<typename S::HeadWeight> &&
+    AnyQuantizer<typename S::HeadInput> && Activation<typename S::FfnActivation> && requires {
+  { S::OutputKeep::kAll } -> std::convertible_to<bool>;
+  { S::kSubLayerNorms } -> std::convertible_to<bool>;
+  { S::kName } -> std::convertible_to<const char*>;
+};
 
 }  // namespace bitnet
 

@@ -19,9 +19,9 @@ struct AlignedAllocator {
   AlignedAllocator(const AlignedAllocator<U>&) {}  // NOLINT: implicit by the standard
   T* allocate(size_t n) {
     if (n > std::numeric_limits<size_t>::max() / sizeof(T)) throw std::bad_array_new_length();
-    return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{kAlignment}));
+    return static_cast<T*>(::operator new (n * sizeof(T), std::align_val_t{kAlignment}));
   }
-  void deallocate(T* p, size_t) { ::operator delete(p, std::align_val_t{kAlignment}); }
+  void deallocate(T* p, size_t) { ::operator delete (p, std::align_val_t{kAlignment}); }
   friend bool operator==(AlignedAllocator, AlignedAllocator) { return true; }
 };
 

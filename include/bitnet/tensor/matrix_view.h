@@ -22,8 +22,7 @@ class MatrixView {
   }
   // A view of mutable values is one of const values too.
   template <class U>
-    requires(std::is_same_v<const U, T>)
-  MatrixView(MatrixView<U> other)  // NOLINT: implicit on purpose
+  requires(std::is_same_v<const U, T>) MatrixView(MatrixView<U> other)  // NOLINT: implicit on purpose
       : MatrixView(other.data(), other.rows(), other.cols(), other.stride()) {}
 
   size_t rows() const { return rows_; }

@@ -28,9 +28,7 @@ struct StepLayout {
   static constexpr StepLayout Of() {
     return {!std::is_same_v<Granularity, Whole>, kGroupSize<Granularity>};
   }
-  size_t Count(size_t rows, size_t cols) const {
-    return (per_row ? rows : 1) * Segments{cols, group}.Count();
-  }
+  size_t Count(size_t rows, size_t cols) const { return (per_row ? rows : 1) * Segments{cols, group}.Count(); }
   friend bool operator==(const StepLayout&, const StepLayout&) = default;
 };
 
@@ -48,7 +46,7 @@ class QuantizedMatrix {
 
   // Quantizes weights [rows, cols] with Q; the steps are those of Q's granularity.
   template <AnyQuantizer Q>
-    requires std::is_same_v<typename Q::Format, F>
+  requires std::is_same_v<typename Q::Format, F>
   static QuantizedMatrix From(MatrixView<const float> weights);
 
   size_t rows() const { return rows_; }
@@ -89,8 +87,8 @@ class QuantizedMatrix {
     std::vector<LevelOf<F>> levels(cols_);
     UnpackRow(row, levels);
     for (size_t c = 0; c < cols_; ++c) {
-      values[c] = kIsFloat<F> ? static_cast<float>(levels[c])
-                              : Step(row, segments().Of(c)) * static_cast<float>(levels[c]);
+      values[c] =
+          kIsFloat<F> ? static_cast<float>(levels[c]) : Step(row, segments().Of(c)) * static_cast<float>(levels[c]);
     }
   }
 
@@ -123,8 +121,8 @@ class QuantizedMatrix {
 
 template <Format F>
 template <AnyQuantizer Q>
-  requires std::is_same_v<typename Q::Format, F>
-QuantizedMatrix<F> QuantizedMatrix<F>::From(MatrixView<const float> weights) {
+requires std::is_same_v<typename Q::Format, F> QuantizedMatrix<F> QuantizedMatrix<F>::From(
+    MatrixView<const float> weights) {
   const size_t rows = weights.rows();
   const size_t cols = weights.cols();
   QuantizedMatrix matrix(rows, cols, StepLayout::Of<typename Q::Granularity>());

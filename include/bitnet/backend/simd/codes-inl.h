@@ -164,10 +164,9 @@ struct WideCodes {
 };
 
 template <LevelFormat F>
-using CodesOf = std::conditional_t<
-    !OffsetTraits<F>::kFitsByte, WideCodes,
-    ByteCodes<HWY_MIN(OffsetTraits<F>::kBits, 8), OffsetTraits<F>::kMaxOffset,
-              std::conditional_t<OffsetTraits<F>::kIsListed, F, Unlisted>>>;
+using CodesOf = std::conditional_t<!OffsetTraits<F>::kFitsByte, WideCodes,
+                                   ByteCodes<HWY_MIN(OffsetTraits<F>::kBits, 8), OffsetTraits<F>::kMaxOffset,
+                                             std::conditional_t<OffsetTraits<F>::kIsListed, F, Unlisted>>>;
 
 // dot of levels = kFactor * dot of offsets + kBottom * sum of inputs.
 template <LevelFormat F>

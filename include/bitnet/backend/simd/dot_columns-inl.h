@@ -1,8 +1,8 @@
 // Integer products with weights by columns: only the listed columns are read.
 //
-// Four active columns of a tile are interleaved, so that a 32-bit lane holds one row's bytes of the four, and multiplied
-// with the four inputs, broadcast. One accumulator lane belongs to one row; all of a pass stay in registers. Inputs of
-// more than 8 bits: two columns at a time, each byte followed by a zero byte.
+// Four active columns of a tile are interleaved, so that a 32-bit lane holds one row's bytes of the four, and
+// multiplied with the four inputs, broadcast. One accumulator lane belongs to one row; all of a pass stay in registers.
+// Inputs of more than 8 bits: two columns at a time, each byte followed by a zero byte.
 #if defined(BITNET_BACKEND_SIMD_DOT_COLUMNS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITNET_BACKEND_SIMD_DOT_COLUMNS_INL_H_
 #undef BITNET_BACKEND_SIMD_DOT_COLUMNS_INL_H_
@@ -66,10 +66,9 @@ HWY_NOINLINE int32_t DotColumns(const uint8_t* HWY_RESTRICT tile, const IndexLis
       const auto cd0 = hn::BitCast(d16, hn::InterleaveLower(d8, c, d));
       const auto cd1 = hn::BitCast(d16, hn::InterleaveUpper(d8, c, d));
       // quads[j], block b of 16 bytes: rows 16b + 4j ... 16b + 4j + 3 of each plane.
-      hn::Vec<DU8> quads[4] = {hn::BitCast(d8, hn::InterleaveLower(d16, ab0, cd0)),
-                               hn::BitCast(d8, hn::InterleaveUpper(d16, ab0, cd0)),
-                               hn::BitCast(d8, hn::InterleaveLower(d16, ab1, cd1)),
-                               hn::BitCast(d8, hn::InterleaveUpper(d16, ab1, cd1))};
+      hn::Vec<DU8> quads[4] = {
+          hn::BitCast(d8, hn::InterleaveLower(d16, ab0, cd0)), hn::BitCast(d8, hn::InterleaveUpper(d16, ab0, cd0)),
+          hn::BitCast(d8, hn::InterleaveLower(d16, ab1, cd1)), hn::BitCast(d8, hn::InterleaveUpper(d16, ab1, cd1))};
       HWY_UNROLL(4) for (size_t j = 0; j < 4; ++j) {
         auto packed = quads[j];
         if constexpr (kPassPlanes < Codes::kPlanes) {
@@ -79,8 +78,8 @@ HWY_NOINLINE int32_t DotColumns(const uint8_t* HWY_RESTRICT tile, const IndexLis
           const auto w = Codes::OffsetsOf(Codes::LowCodes(packed));
           packed = Codes::NextPlane(packed);
           if constexpr (kIsWide) {
-            sum[p][j] = hn::Add(sum[p][j], hn::WidenMulPairwiseAdd(d32, hn::BitCast(DI16(), w),
-                                                                   hn::BitCast(DI16(), x4)));
+            sum[p][j] =
+                hn::Add(sum[p][j], hn::WidenMulPairwiseAdd(d32, hn::BitCast(DI16(), w), hn::BitCast(DI16(), x4)));
           } else {
             DotSum<Codes, X> dot{sum[p][j], hn::Zero(DI16())};
             dot.Add(w, hn::BitCast(DI8(), x4));

@@ -1,5 +1,5 @@
-// One row times some tokens where the row has several segments: an exact dot, or an ordered sum, for each run of columns
-// in which both steps are constant. Correct for groups of any size; meant for groups of 32 and more.
+// One row times some tokens where the row has several segments: an exact dot, or an ordered sum, for each run of
+// columns in which both steps are constant. Correct for groups of any size; meant for groups of 32 and more.
 #if defined(BITNET_BACKEND_SIMD_DOT_SEGMENTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITNET_BACKEND_SIMD_DOT_SEGMENTS_INL_H_
 #undef BITNET_BACKEND_SIMD_DOT_SEGMENTS_INL_H_

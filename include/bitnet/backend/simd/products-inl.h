@@ -203,8 +203,8 @@ class Product {
         for (size_t k = 0; k < n; ++k) {
           const size_t row = rows[i + k];
           const auto dot = static_cast<float>(Fold(sums[t * kFloatRowTile + k]));
-          y_.Row(first + t)[row] = static_cast<float>(0.0 + static_cast<double>(dot) *
-                                                                static_cast<double>(Scale(row, first + t)));
+          y_.Row(first + t)[row] =
+              static_cast<float>(0.0 + static_cast<double>(dot) * static_cast<double>(Scale(row, first + t)));
         }
       }
     }

@@ -50,8 +50,7 @@ class SimdBackend : public ReferenceBackend {
       const size_t n = std::min(kWindow, matrix.cols() - first);
       matrix.UnpackRow(row, first, n, window);
       for (size_t i = 0; i < n; ++i) {
-        values[first + i] =
-            kIsFloat<W> ? window[i] : matrix.Step(row, matrix.segments().Of(first + i)) * window[i];
+        values[first + i] = kIsFloat<W> ? window[i] : matrix.Step(row, matrix.segments().Of(first + i)) * window[i];
       }
     }
   }
@@ -176,9 +175,7 @@ class SimdBackend : public ReferenceBackend {
   template <Activation A>
   void OpenGates(MatrixView<const float> gate, ChannelLists& open) const {
     open.Resize(gate.rows(), gate.cols());
-    EachToken(gate, [&](size_t t) {
-      open.SetCount(t, ListOpenGates(A(), gate.Row(t), gate.cols(), open.Row(t)));
-    });
+    EachToken(gate, [&](size_t t) { open.SetCount(t, ListOpenGates(A(), gate.Row(t), gate.cols(), open.Row(t))); });
   }
 
   template <Activation A>
@@ -197,9 +194,9 @@ class SimdBackend : public ReferenceBackend {
   void Attend(const QuantizedTokens<Q>& q, const HeadCache<K, K0>& keys, const HeadCache<V, V0>& values,
               const AttentionShape& shape, AttentionScratch& scratch, MatrixView<float> out) const {
     const size_t tokens = out.rows();
-    BITNET_ASSERT(q.tokens() == tokens * shape.heads && q.cols() == shape.head_dim &&
-                      out.cols() == shape.heads * shape.head_dim,
-                  "Attend: queries and output must agree in shape");
+    BITNET_ASSERT(
+        q.tokens() == tokens * shape.heads && q.cols() == shape.head_dim && out.cols() == shape.heads * shape.head_dim,
+        "Attend: queries and output must agree in shape");
     BITNET_ASSERT(shape.first_position + tokens <= keys.max_tokens(), "Attend: beyond the cache");
     const size_t units = tokens * shape.heads;
     const size_t work = 2 * shape.head_dim * (shape.first_position + tokens);

@@ -1,5 +1,6 @@
 // SimdMatrix<W, X>: weights as the vector kernels read them. Nothing outside backend/simd knows the layout, which
-// depends on X only by whether inputs are integers: PackedWeights holds it, so that kernels are compiled once for all X.
+// depends on X only by whether inputs are integers: PackedWeights holds it, so that kernels are compiled once for all
+// X.
 //
 //   by rows      [row][block][bytes of a block]; a row is padded with code 0 to whole blocks. Float: [row][value].
 //   by columns   [tile of rows][column][bytes of a block]: a block holds one column's codes of the tile's rows

@@ -17,8 +17,8 @@
 #endif
 
 // Where no SIMD is known, compilers before g++ 14 would get HWY_SCALAR, whose vectors of one lane have no byte shuffles
-// or widening products. EMU128 has all operations; the compiler bug for which Highway avoids it (GCC 106322) miscompiles
-// none of ours: tests/backend/*_targets_test.cc run on EMU128 too.
+// or widening products. EMU128 has all operations; the compiler bug for which Highway avoids it (GCC 106322)
+// miscompiles none of ours: tests/backend/*_targets_test.cc run on EMU128 too.
 #ifndef HWY_BROKEN_EMU128
 #define HWY_BROKEN_EMU128 0
 #endif
@@ -45,7 +45,8 @@
 // Smaller target numbers are better targets.
 #if defined(__AVX2__) && HWY_STATIC_TARGET > HWY_AVX2 && !defined(HWY_COMPILE_ONLY_EMU128) && \
     !defined(BITNET_ALLOW_WEAK_TARGET)
-#warning "bitnet: AVX2 is enabled but the kernels will use SSE: also give -mfma -mbmi2 -mf16c (and -maes -mpclmul if a Highway header came before), or -march=x86-64-v3; define BITNET_ALLOW_WEAK_TARGET to accept it"
+#warning \
+    "bitnet: AVX2 is enabled but the kernels will use SSE: also give -mfma -mbmi2 -mf16c (and -maes -mpclmul if a Highway header came before), or -march=x86-64-v3; define BITNET_ALLOW_WEAK_TARGET to accept it"
 #elif defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && HWY_STATIC_TARGET > HWY_AVX3 && \
     !defined(HWY_COMPILE_ONLY_EMU128) && !defined(BITNET_ALLOW_WEAK_TARGET)
 #warning "bitnet: AVX-512 is enabled but the kernels will not use it; define BITNET_ALLOW_WEAK_TARGET to accept it"

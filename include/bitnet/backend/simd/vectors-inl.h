@@ -98,9 +98,7 @@ struct Doubles8 {
   // Rounds to float.
   HWY_INLINE void StoreFloats(float* HWY_RESTRICT p) const {
     const hn::Rebind<float, D> df;
-    HWY_UNROLL(4) for (size_t i = 0; i < kParts; ++i) {
-      hn::StoreU(hn::DemoteTo(df, part[i]), df, p + i * kPartLanes);
-    }
+    HWY_UNROLL(4) for (size_t i = 0; i < kParts; ++i) { hn::StoreU(hn::DemoteTo(df, part[i]), df, p + i * kPartLanes); }
   }
   HWY_INLINE void Store(double* HWY_RESTRICT p) const {
     HWY_UNROLL(4) for (size_t i = 0; i < kParts; ++i) hn::StoreU(part[i], D(), p + i * kPartLanes);
