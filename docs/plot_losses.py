@@ -7,7 +7,7 @@ import csv
 import sys
 
 COLORS = ["#333333", "#0072b2", "#009e73", "#e69f00", "#d55e00", "#cc79a7", "#56b4e9"]
-WIDTH, HEIGHT, TOP, BOTTOM = 960, 380, 40, 50
+WIDTH, HEIGHT, TOP, BOTTOM = 1000, 380, 40, 50
 
 
 def ticks(low, high, wanted=5):

@@ -144,7 +144,12 @@ TEST_CASE("Sampler: extreme logits and temperatures") {
     static constexpr uint64_t max() { return std::numeric_limits<uint64_t>::max(); }
     uint64_t operator()() { return max(); }
   } highest;
-  CHECK(*Sampler()(std::vector<float>{0.1f, 0.2f, 0.3f, -kInf}, highest) == 2);
+  Random random(16);
+  for (int i = 0; i < 200; ++i) {
+    std::vector<float> logits_of_some(20, -kInf);
+    for (size_t t = 0; t < 17; ++t) logits_of_some[t] = 3.0f * Normal(random);
+    CHECK(*Sampler()(logits_of_some, highest) == 16);
+  }
   std::mt19937_64 engine(4);
   CHECK(Sampler()(kLogits, engine).ok());
 }
