@@ -201,9 +201,7 @@ class ReferenceBackend {
   template <Activation A>
   void Glu(MatrixView<const float> gate, MatrixView<const float> up, const ChannelLists& open,
            MatrixView<float> y) const {
-    BITNET_ASSERT(gate.rows() == y.rows() && gate.cols() == y.cols() && up.rows() == y.rows() &&
-                      up.cols() == y.cols() && open.tokens() == y.rows() && open.width() == y.cols(),
-                  "Glu: gate, up, the list of open gates and y must have the same shape");
+    CheckGlu(gate, up, open, y);
     for (size_t t = 0; t < gate.rows(); ++t) {
       size_t next = 0;
       for (const uint32_t c : open[t]) {
@@ -219,16 +217,7 @@ class ReferenceBackend {
   void Attend(const QuantizedTokens<Q>& q, const HeadCache<K, K0>& keys, const HeadCache<V, V0>& values,
               const AttentionShape& shape, AttentionScratch& scratch, MatrixView<float> out) const {
     const size_t tokens = out.rows();
-    BITNET_ASSERT(
-        q.tokens() == tokens * shape.heads && q.cols() == shape.head_dim && out.cols() == shape.heads * shape.head_dim,
-        "Attend: queries and output must agree in shape");
-    BITNET_ASSERT(shape.kv_heads != 0 && shape.heads % shape.kv_heads == 0 && keys.heads() == shape.kv_heads &&
-                      values.heads() == shape.kv_heads && keys.head_dim() == shape.head_dim &&
-                      values.head_dim() == shape.head_dim,
-                  "Attend: the caches must have kv_heads heads of head_dim, and kv_heads must divide heads");
-    BITNET_ASSERT(
-        shape.first_position + tokens <= keys.max_tokens() && shape.first_position + tokens <= values.max_tokens(),
-        "Attend: beyond the cache");
+    CheckAttend(q, keys, values, shape, out);
     const size_t parts = std::min(executor().Threads(), tokens * shape.heads);
     scratch.Resize(executor().Threads(), keys.max_tokens(), shape.head_dim);
     executor().Run(parts, [&](size_t part) {
@@ -267,6 +256,26 @@ class ReferenceBackend {
   }
 
  protected:
+  static void CheckGlu(MatrixView<const float> gate, MatrixView<const float> up, const ChannelLists& open,
+                       MatrixView<float> y) {
+    BITNET_ASSERT(gate.rows() == y.rows() && gate.cols() == y.cols() && up.rows() == y.rows() &&
+                      up.cols() == y.cols() && open.tokens() == y.rows() && open.width() == y.cols(),
+                  "Glu: gate, up, the list of open gates and y must have the same shape");
+  }
+  static void CheckAttend(const auto& q, const auto& keys, const auto& values, const AttentionShape& shape,
+                          MatrixView<float> out) {
+    const size_t tokens = out.rows();
+    BITNET_ASSERT(
+        q.tokens() == tokens * shape.heads && q.cols() == shape.head_dim && out.cols() == shape.heads * shape.head_dim,
+        "Attend: queries and output must agree in shape");
+    BITNET_ASSERT(shape.kv_heads != 0 && shape.heads % shape.kv_heads == 0 && keys.heads() == shape.kv_heads &&
+                      values.heads() == shape.kv_heads && keys.head_dim() == shape.head_dim &&
+                      values.head_dim() == shape.head_dim,
+                  "Attend: the caches must have kv_heads heads of head_dim, and kv_heads must divide heads");
+    BITNET_ASSERT(
+        shape.first_position + tokens <= keys.max_tokens() && shape.first_position + tokens <= values.max_tokens(),
+        "Attend: beyond the cache");
+  }
   template <Format X>
   static void CheckShapes(const auto& matrix, const QuantizedTokens<X>& x, MatrixView<float> y) {
     BITNET_ASSERT(x.cols() == matrix.cols(), "a product needs inputs as wide as the matrix has columns");

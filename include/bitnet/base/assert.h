@@ -2,7 +2,8 @@
 //
 // BITNET_ASSERT(condition, "what was expected") stays on in optimised builds; it stands at the entrance of
 // operations, never in inner loops. The default handler writes one line to stderr and aborts; a program replaces
-// it with SetAssertHandler (a handler may throw or log; if it returns, the program aborts).
+// it with SetAssertHandler (a handler may log or, outside an Executor's tasks, throw; if it returns, the
+// program aborts).
 // Outside data (files, prompts, configurations) is no programming error: see base/result.h.
 #ifndef BITNET_BASE_ASSERT_H_
 #define BITNET_BASE_ASSERT_H_
@@ -11,9 +12,15 @@
 #include <cstdio>
 #include <cstdlib>
 
-#if defined(__FAST_MATH__) && !defined(BITNET_ALLOW_FAST_MATH)
+#if (defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
+     (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)) &&                                  \
+    !defined(BITNET_ALLOW_FAST_MATH)
 #error \
     "bitnet: -ffast-math reorders sums and ignores NaN, so results would differ between CPUs; build without it, or define BITNET_ALLOW_FAST_MATH to accept that."
+#endif
+
+#if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
+#error "bitnet: floats are computed with excess precision here; on 32-bit x86 give -msse2 -mfpmath=sse"
 #endif
 
 namespace bitnet {

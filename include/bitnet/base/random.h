@@ -1,4 +1,5 @@
 // Random numbers that are the same on every platform: the standard library's engines are, its distributions are not.
+// (Normal uses log and cos of the C library, whose last bit may differ.)
 #ifndef BITNET_BASE_RANDOM_H_
 #define BITNET_BASE_RANDOM_H_
 

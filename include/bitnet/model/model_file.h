@@ -1,7 +1,8 @@
 // Files of packed models: ModelWeights in canonical form, the same on every machine.
 //
 // After the seal (base/bytes.h): the configuration, whether there are sub-layer norms, then every tensor in the order
-// of the members. A quantized tensor says its format by its levels, so a file of another scheme is refused by name.
+// of the members. A quantized tensor says its format by its levels, so one of other weights is refused; which
+// quantizers the activations have is not in the file: that is the caller's scheme to know.
 // Little-endian; every length is checked against the configuration before memory is taken.
 #ifndef BITNET_MODEL_MODEL_FILE_H_
 #define BITNET_MODEL_MODEL_FILE_H_

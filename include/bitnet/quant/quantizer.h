@@ -80,29 +80,50 @@ struct Quantizer {
     return step;
   }
 
-  // y = step * level; x and y may be the same.
+  // y = step * level; x and y may be the same. With PerGroup<N> group by group, else with one step, which is returned
+  // (that of the last group).
   static float FakeQuantize(std::span<const float> x, float* y) {
-    const float step = Step(x);
-    const float inverse = InverseStep(step);
-    for (size_t i = 0; i < x.size(); ++i) y[i] = step * static_cast<float>(LevelAt(x[i], inverse));
+    float step = 0.0f;
+    EachGroup(x, [&](size_t begin, std::span<const float> group) {
+      step = Step(group);
+      const float inverse = InverseStep(step);
+      for (size_t i = 0; i < group.size(); ++i) y[begin + i] = step * static_cast<float>(LevelAt(group[i], inverse));
+    });
     return step;
   }
 
+  // With PerGroup<N> over all groups.
   static QuantizationError Error(std::span<const float> x) {
     using Traits = FormatTraits<Format>;
-    const float step = Step(x);
-    const float inverse = InverseStep(step);
     QuantizationError error;
-    for (float value : x) {
-      const double difference = static_cast<double>(step) * LevelAt(value, inverse) - static_cast<double>(value);
-      error.mean_squared += difference * difference;
-      // A NaN is kept, and so seen.
-      if (!std::isnan(error.max) && !(std::fabs(difference) <= error.max)) error.max = std::fabs(difference);
-      const float v = value * inverse;
-      error.clipped += v > static_cast<float>(Traits::kTop) + 0.5f || v < static_cast<float>(Traits::kBottom) - 0.5f;
-    }
+    EachGroup(x, [&](size_t, std::span<const float> group) {
+      const float step = Step(group);
+      const float inverse = InverseStep(step);
+      for (float value : group) {
+        const double difference = static_cast<double>(step) * LevelAt(value, inverse) - static_cast<double>(value);
+        error.mean_squared += difference * difference;
+        // A NaN is kept, and so seen.
+        if (!std::isnan(error.max) && !(std::fabs(difference) <= error.max)) error.max = std::fabs(difference);
+        const float v = value * inverse;
+        error.clipped += v > static_cast<float>(Traits::kTop) + 0.5f || v < static_cast<float>(Traits::kBottom) - 0.5f;
+      }
+    });
     if (!x.empty()) error.mean_squared /= static_cast<double>(x.size());
     return error;
+  }
+
+ private:
+  // use(begin, span) for each run of values that shares a step; once, also for no values, where there are no groups.
+  template <class Use>
+  static void EachGroup(std::span<const float> x, Use&& use) {
+    constexpr size_t kGroup = kGroupSize<Granularity>;
+    if constexpr (kGroup == 0) {
+      use(size_t{0}, x);
+    } else {
+      for (size_t begin = 0; begin < x.size(); begin += kGroup) {
+        use(begin, x.subspan(begin, std::min(kGroup, x.size() - begin)));
+      }
+    }
   }
 };
 

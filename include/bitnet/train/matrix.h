@@ -6,6 +6,10 @@
 #ifndef BITNET_TRAIN_MATRIX_H_
 #define BITNET_TRAIN_MATRIX_H_
 
+#if defined(_OPENMP) && !defined(EIGEN_DONT_PARALLELIZE)
+#error "bitnet: define EIGEN_DONT_PARALLELIZE: the Executor runs Eigen's products on its threads"
+#endif
+
 #include <Eigen/Core>
 #include <algorithm>
 #include <cstddef>

@@ -5,8 +5,9 @@
 //   auto done = trainer->Run([&](const StepReport& r) { return true; });         // false pauses
 //   auto packed = ModelWeights<A48>::From(trainer->weights());                   // export
 //
-// A run is reproduced exactly from its options and its text, on any number of threads, by the same program; also if it
-// is interrupted by Save and a Load in another process. Trainer<S, S> trains with one scheme.
+// A run is reproduced exactly from its options and its text, on any number of threads, by the same program on the same
+// kind of CPU (Eigen orders sums by the caches it finds); also if it is interrupted by Save and a Load in another
+// process. Trainer<S, S> trains with one scheme.
 #ifndef BITNET_TRAIN_TRAINER_H_
 #define BITNET_TRAIN_TRAINER_H_
 

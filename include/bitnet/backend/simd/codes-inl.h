@@ -192,7 +192,9 @@ template <class Codes, class X>
 inline constexpr DotMethod kDotMethod = [] {
   if (!Codes::kIsByte || !std::is_same_v<X, int8_t>) return DotMethod::kWide;
   const bool has_cheap_pairs = HWY_ARCH_X86 && HWY_TARGET > HWY_AVX3_DL && HWY_TARGET <= HWY_SSSE3;
-  return has_cheap_pairs && Codes::kMaxOffset <= 127 ? DotMethod::kPairs : DotMethod::kQuads;
+  // A block's planes are added before a flush: their pairs must fit 16 bits.
+  return has_cheap_pairs && Codes::kMaxOffset * static_cast<int>(Codes::kPlanes) <= 127 ? DotMethod::kPairs
+                                                                                       : DotMethod::kQuads;
 }();
 
 // N inputs in the form that Codes multiplies with.

@@ -1,5 +1,7 @@
 // SimdBackend for the target that Highway is compiling: docs/numerics.md in vectors. Its type names the target
-// (bitnet::N_AVX2::SimdBackend), so that objects compiled with different flags do not mix.
+// (bitnet::N_AVX2::SimdBackend), so that vector code compiled with different flags does not mix. The scalar helpers
+// (Packing, Exp, ThreadPool, ...) carry no target, like any inline function: for several CPUs compile one file with
+// baseline flags and foreach_target.h, not several with different -march.
 //
 // Programs include backend/simd/simd_backend.h; programs for several targets include this file after
 // hwy/foreach_target.h (examples/many_targets.cc).
@@ -181,6 +183,7 @@ class SimdBackend : public ReferenceBackend {
   template <Activation A>
   void Glu(MatrixView<const float> gate, MatrixView<const float> up, const ChannelLists& open,
            MatrixView<float> y) const {
+    CheckGlu(gate, up, open, y);
     EachToken(gate, [&](size_t t) {
       if (open.Count(t) == gate.cols()) {
         GluOfOpen(A(), gate.Row(t), up.Row(t), gate.cols(), y.Row(t));
@@ -194,10 +197,7 @@ class SimdBackend : public ReferenceBackend {
   void Attend(const QuantizedTokens<Q>& q, const HeadCache<K, K0>& keys, const HeadCache<V, V0>& values,
               const AttentionShape& shape, AttentionScratch& scratch, MatrixView<float> out) const {
     const size_t tokens = out.rows();
-    BITNET_ASSERT(
-        q.tokens() == tokens * shape.heads && q.cols() == shape.head_dim && out.cols() == shape.heads * shape.head_dim,
-        "Attend: queries and output must agree in shape");
-    BITNET_ASSERT(shape.first_position + tokens <= keys.max_tokens(), "Attend: beyond the cache");
+    CheckAttend(q, keys, values, shape, out);
     const size_t units = tokens * shape.heads;
     const size_t work = 2 * shape.head_dim * (shape.first_position + tokens);
     const size_t parts = std::min(executor().Threads(), std::max<size_t>(1, units / Grain(work)));

@@ -29,9 +29,9 @@
 #define HWY_DISABLED_TARGETS (HWY_SCALAR | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
 #endif
 
-// Highway takes AVX2 and AVX-512 to include AES and PCLMUL, which -march=x86-64-v3 and -v4 leave out: they would get
-// SSSE3, silently. We use neither instruction, so they need not be there.
-#if defined(__AVX2__) && !(defined(__AES__) && defined(__PCLMUL__)) && !defined(HWY_DISABLE_PCLMUL_AES)
+// Highway takes SSE4, AVX2 and AVX-512 to include AES and PCLMUL, which -march=x86-64-v2, -v3 and -v4 leave out: they
+// would get SSSE3, silently. We use neither instruction, so they need not be there.
+#if defined(__SSE4_2__) && !(defined(__AES__) && defined(__PCLMUL__)) && !defined(HWY_DISABLE_PCLMUL_AES)
 #define HWY_DISABLE_PCLMUL_AES
 #endif
 
