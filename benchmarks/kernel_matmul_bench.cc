@@ -85,15 +85,19 @@ struct Operands {
 
   const auto& Next() { return matrices[next++ % matrices.size()]; }
 
-  // `density`: the share of the weights that has to be read.
-  void Count(benchmark::State& state, double density) const {
+  // Runs f for all iterations. `density`: the share of the weights that has to be read.
+  template <class F>
+  void Run(benchmark::State& state, double density, F&& f) {
+    const auto start = std::chrono::steady_clock::now();
+    for (auto _ : state) f();
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     const auto iterations = static_cast<double>(state.iterations());
     const double bytes = density * static_cast<double>(matrices[0].StoredBytes()) * iterations;
     const double products =
         static_cast<double>(matrices[0].rows() * matrices[0].cols()) * static_cast<double>(x.tokens()) * iterations;
     state.counters["bytes/s"] = benchmark::Counter(bytes, benchmark::Counter::kIsRate);
     state.counters["MAC/s"] = benchmark::Counter(products, benchmark::Counter::kIsRate);
-    state.counters["of bandwidth"] = benchmark::Counter(bytes / ReadBandwidth(), benchmark::Counter::kIsRate);
+    state.counters["of_bandwidth"] = bytes / seconds.count() / ReadBandwidth();
     if (density < 1.0) state.counters["density"] = density;
   }
 
@@ -109,8 +113,7 @@ struct Operands {
 template <class W, class X, class B>
 void MatMul(benchmark::State& state, size_t rows, size_t cols, size_t tokens) {
   Operands<W, X, B> operands(rows, cols, tokens, Access::kDense, 1.0);
-  for (auto _ : state) operands.backend.MatMul(operands.Next(), operands.x, operands.y);
-  operands.Count(state, 1.0);
+  operands.Run(state, 1.0, [&] { operands.backend.MatMul(operands.Next(), operands.x, operands.y); });
 }
 
 template <class W, class X, class B>
@@ -125,15 +128,15 @@ void MatMulRows(benchmark::State& state, size_t rows, size_t cols, double densit
     count += UniformReal(random) < density ? 1u : 0u;
   }
   open.SetCount(0, count);
-  for (auto _ : state) operands.backend.MatMulRows(operands.Next(), operands.x, open, operands.y);
-  operands.Count(state, static_cast<double>(count) / static_cast<double>(rows));
+  operands.Run(state, static_cast<double>(count) / static_cast<double>(rows),
+               [&] { operands.backend.MatMulRows(operands.Next(), operands.x, open, operands.y); });
 }
 
 template <class W, class X, class B>
 void MatMulColumns(benchmark::State& state, size_t rows, size_t cols, double density) {
   Operands<W, X, B> operands(rows, cols, 1, Access::kColumns, density);
-  for (auto _ : state) operands.backend.MatMulColumns(operands.Next(), operands.x, operands.y);
-  operands.Count(state, static_cast<double>(operands.x.CountNonzero()) / static_cast<double>(cols));
+  operands.Run(state, static_cast<double>(operands.x.CountNonzero()) / static_cast<double>(cols),
+               [&] { operands.backend.MatMulColumns(operands.Next(), operands.x, operands.y); });
 }
 
 template <class W, class X, class B>

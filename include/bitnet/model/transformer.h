@@ -163,7 +163,9 @@ class Transformer {
   }
 
   Result<Done> Check(std::span<const Token> tokens, const State& state) const {
-    BITNET_ASSERT(state.caches_.size() == layers_.size() && state.max_tokens_ <= config_.max_positions,
+    // (A state that NewState did not make has no room: it is refused below.)
+    BITNET_ASSERT(state.max_tokens_ == 0 ||
+                      (state.caches_.size() == layers_.size() && state.max_tokens_ <= config_.max_positions),
                   "Transformer: the state is another model's; make it with NewState");
     if (tokens.empty()) return Error{"no tokens were given: at least one is needed"};
     if (tokens.size() > state.max_tokens_ - state.length_) {
