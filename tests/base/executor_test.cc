@@ -10,6 +10,11 @@
 #include <thread>
 #include <vector>
 
+#if defined(__unix__)
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
+
 #include "testing/expect_assertion.h"
 
 namespace bitnet {
@@ -138,6 +143,28 @@ TEST_CASE("Executor: a pool that never ran, and one just used, end") {
 TEST_CASE("Executor: a pool needs a thread") {
   CHECK(testing::Breaks("at least one thread", [] { ThreadPool none(0); }));
 }
+
+#if defined(__unix__)
+TEST_CASE("ThreadPool: a task that throws ends the program, in whichever thread it ran") {
+  for (const size_t tasks : {2, 64}) {
+    const pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      std::set_terminate([] { _exit(42); });
+      try {
+        ThreadPool pool(2);
+        pool.Run(tasks, [](size_t) { throw 1; });
+      } catch (...) {
+      }
+      _exit(1);
+    }
+    int status = 0;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 42);
+  }
+}
+#endif
 
 TEST_CASE("TaskRef: copies nothing and calls the very object") {
   int calls = 0;

@@ -28,6 +28,14 @@ struct Squares {
 struct Threes {
   static constexpr auto kLevels = std::array{-9, -6, -3, 0, 3, 6};
 };
+// Powers of two: the most unequal distances.
+struct PowersOfTwo {
+  static constexpr auto kLevels = std::array{-32, -16, -8, -4, -2, -1, 0, 1, 2, 4, 8, 16, 32};
+};
+// One level far from the others.
+struct Lopsided {
+  static constexpr auto kLevels = std::array{-1, 0, 64};
+};
 // Neither zero nor symmetry: zero itself is nearer to the negative level.
 struct OneSided {
   static constexpr auto kLevels = std::array{-1, 3, 7};

@@ -249,6 +249,7 @@ void TestOtherProducts() {
   TestProduct<Fp4E2M1, MidRise<4>>(backend, "Fp4E2M1 and MidRise<4>");
   TestProduct<Squares, Int<8>>(backend, "Squares and Int<8>");
   TestProduct<BigSteps, Int<4>>(backend, "BigSteps and Int<4>");
+  TestProduct<Lopsided, PowersOfTwo>(backend, "Lopsided and PowersOfTwo");
   TestProduct<MidRise<8>, UInt<8>>(backend, "MidRise<8> and UInt<8>", true);
   TestProduct<Float, Int<8>>(backend, "Float and Int<8>");
 }

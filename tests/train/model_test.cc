@@ -23,7 +23,7 @@ struct BinaryWeights : A48 {
 struct WideHeads : A48 {
   static constexpr const char* kName = "wide heads";
   struct Wide {
-    static constexpr auto kLevels = std::array{-15000, -1000, -1, 0, 1, 1000, 15000};
+    static constexpr auto kLevels = std::array{-5000, -1000, -1, 0, 1, 1000, 5000};
   };
   using Query = Quantizer<Wide, AbsMax>;
   using Key = Quantizer<Wide, AbsMax>;

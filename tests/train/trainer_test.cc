@@ -248,6 +248,9 @@ TEST_CASE("Trainer: what cannot be trained is refused with a sentence") {
   ModelConfig config = SmallConfig();
   config.kv_heads = 3;
   refused(config, SmallOptions(), SmallCorpus(), "kv_heads must divide heads");
+  config = SmallConfig();
+  config.ffn = (1u << 22) + 1;
+  refused(config, SmallOptions(), SmallCorpus(), "ffn is 4194305; with the scheme B158");
   TrainOptions options = SmallOptions();
   options.batch = 0;
   refused(SmallConfig(), options, SmallCorpus(), "batch is 0");

@@ -262,8 +262,9 @@ class ReferenceBackend {
                       up.cols() == y.cols() && open.tokens() == y.rows() && open.width() == y.cols(),
                   "Glu: gate, up, the list of open gates and y must have the same shape");
   }
-  static void CheckAttend(const auto& q, const auto& keys, const auto& values, const AttentionShape& shape,
-                          MatrixView<float> out) {
+  template <Format Q, Format K, Format K0, Format V, Format V0>
+  static void CheckAttend(const QuantizedTokens<Q>& q, const HeadCache<K, K0>& keys, const HeadCache<V, V0>& values,
+                          const AttentionShape& shape, MatrixView<float> out) {
     const size_t tokens = out.rows();
     BITNET_ASSERT(
         q.tokens() == tokens * shape.heads && q.cols() == shape.head_dim && out.cols() == shape.heads * shape.head_dim,
@@ -275,6 +276,8 @@ class ReferenceBackend {
     BITNET_ASSERT(
         shape.first_position + tokens <= keys.max_tokens() && shape.first_position + tokens <= values.max_tokens(),
         "Attend: beyond the cache");
+    BITNET_ASSERT((DotFits<Q, K>(shape.head_dim) && DotFits<Q, K0>(shape.head_dim)),
+                  "Attend: a dot product of heads of this width could reach 2^29");
   }
   template <Format X>
   static void CheckShapes(const auto& matrix, const QuantizedTokens<X>& x, MatrixView<float> y) {

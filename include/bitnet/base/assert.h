@@ -13,7 +13,7 @@
 #include <cstdlib>
 
 #if (defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
-     (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)) &&                                  \
+     (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)) &&                                \
     !defined(BITNET_ALLOW_FAST_MATH)
 #error \
     "bitnet: -ffast-math reorders sums and ignores NaN, so results would differ between CPUs; build without it, or define BITNET_ALLOW_FAST_MATH to accept that."

@@ -1,4 +1,5 @@
-// Bytes of files: little-endian on every machine, sealed with a checksum, read with every size checked.
+// Bytes of files: little-endian, as are the machines that this library runs on; sealed with a checksum, read with every
+// size checked.
 //
 // A sealed file is: 8 bytes of magic, a version (u32), the payload, a checksum (u64) of all before it. SaveSealed
 // replaces the file as a whole: a crash leaves the old one or the new one. Readers never trust a length: ByteReader
@@ -21,7 +22,14 @@
 
 #include "bitnet/base/result.h"
 
+#if defined(__unix__) || defined(__APPLE__)
+#include <unistd.h>
+#endif
+
 namespace bitnet {
+
+// Files and packed codes are read and written as they lie in memory.
+static_assert(std::endian::native == std::endian::little, "bitnet: big-endian machines are not supported");
 
 // FNV-1a over 8-byte words, then over the rest and the length: finds damage, not malice.
 inline uint64_t Checksum(std::span<const uint8_t> bytes) {
@@ -80,14 +88,9 @@ class ByteWriter {
   template <PlainNumber T>
   void Numbers(std::span<const T> values) {
     Number(static_cast<uint64_t>(values.size()));
-    if constexpr (std::endian::native == std::endian::little) {
-      if (!values.empty()) {
-        const auto* begin = reinterpret_cast<const uint8_t*>(values.data());
-        bytes_.insert(bytes_.end(), begin, begin + values.size_bytes());
-      }
-    } else {
-      for (T value : values) Number(value);
-    }
+    if (values.empty()) return;
+    const auto* begin = reinterpret_cast<const uint8_t*>(values.data());
+    bytes_.insert(bytes_.end(), begin, begin + values.size_bytes());
   }
   std::vector<uint8_t>& bytes() { return bytes_; }
 
@@ -124,13 +127,7 @@ class ByteReader {
       Fail(what, std::to_string(values.size()) + " values were expected, the file has " + std::to_string(stored));
     }
     if (!ok() || !Take(values.size_bytes(), what)) return;
-    const uint8_t* from = bytes_.data() + at_ - values.size_bytes();
-    if constexpr (std::endian::native == std::endian::little) {
-      if (!values.empty()) std::memcpy(values.data(), from, values.size_bytes());
-    } else {
-      ByteReader each({from, values.size_bytes()});
-      for (T& value : values) value = each.Number<T>(what);
-    }
+    if (!values.empty()) std::memcpy(values.data(), bytes_.data() + at_ - values.size_bytes(), values.size_bytes());
   }
 
   void Fail(std::string_view what, const std::string& why) {
@@ -177,14 +174,18 @@ inline Result<std::vector<uint8_t>> ReadFile(const std::string& path) {
   return bytes;
 }
 
-// Writes path.tmp and renames it over path.
+// Writes path.tmp, waits until it is on the disk where the system says so, and renames it over path.
 inline Result<Done> WriteFile(const std::string& path, std::span<const uint8_t> bytes) {
   const std::string temporary = path + ".tmp";
   std::FILE* file = std::fopen(temporary.c_str(), "wb");
   if (file == nullptr) return Error{path + ": cannot be opened for writing"};
   const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
+  bool on_disk = std::fflush(file) == 0;
+#if defined(__unix__) || defined(__APPLE__)
+  on_disk = on_disk && fsync(fileno(file)) == 0;
+#endif
   const bool closed = std::fclose(file) == 0;
-  if (!written || !closed || std::rename(temporary.c_str(), path.c_str()) != 0) {
+  if (!written || !on_disk || !closed || std::rename(temporary.c_str(), path.c_str()) != 0) {
     std::remove(temporary.c_str());
     return Error{path + ": " + std::to_string(bytes.size()) + " bytes could not be written (is the disk full?)"};
   }

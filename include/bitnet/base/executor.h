@@ -42,9 +42,9 @@ class Executor {
   // How many tasks can run at once, the caller's thread included; at least 1.
   virtual size_t Threads() const = 0;
   // Calls task(i) once for every i in [0, tasks), in any order and possibly at the same time; returns when all are
-  // done. May be called from inside a task and by several threads. Must not allocate once warm. Tasks do not throw. While
-  // it waits, the calling thread may run tasks of this call only, never those of another (with TBB: isolate): tasks keep
-  // thread_local buffers across nested calls.
+  // done. May be called from inside a task and by several threads. Must not allocate once warm. Tasks do not throw: on
+  // several threads an exception ends the program (std::terminate). While it waits, the calling thread may run tasks of
+  // this call only, never those of another (with TBB: isolate): tasks keep thread_local buffers across nested calls.
   virtual void Run(size_t tasks, TaskRef task) = 0;
 };
 
@@ -118,7 +118,8 @@ class ThreadPool final : public Executor {
     return inside;
   }
 
-  void TakeTasks(const Job& job) {
+  // Nobody can be told of an exception while other threads still work on the job: noexcept ends the program.
+  void TakeTasks(const Job& job) noexcept {
     InsideTask() = true;
     for (size_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < job.tasks;) job.task(i);
     InsideTask() = false;

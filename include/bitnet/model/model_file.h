@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "bitnet/base/bytes.h"
+#include "bitnet/model/check_scheme.h"
 #include "bitnet/model/weights.h"
 
 namespace bitnet {
@@ -119,6 +120,7 @@ Result<ModelWeights<S>> DeserializeModel(std::span<const uint8_t> payload) {
   const bool sub_norms = from.Number<uint8_t>("the configuration") != 0;
   if (!from.ok()) return Error{from.error()};
   if (Result<Done> valid = c.Validate(); !valid.ok()) return Error{valid.error()};
+  if (Result<Done> fits = CheckScheme<S>(c); !fits.ok()) return Error{fits.error()};
   if (sub_norms != S::kSubLayerNorms) {
     return Error{std::string("the model has ") + (sub_norms ? "" : "no ") +
                  "sub-layer norms; the scheme is the other kind (see WithSubLayerNorms)"};

@@ -3,9 +3,10 @@
 //   Transformer<A48> model(weights);                 // ModelWeights<A48>, prepared for this CPU
 //   auto state = model.NewState(2048);               // cache and buffers of one conversation
 //   auto logits = model.Forward(prompt, state);      // prefill: logits after the last token
-//   logits = model.Forward({&token, 1}, state);      // decode: allocates nothing after the first token
+//   logits = model.Forward({&token, 1}, state);      // decode
 //
-// A prefill of n tokens gives the bits of n decodes. Several threads may use one model, each with its own state.
+// A prefill of n tokens gives the bits of n decodes. Decoding allocates nothing after the first token of a state in a
+// thread (each thread keeps a small buffer of its own). Several threads may use one model, each with its own state.
 #ifndef BITNET_MODEL_TRANSFORMER_H_
 #define BITNET_MODEL_TRANSFORMER_H_
 
@@ -19,6 +20,7 @@
 
 #include "bitnet/base/result.h"
 #include "bitnet/layer/decoder_layer.h"
+#include "bitnet/model/check_scheme.h"
 #include "bitnet/model/config.h"
 #include "bitnet/model/weights.h"
 
@@ -89,6 +91,9 @@ class Transformer {
         final_norm_(weights.final_norm, config_.rms_eps),
         embedding_(weights.embedding, backend_) {
     BITNET_ASSERT(config_.Validate().ok(), "Transformer: the configuration is not valid: see ModelConfig::Validate");
+    BITNET_ASSERT(CheckScheme<S>(config_).ok(), "Transformer: sums of the scheme do not fit 32 bits: see CheckScheme");
+    BITNET_ASSERT(weights.layers.size() == config_.layers,
+                  "Transformer: the weights must have as many layers as their configuration says");
     if (!config_.tied_embedding) head_ = Head(weights.head, backend_);
     for (const LayerWeights<S>& w : weights.layers) AddLayer(w);
   }

@@ -147,6 +147,13 @@ concept AnyQuantizer = Format<typename Q::Format> &&
   { Q::Quantize(x, y) } -> std::same_as<float>;
 };
 
+// What quantizers of weights need besides.
+template <class Q>
+concept WeightQuantizer = AnyQuantizer<Q> && requires(std::span<const float> x) {
+  { Q::Step(x) } -> std::same_as<float>;
+  { Q::LevelAt(1.0f, 1.0f) } -> std::convertible_to<int>;
+};
+
 }  // namespace bitnet
 
 #endif  // BITNET_QUANT_QUANTIZER_H_

@@ -131,6 +131,9 @@ requires std::is_same_v<typename Q::Format, F> QuantizedMatrix<F> QuantizedMatri
       std::memcpy(matrix.bytes_.data() + r * RowBytes(cols), weights.Row(r), cols * sizeof(float));
     }
   } else {
+    static_assert(WeightQuantizer<Q>,
+                  "bitnet: a quantizer of weights needs Step(span) and LevelAt(value, inverse step) besides Quantize: "
+                  "the steps of a matrix are found apart from its levels (see quant/quantizer.h)");
     std::vector<uint8_t> codes(cols);
     const Segments segments = matrix.segments();
     float whole = 0.0f;

@@ -36,10 +36,13 @@ struct TrainingState {
 
 namespace detail {
 
-// What a quantizer does to a fixed list of values, so that schemes of one name that quantize differently are told
-// apart.
+// A quantizer's levels, and what it does to a fixed list of values, so that schemes of one name that quantize
+// differently are told apart.
 template <AnyQuantizer Q>
 void DescribeQuantizer(ByteWriter& to) {
+  if constexpr (!kIsFloat<typename Q::Format>) {
+    for (const int level : Q::Format::kLevels) to.Number(level);
+  }
   constexpr size_t kValues = 61;
   float values[kValues];
   for (size_t i = 0; i < kValues; ++i) {

@@ -19,6 +19,7 @@
 #include <string>
 #include <utility>
 
+#include "bitnet/model/check_scheme.h"
 #include "bitnet/train/checkpoint.h"
 #include "bitnet/train/corpus.h"
 #include "bitnet/train/model.h"
@@ -44,6 +45,8 @@ class Trainer {
   static Result<Trainer> Create(const ModelConfig& config, const TrainOptions& options, Corpus corpus,
                                 B backend = B()) {
     if (Result<Done> valid = config.Validate(); !valid.ok()) return Error{valid.error()};
+    if (Result<Done> fits = CheckScheme<Stage1>(config); !fits.ok()) return Error{fits.error()};
+    if (Result<Done> fits = CheckScheme<Stage2>(config); !fits.ok()) return Error{fits.error()};
     if (Result<Done> valid = options.Validate(config); !valid.ok()) return Error{valid.error()};
     if (Result<Done> valid = corpus.Check(options.sequence, config.vocab); !valid.ok()) return Error{valid.error()};
     return Trainer(config, options, std::move(corpus), std::move(backend));

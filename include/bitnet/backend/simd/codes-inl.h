@@ -194,7 +194,7 @@ inline constexpr DotMethod kDotMethod = [] {
   const bool has_cheap_pairs = HWY_ARCH_X86 && HWY_TARGET > HWY_AVX3_DL && HWY_TARGET <= HWY_SSSE3;
   // A block's planes are added before a flush: their pairs must fit 16 bits.
   return has_cheap_pairs && Codes::kMaxOffset * static_cast<int>(Codes::kPlanes) <= 127 ? DotMethod::kPairs
-                                                                                       : DotMethod::kQuads;
+                                                                                        : DotMethod::kQuads;
 }();
 
 // N inputs in the form that Codes multiplies with.

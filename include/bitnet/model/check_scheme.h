@@ -1,0 +1,39 @@
+// CheckScheme<S>(config): whether the sums of a scheme's integer products fit their 32 bits at a configuration's
+// widths.
+#ifndef BITNET_MODEL_CHECK_SCHEME_H_
+#define BITNET_MODEL_CHECK_SCHEME_H_
+
+#include <cstddef>
+#include <string>
+
+#include "bitnet/backend/reference.h"
+#include "bitnet/base/result.h"
+#include "bitnet/model/config.h"
+#include "bitnet/scheme/scheme.h"
+
+namespace bitnet {
+
+// ModelConfig::Validate knows sizes, not formats; this knows both (docs/numerics.md: a dot product of levels stays
+// below 2^29). Backends assert the same, matrix by matrix. The configuration must be valid.
+template <Scheme S>
+Result<Done> CheckScheme(const ModelConfig& c) {
+  std::string problem;
+  const auto check = [&]<class W, class X>(const char* what, const char* width, size_t columns) {
+    if (!problem.empty() || DotFits<typename W::Format, typename X::Format>(columns)) return;
+    problem = "config: " + std::string(width) + " is " + std::to_string(columns) + "; with the scheme " + S::kName +
+              " a dot product of that many levels at " + what + " could reach 2^29";
+  };
+  using W = typename S::Weight;
+  check.template operator()<W, typename S::Input>("the inputs of attention and FFN", "hidden", c.hidden);
+  check.template operator()<W, typename S::OutputInput>("the attention output", "heads * head_dim", c.query_width());
+  check.template operator()<W, typename S::DownInput>("down", "ffn", c.ffn);
+  check.template operator()<typename S::HeadWeight, typename S::HeadInput>("the output head", "hidden", c.hidden);
+  check.template operator()<typename S::Query, typename S::Key>("attention scores", "head_dim", c.head_dim);
+  check.template operator()<typename S::Query, typename S::FirstKey>("attention scores", "head_dim", c.head_dim);
+  if (!problem.empty()) return Error{problem};
+  return Done{};
+}
+
+}  // namespace bitnet
+
+#endif  // BITNET_MODEL_CHECK_SCHEME_H_
