@@ -205,6 +205,19 @@ void TestProductCase(const B& backend, const char* pair, const ProductCase& c, s
     listed.ExpectSame(expected.listed, kMatMulRows[static_cast<int>(access)], expected.place);
     backend.MatMulColumns(matrix, expected.x, by_columns.view());
     by_columns.ExpectSame(expected.by_columns, kMatMulColumns[static_cast<int>(access)], expected.place);
+    QuantizedTokens<X> prepared = expected.x;
+    backend.PrepareInputs(matrix, prepared);
+    backend.MatMul(matrix, prepared, all.view());
+    all.ExpectSame(expected.all, "MatMul of prepared inputs", expected.place);
+    if (c.tokens == 1 && c.rows > 1) {
+      // Writing to them, even the same, makes what was prepared stale.
+      const LevelOf<X> level = prepared.Row(0)[cols / 2];
+      prepared.Row(0)[cols / 2] = {};
+      backend.PrepareInputs(matrix, prepared);
+      prepared.Row(0)[cols / 2] = level;
+      backend.MatMul(matrix, prepared, all.view());
+      all.ExpectSame(expected.all, "MatMul of inputs written after they were prepared", expected.place);
+    }
     backend.DequantizeRow(matrix, c.rows - 1, last_row.view()[0]);
     last_row.ExpectSame(expected.last_row, "DequantizeRow", expected.place);
   }

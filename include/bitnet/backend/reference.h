@@ -60,6 +60,9 @@ class ReferenceBackend {
     return Matrix<W, X>(weights);
   }
 
+  template <class M, Format X>
+  void PrepareInputs(const M&, QuantizedTokens<X>&) const {}
+
   template <Format W, Format X>
   void DequantizeRow(const Matrix<W, X>& matrix, size_t row, std::span<float> values) const {
     matrix.weights().DequantizeRow(row, values);

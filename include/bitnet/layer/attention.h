@@ -61,6 +61,7 @@ class Attention {
                   KvCache<S>& cache, AttentionBuffers<S>& buffers, MatrixView<float> y, WeightUse* use) const {
     const size_t tokens = x.rows();
     backend.template Quantize<typename S::Input>(x, buffers.input);
+    q_.PrepareInputs(buffers.input);
     const MatrixView<float> q = buffers.q.Shape(tokens, q_.rows());
     const MatrixView<float> k = buffers.k.Shape(tokens, k_.rows());
     const MatrixView<float> v = buffers.v.Shape(tokens, v_.rows());

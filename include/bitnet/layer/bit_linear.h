@@ -53,6 +53,9 @@ class BitLinear {
     (*this)(MatrixView<const float>(x.data(), tokens, cols()), MatrixView<float>(y.data(), tokens, rows()));
   }
 
+  // Worth calling on inputs that several projections will Apply.
+  void PrepareInputs(Input& x) const { backend_.PrepareInputs(matrix_, x); }
+
   // The product alone, of inputs quantized by X. Safe to call from several threads.
   void Apply(const Input& x, MatrixView<float> y) const { backend_.MatMul(matrix_, x, y); }
   // ... only the outputs listed for each token.

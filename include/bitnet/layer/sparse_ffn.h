@@ -53,6 +53,7 @@ class SparseFfn {
     using Act = typename S::FfnActivation;
     const size_t tokens = x.rows();
     backend.template Quantize<typename S::Input>(x, buffers.input);
+    gate_.PrepareInputs(buffers.input);
     const MatrixView<float> gate = buffers.gate.Shape(tokens, gate_.rows());
     const MatrixView<float> up = buffers.up.Shape(tokens, up_.rows());
     gate_.Apply(buffers.input, gate);

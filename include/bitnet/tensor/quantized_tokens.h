@@ -1,5 +1,5 @@
 // QuantizedTokens<F>: the quantized inputs of a product, one row a token: levels unpacked (the form in which kernels
-// read them), steps, and on demand the list of each token's non-zero columns.
+// read them), steps, and on demand the list of each token's non-zero columns and a form that the backend prepared.
 //
 // A buffer that layers keep between calls: Resize allocates only where it grows.
 #ifndef BITNET_TENSOR_QUANTIZED_TOKENS_H_
@@ -40,6 +40,13 @@ class ChannelLists {
   AlignedVector<uint32_t> counts_;
 };
 
+// What a backend computed once of the inputs for all products that read them (Backend::PrepareInputs), in a form that
+// `key` names; nullptr: nothing.
+struct PreparedInputs {
+  const void* key = nullptr;
+  const uint8_t* bytes = nullptr;
+};
+
 template <Format F>
 class QuantizedTokens {
  public:
@@ -47,6 +54,8 @@ class QuantizedTokens {
 
   // Levels of a row are followed by zeros up to a multiple of this many, so that vector loads may run past the end.
   static constexpr size_t kPadding = 128;
+  // So many more values after the last row may be read; what they are is unspecified.
+  static constexpr size_t kReadBeyond = 1024;
 
   // [tokens, cols], a step for each `group` columns (0: one a token). Contents are unspecified, padding is zero;
   // nonzero() is empty until the next FindNonzero.
@@ -54,10 +63,11 @@ class QuantizedTokens {
     tokens_ = tokens;
     segments_ = {cols, group};
     stride_ = RoundUp(std::max<size_t>(cols, 1), kPadding);
-    if (levels_.size() < tokens * stride_) levels_.resize(tokens * stride_);
+    if (levels_.size() < tokens * stride_ + kReadBeyond) levels_.resize(tokens * stride_ + kReadBeyond);
     for (size_t t = 0; t < tokens; ++t) std::fill(Row(t) + cols, Row(t) + stride_, Level{});
     if (steps_.size() < tokens * segments_.Count()) steps_.resize(tokens * segments_.Count());
     nonzero_.Resize(0, cols);
+    key_ = nullptr;
   }
 
   size_t tokens() const { return tokens_; }
@@ -65,7 +75,11 @@ class QuantizedTokens {
   size_t stride() const { return stride_; }
   Segments segments() const { return segments_; }
 
-  Level* Row(size_t token) { return levels_.data() + token * stride_; }
+  // Writing to it makes what was prepared stale.
+  Level* Row(size_t token) {
+    key_ = nullptr;
+    return levels_.data() + token * stride_;
+  }
   const Level* Row(size_t token) const { return levels_.data() + token * stride_; }
   float& Step(size_t token, size_t segment) { return steps_[token * segments_.Count() + segment]; }
   float Step(size_t token, size_t segment) const { return steps_[token * segments_.Count() + segment]; }
@@ -75,6 +89,14 @@ class QuantizedTokens {
   // Columns of each token whose level is not zero; filled by FindNonzero.
   const ChannelLists& nonzero() const { return nonzero_; }
   ChannelLists& nonzero() { return nonzero_; }
+
+  PreparedInputs prepared() const { return {key_, prepared_.data()}; }
+  // Room for a prepared form, valid until the inputs change.
+  uint8_t* Prepare(const void* key, size_t bytes) {
+    if (prepared_.size() < bytes) prepared_.resize(bytes);
+    key_ = key;
+    return prepared_.data();
+  }
 
   // Values whose level is not zero, over all tokens; counts afresh.
   size_t CountNonzero() const {
@@ -92,6 +114,8 @@ class QuantizedTokens {
   AlignedVector<Level> levels_;
   AlignedVector<float> steps_;
   ChannelLists nonzero_;
+  const void* key_ = nullptr;
+  AlignedVector<uint8_t> prepared_;
 };
 
 }  // namespace bitnet

@@ -9,8 +9,9 @@
 //   2 bits:   bits 7 6 | 5 4 | 3 2 | 1 0   of byte i
 //             code 3N+i| 2N+i| N+i |  i
 //
-// Padding is code 0. All sums are taken modulo 2^32: only the dot of levels must fit 32 bits (DotFits), not the
-// intermediate dot of offsets.
+// The last block of a row may be smaller, and its planes with it (PlaneRun in simd_matrix-inl.h). Padding is code 0.
+// All sums are taken modulo 2^32: only the dot of levels must fit 32 bits (DotFits), not the intermediate dot of
+// offsets.
 #if defined(BITNET_BACKEND_SIMD_CODES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITNET_BACKEND_SIMD_CODES_INL_H_
 #undef BITNET_BACKEND_SIMD_CODES_INL_H_
@@ -112,6 +113,10 @@ struct ByteCodes {
   struct Block {
     Plane packed;
     static HWY_INLINE Block Load(const uint8_t* HWY_RESTRICT bytes) { return {hn::LoadU(DU8(), bytes)}; }
+    // `count` bytes, then code 0.
+    static HWY_INLINE Block LoadTail(const uint8_t* HWY_RESTRICT bytes, size_t count) {
+      return {hn::LoadN(DU8(), bytes, count)};
+    }
     HWY_INLINE Plane Next() {
       const Plane codes = LowCodes(packed);
       packed = NextPlane(packed);
@@ -155,6 +160,9 @@ struct WideCodes {
       const DU8 d;
       return {{hn::BitCast(DI16(), hn::LoadU(d, bytes)), hn::BitCast(DI16(), hn::LoadU(d, bytes + kVectorBytes))}};
     }
+    static HWY_INLINE Block LoadTail(const uint8_t* HWY_RESTRICT bytes, size_t) {
+      return Load(bytes);
+    }  // (never smaller)
     HWY_INLINE Plane Next() { return plane; }
   };
   static HWY_INLINE Plane Ones() {
@@ -251,6 +259,18 @@ struct DotSum {
     }
   }
 };
+
+// An accumulator at the end of a loop's body. g++ 12 otherwise copies every accumulator of a large tile before vpdpbusd
+// (which overwrites it) and back after it, and spills some: 16 instructions become 50.
+HWY_INLINE hn::Vec<DI32> KeepInRegister(hn::Vec<DI32> v) {
+#if HWY_COMPILER_GCC_ACTUAL && HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
+  auto raw = v.raw;
+  asm("" : "+v"(raw));
+  return hn::Vec<DI32>{raw};
+#else
+  return v;
+#endif
+}
 
 // sum of x[0, n) modulo 2^32; x is readable and zero up to a multiple of kVectorBytes.
 template <class X>

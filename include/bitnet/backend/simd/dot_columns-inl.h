@@ -1,7 +1,9 @@
 // Integer products with weights by columns: only the listed columns are read.
 //
-// Four active columns of a tile are interleaved, so that a 32-bit lane holds one row's bytes of the four, and
-// multiplied with the four inputs, broadcast. One accumulator lane belongs to one row; all of a pass stay in registers.
+// Four active columns are interleaved, so that a 32-bit lane holds one row's bytes of the four, and multiplied with the
+// four inputs, broadcast. One accumulator lane belongs to one row. Columns go by in batches: a tile of rows keeps its
+// accumulators in registers for a batch, and in the first-level cache between batches, while the lines of the next
+// batch are asked for, column after column, a few for each four columns of work.
 // Inputs of more than 8 bits: two columns at a time, each byte followed by a zero byte.
 #if defined(BITNET_BACKEND_SIMD_DOT_COLUMNS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITNET_BACKEND_SIMD_DOT_COLUMNS_INL_H_
@@ -21,26 +23,65 @@ HWY_BEFORE_NAMESPACE();
 namespace bitnet {
 namespace HWY_NAMESPACE {
 
-// dots[r] = dot of offsets of row r of the tile with x over `list`, r < Codes::kBlockCodes, modulo 2^32.
-// Returns the sum of the listed inputs.
+// The lines of scattered spans of equal length, to be asked for in order, a few at a time, into the second-level cache:
+// the first level's queue of misses is too short (kernels.md).
+class LineQueue {
+ public:
+  LineQueue(const uint8_t* first, size_t stride, size_t bytes, const IndexList& list)
+      : first_(first), stride_(stride), bytes_(bytes), list_(list) {
+    if (list.count != 0) span_ = first + list[0] * stride;
+  }
+  HWY_INLINE void Ask(size_t lines) {
+    for (; lines != 0 && span_ != nullptr; --lines) {
+      __builtin_prefetch(span_ + byte_, 0, 2);
+      if ((byte_ += 64) >= bytes_) {
+        byte_ = 0;
+        span_ = ++next_ < list_.count ? first_ + list_[next_] * stride_ : nullptr;
+      }
+    }
+  }
+
+ private:
+  const uint8_t* first_;
+  size_t stride_;
+  size_t bytes_;
+  IndexList list_;
+  size_t next_ = 0;
+  size_t byte_ = 0;
+  const uint8_t* span_ = nullptr;  // nullptr: all are asked for
+};
+
+// Sum of the listed inputs modulo 2^32.
+template <class X>
+HWY_INLINE int32_t SumOfListed(const IndexList& list, const X* HWY_RESTRICT x) {
+  uint32_t sum = 0;
+  for (size_t i = 0; i < list.count; ++i) sum += static_cast<uint32_t>(int32_t{x[list[i]]});
+  return static_cast<int32_t>(sum);
+}
+
+// sums: Codes::kBlockCodes accumulators of a tile in the order in which they lie in registers; += dot of offsets of the
+// tile's rows with x over `list`, modulo 2^32. `tile` is the tile's place in column 0. Asks for kLinesForFour lines of
+// `ahead` for each four columns.
 template <class Codes, class X>
-HWY_NOINLINE int32_t DotColumns(const uint8_t* HWY_RESTRICT tile, const IndexList& list, const X* HWY_RESTRICT x,
-                                int32_t* HWY_RESTRICT dots) {
+HWY_NOINLINE void AddColumns(const uint8_t* HWY_RESTRICT tile, size_t stride, const IndexList& list,
+                             const X* HWY_RESTRICT x, LineQueue& ahead, int32_t* HWY_RESTRICT sums) {
   const DU8 d8;
   const DU16 d16;
   const DI32 d32;
   constexpr bool kIsWide = Inputs<Codes, X>::kIsWide;
   constexpr size_t kAtOnce = kIsWide ? 2 : 4;
+  constexpr size_t kLinesForFour = 4;  // as many as a tile of four columns reads
   // Planes whose accumulators, four each, fit the registers; the columns of the other passes come from the cache.
   constexpr size_t kPassPlanes = HWY_MIN(Codes::kPlanes, kManyRegisters ? 4 : 2);
-  constexpr size_t kAhead = 32;  // columns asked for in advance; see kernels.md: not tuned yet
 
-  uint32_t sum_of_inputs = 0;
   for (size_t pass = 0; pass < Codes::kPlanes / kPassPlanes; ++pass) {
     const int shift = static_cast<int>(pass * kPassPlanes * Codes::kBits);
     hn::Vec<DI32> sum[kPassPlanes][4];
+    int32_t* HWY_RESTRICT pass_sums = sums + pass * kPassPlanes * kVectorBytes;
     HWY_UNROLL(4) for (size_t p = 0; p < kPassPlanes; ++p) {
-      HWY_UNROLL(4) for (size_t j = 0; j < 4; ++j) sum[p][j] = hn::Zero(d32);
+      HWY_UNROLL(4) for (size_t j = 0; j < 4; ++j) {
+        sum[p][j] = hn::LoadU(d32, pass_sums + (p * 4 + j) * hn::Lanes(d32));
+      }
     }
     for (size_t i = 0; i < list.count; i += kAtOnce) {
       const uint8_t* block[kAtOnce];
@@ -49,13 +90,10 @@ HWY_NOINLINE int32_t DotColumns(const uint8_t* HWY_RESTRICT tile, const IndexLis
         // Past the end: the last column again, times zero.
         const size_t column = list[std::min(i + k, list.count - 1)];
         const auto input = i + k < list.count ? static_cast<uint32_t>(int32_t{x[column]}) : 0;
-        block[k] = tile + column * Codes::kBlockBytes;
+        block[k] = tile + column * stride;
         inputs |= (input & (kIsWide ? 0xffffu : 0xffu)) << (k * (kIsWide ? 16 : 8));
-        if (pass == 0) sum_of_inputs += input;
-        if (list.indices != nullptr) {
-          __builtin_prefetch(tile + list[std::min(i + k + kAhead, list.count - 1)] * Codes::kBlockBytes);
-        }
       }
+      if (pass == 0) ahead.Ask(kLinesForFour);
       const auto x4 = hn::Set(d32, static_cast<int32_t>(inputs));
       const auto a = hn::LoadU(d8, block[0]);
       const auto b = kIsWide ? hn::Zero(d8) : hn::LoadU(d8, block[kIsWide ? 0 : 1]);
@@ -84,23 +122,30 @@ HWY_NOINLINE int32_t DotColumns(const uint8_t* HWY_RESTRICT tile, const IndexLis
             DotSum<Codes, X> dot{sum[p][j], hn::Zero(DI16())};
             dot.Add(w, hn::BitCast(DI8(), x4));
             dot.Flush();
-            sum[p][j] = dot.sum;
+            sum[p][j] = KeepInRegister(dot.sum);
           }
         }
       }
     }
     HWY_UNROLL(4) for (size_t p = 0; p < kPassPlanes; ++p) {
       HWY_UNROLL(4) for (size_t j = 0; j < 4; ++j) {
-        HWY_ALIGN int32_t lanes[hn::Lanes(DI32())];
-        hn::Store(sum[p][j], d32, lanes);
-        int32_t* plane = dots + (pass * kPassPlanes + p) * kVectorBytes;
-        for (size_t block = 0; block < kVectorBytes / 16; ++block) {
-          std::memcpy(plane + 16 * block + 4 * j, lanes + 4 * block, 4 * sizeof(int32_t));
-        }
+        hn::StoreU(sum[p][j], d32, pass_sums + (p * 4 + j) * hn::Lanes(d32));
       }
     }
   }
-  return static_cast<int32_t>(sum_of_inputs);
+}
+
+// dots[p * N + i] of plane p and byte i from the order of registers.
+template <class Codes>
+HWY_INLINE void OrderSums(const int32_t* HWY_RESTRICT sums, int32_t* HWY_RESTRICT dots) {
+  for (size_t p = 0; p < Codes::kPlanes; ++p) {
+    for (size_t j = 0; j < 4; ++j) {
+      for (size_t block = 0; block < kVectorBytes / 16; ++block) {
+        std::memcpy(dots + p * kVectorBytes + 16 * block + 4 * j, sums + (p * 4 + j) * hn::Lanes(DI32()) + 4 * block,
+                    4 * sizeof(int32_t));
+      }
+    }
+  }
 }
 
 }  // namespace HWY_NAMESPACE

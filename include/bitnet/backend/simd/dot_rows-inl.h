@@ -15,6 +15,7 @@
 #include <cstdint>
 
 #include "bitnet/backend/simd/codes-inl.h"
+#include "bitnet/backend/simd/simd_matrix-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -23,11 +24,11 @@ namespace HWY_NAMESPACE {
 inline constexpr size_t kRowTile = 4;
 inline constexpr size_t kTokenTile = kManyRegisters ? 4 : 2;
 
-// dots[r] = dot of offsets of the packed row rows[r] with x, modulo 2^32, r < kRowTile. x is zero beyond cols, up to a
-// multiple of kVectorBytes.
+// dots[r] = dot of offsets of the packed row rows[r] with x, modulo 2^32, r < kRowTile. x is readable up to whole
+// blocks.
 template <class Codes, class X>
-HWY_NOINLINE void DotPackedRows(const uint8_t* const* HWY_RESTRICT rows, size_t cols, const X* HWY_RESTRICT x,
-                                int32_t* HWY_RESTRICT dots) {
+HWY_NOINLINE void DotPackedRows(const uint8_t* const* HWY_RESTRICT rows, const PlaneRun<Codes>& run,
+                                const X* HWY_RESTRICT x, int32_t* HWY_RESTRICT dots) {
   using Sum = DotSum<Codes, X>;
   using Block = typename Codes::Block;
   const uint8_t* HWY_RESTRICT row0 = rows[0];
@@ -36,65 +37,46 @@ HWY_NOINLINE void DotPackedRows(const uint8_t* const* HWY_RESTRICT rows, size_t 
   const uint8_t* HWY_RESTRICT row3 = rows[3];
   Sum sum0 = Sum::Zero(), sum1 = Sum::Zero(), sum2 = Sum::Zero(), sum3 = Sum::Zero();
 
-  const size_t planes = (cols + kVectorBytes - 1) / kVectorBytes;
-  size_t plane = 0;
+  const auto add = [&](Block block0, Block block1, Block block2, Block block3, size_t plane_codes) HWY_ATTR {
+    HWY_UNROLL(8) for (size_t p = 0; p < Codes::kPlanes; ++p, x += plane_codes) {
+      const auto inputs = Inputs<Codes, X>::Load(x);
+      sum0.Add(block0.Next(), inputs);
+      sum1.Add(block1.Next(), inputs);
+      sum2.Add(block2.Next(), inputs);
+      sum3.Add(block3.Next(), inputs);
+    }
+    sum0.Flush(), sum1.Flush(), sum2.Flush(), sum3.Flush();
+  };
   size_t at = 0;
-  for (; plane + Codes::kPlanes <= planes; plane += Codes::kPlanes, at += Codes::kBlockBytes) {
-    Block block0 = Block::Load(row0 + at), block1 = Block::Load(row1 + at);
-    Block block2 = Block::Load(row2 + at), block3 = Block::Load(row3 + at);
-    HWY_UNROLL(8) for (size_t p = 0; p < Codes::kPlanes; ++p) {
-      const auto inputs = Inputs<Codes, X>::Load(x + (plane + p) * kVectorBytes);
-      sum0.Add(block0.Next(), inputs);
-      sum1.Add(block1.Next(), inputs);
-      sum2.Add(block2.Next(), inputs);
-      sum3.Add(block3.Next(), inputs);
-    }
-    sum0.Flush(), sum1.Flush(), sum2.Flush(), sum3.Flush();
+  for (; at < run.whole_blocks * Codes::kBlockBytes; at += Codes::kBlockBytes) {
+    add(Block::Load(row0 + at), Block::Load(row1 + at), Block::Load(row2 + at), Block::Load(row3 + at), kVectorBytes);
   }
-  if (plane < planes) {
-    Block block0 = Block::Load(row0 + at), block1 = Block::Load(row1 + at);
-    Block block2 = Block::Load(row2 + at), block3 = Block::Load(row3 + at);
-    for (; plane < planes; ++plane) {
-      const auto inputs = Inputs<Codes, X>::Load(x + plane * kVectorBytes);
-      sum0.Add(block0.Next(), inputs);
-      sum1.Add(block1.Next(), inputs);
-      sum2.Add(block2.Next(), inputs);
-      sum3.Add(block3.Next(), inputs);
-    }
-    sum0.Flush(), sum1.Flush(), sum2.Flush(), sum3.Flush();
+  if (run.tail_bytes != 0) {
+    const size_t n = run.tail_bytes;
+    add(Block::LoadTail(row0 + at, n), Block::LoadTail(row1 + at, n), Block::LoadTail(row2 + at, n),
+        Block::LoadTail(row3 + at, n), n);
   }
   hn::StoreU(SumsOfLanes(sum0.sum, sum1.sum, sum2.sum, sum3.sum), DI32x4(), dots);
 }
 
 // Offsets of columns [first, first + n) of a packed row; `first` is a multiple of Codes::kBlockCodes. Writes whole
-// planes.
+// planes: up to kVectorBytes beyond.
 template <class Codes>
-HWY_INLINE void UnpackOffsets(const uint8_t* HWY_RESTRICT row, size_t first, size_t n,
+HWY_INLINE void UnpackOffsets(const uint8_t* HWY_RESTRICT row, const PlaneRun<Codes>& run, size_t first, size_t n,
                               typename Codes::Unpacked* HWY_RESTRICT to) {
   const uint8_t* HWY_RESTRICT at = row + first / Codes::kBlockCodes * Codes::kBlockBytes;
+  const uint8_t* const tail = row + run.whole_blocks * Codes::kBlockBytes;
   size_t i = 0;
-  for (; i + Codes::kBlockCodes <= n; i += Codes::kBlockCodes, at += Codes::kBlockBytes) {
+  for (; i < n && at < tail; i += Codes::kBlockCodes, at += Codes::kBlockBytes) {
     auto block = Codes::Block::Load(at);
     HWY_UNROLL(8) for (size_t p = 0; p < Codes::kPlanes; ++p) {
       Codes::StorePlane(block.Next(), to + i + p * kVectorBytes);
     }
   }
   if (i < n) {
-    auto block = Codes::Block::Load(at);
-    for (; i < n; i += kVectorBytes) Codes::StorePlane(block.Next(), to + i);
+    auto block = Codes::Block::LoadTail(at, run.tail_bytes);
+    for (size_t p = 0; p < Codes::kPlanes; ++p) Codes::StorePlane(block.Next(), to + i + p * run.tail_bytes);
   }
-}
-
-// An accumulator at the end of a loop's body. g++ 12 otherwise copies every accumulator of a large tile before vpdpbusd
-// (which overwrites it) and back after it, and spills some: 16 instructions become 50.
-HWY_INLINE hn::Vec<DI32> KeepInRegister(hn::Vec<DI32> v) {
-#if HWY_COMPILER_GCC_ACTUAL && HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
-  auto raw = v.raw;
-  asm("" : "+v"(raw));
-  return hn::Vec<DI32>{raw};
-#else
-  return v;
-#endif
 }
 
 // dots[t][r] += dot of w + r * w_stride with x[t], over n columns (rounded up to whole vectors).
@@ -143,16 +125,16 @@ HWY_NOINLINE void AddDotTile(const typename Codes::Unpacked* HWY_RESTRICT w, siz
 inline constexpr size_t kTokenBlock = 64;
 
 template <class Codes, class X>
-HWY_NOINLINE void DotPackedRowsTokens(const uint8_t* const* HWY_RESTRICT rows, size_t cols, const X* const* x,
-                                      size_t tokens, int32_t (*HWY_RESTRICT dots)[kRowTile]) {
+HWY_NOINLINE void DotPackedRowsTokens(const uint8_t* const* HWY_RESTRICT rows, const PlaneRun<Codes>& run, size_t cols,
+                                      const X* const* x, size_t tokens, int32_t (*HWY_RESTRICT dots)[kRowTile]) {
   // Four rows fit the first-level cache beside the inputs.
   constexpr size_t kChunk = 4096 / sizeof(typename Codes::Unpacked);
   static_assert(kChunk % Codes::kBlockCodes == 0);
-  HWY_ALIGN typename Codes::Unpacked w[kRowTile * kChunk];
+  HWY_ALIGN typename Codes::Unpacked w[kRowTile * kChunk + Codes::kBlockCodes];
   for (size_t t = 0; t < tokens; ++t) std::fill(dots[t], dots[t] + kRowTile, 0);
   for (size_t first = 0; first < cols; first += kChunk) {
     const size_t n = std::min(kChunk, cols - first);
-    for (size_t r = 0; r < kRowTile; ++r) UnpackOffsets<Codes>(rows[r], first, n, w + r * kChunk);
+    for (size_t r = 0; r < kRowTile; ++r) UnpackOffsets<Codes>(rows[r], run, first, n, w + r * kChunk);
     for (size_t t = 0; t < tokens; t += kTokenTile) {
       // A tile that is not full does its last token's work again, into a spare row.
       int32_t spare[kRowTile] = {};
@@ -169,11 +151,6 @@ HWY_NOINLINE void DotPackedRowsTokens(const uint8_t* const* HWY_RESTRICT rows, s
       }
     }
   }
-}
-
-// y = float(double(dot) * double(scale)), as the sum of one term from +0: never -0.
-HWY_INLINE float Scaled(int32_t dot, float scale) {
-  return static_cast<float>(0.0 + static_cast<double>(dot) * static_cast<double>(scale));
 }
 
 }  // namespace HWY_NAMESPACE

@@ -56,7 +56,12 @@ template <class X>
 struct InputRows {
   template <Format F>
   explicit InputRows(const QuantizedTokens<F>& x)
-      : levels(x.Row(0)), stride(x.stride()), tokens(x.tokens()), segments(x.segments()), steps(x.Steps(0)) {}
+      : levels(x.Row(0)),
+        stride(x.stride()),
+        tokens(x.tokens()),
+        segments(x.segments()),
+        steps(x.Steps(0)),
+        prepared(x.prepared()) {}
   const X* Row(size_t token) const { return levels + token * stride; }
   float Step(size_t token, size_t segment) const { return steps[token * segments.Count() + segment]; }
 
@@ -65,19 +70,20 @@ struct InputRows {
   size_t tokens;
   Segments segments;
   const float* steps;
+  PreparedInputs prepared;
 };
 
 inline constexpr size_t kSegmentTokens = 8;
 
 // y[t] = product of row `row` with the tokens first_token + t of x, t < tokens <= kSegmentTokens.
-template <Format W, bool kIntegerInputs, class X>
-HWY_NOINLINE void DotRowBySegments(const PackedWeights<W, kIntegerInputs>& matrix, size_t row, const InputRows<X>& x,
+template <Format W, LookupPlan kPlan, class X>
+HWY_NOINLINE void DotRowBySegments(const PackedWeights<W, kPlan>& matrix, size_t row, const InputRows<X>& x,
                                    size_t first_token, size_t tokens, float* HWY_RESTRICT y) {
-  constexpr bool kIsInteger = PackedWeights<W, kIntegerInputs>::kIsInteger;
+  constexpr bool kIsInteger = PackedWeights<W, kPlan>::kIsInteger;
   using Level = LevelOf<W>;
   using Sum = std::conditional_t<kIsInteger, uint32_t, SumLanes>;
   constexpr size_t kWindow = 1024;
-  constexpr size_t kBlock = PackedWeights<W, kIntegerInputs>::Codes::kBlockCodes;
+  constexpr size_t kBlock = PackedWeights<W, kPlan>::Codes::kBlockCodes;
   static_assert(kWindow % kBlock == 0);
   HWY_ALIGN Level window[kWindow];  // columns [begin_, end_) of the row
   size_t window_begin = 0;
@@ -118,8 +124,8 @@ HWY_NOINLINE void DotRowBySegments(const PackedWeights<W, kIntegerInputs>& matri
 
 // The same for one token, of which only the listed columns count. For weights that may be NaN or infinite: others need
 // no list, since zeros add nothing.
-template <Format W, bool kIntegerInputs, class X>
-HWY_NOINLINE float DotRowOfColumns(const PackedWeights<W, kIntegerInputs>& matrix, size_t row, const InputRows<X>& x,
+template <Format W, LookupPlan kPlan, class X>
+HWY_NOINLINE float DotRowOfColumns(const PackedWeights<W, kPlan>& matrix, size_t row, const InputRows<X>& x,
                                    size_t token, std::span<const uint32_t> columns) {
   static_assert(kIsFloat<W>);
   const float* w = matrix.FloatRow(row);

@@ -13,6 +13,7 @@
 
 #include "bitnet/backend/simd/dot_columns-inl.h"
 #include "bitnet/backend/simd/dot_floats-inl.h"
+#include "bitnet/backend/simd/dot_lookup-inl.h"
 #include "bitnet/backend/simd/dot_rows-inl.h"
 #include "bitnet/backend/simd/dot_segments-inl.h"
 #include "bitnet/backend/simd/simd_matrix-inl.h"
@@ -22,11 +23,32 @@ HWY_BEFORE_NAMESPACE();
 namespace bitnet {
 namespace HWY_NAMESPACE {
 
+// y = float(double(dot) * double(scale)), as the sum of one term from +0: never -0.
+HWY_INLINE float Scaled(int32_t dot, float scale) {
+  return static_cast<float>(0.0 + static_cast<double>(dot) * static_cast<double>(scale));
+}
+
+// Scaled of n dots; the scale of each is `step`, or steps[i] where there are any, times x_step.
+HWY_NOINLINE inline void ScaleDots(const int32_t* HWY_RESTRICT dots, size_t n, const float* steps, float step,
+                                   float x_step, float* HWY_RESTRICT y) {
+  if (steps != nullptr) {
+    for (size_t i = 0; i < n; ++i) y[i] = Scaled(dots[i], steps[i] * x_step);
+    return;
+  }
+  const Doubles8 scale = Doubles8::Set(static_cast<double>(step * x_step));
+  size_t i = 0;
+  // (The product is exact, so adding it to 0 rounds nothing.)
+  for (; i + kSumLanes <= n; i += kSumLanes) {
+    Doubles8::MulAdd(Doubles8::Load(dots + i), scale, Doubles8::Set(0.0)).StoreFloats(y + i);
+  }
+  for (; i < n; ++i) y[i] = Scaled(dots[i], step * x_step);
+}
+
 // Products of one matrix with some tokens, whose levels are of type X. Each function does a range of the work;
 // SimdBackend splits it.
-template <Format W, class X>
+template <Format W, LookupPlan kPlan, class X>
 class Product {
-  using Matrix = PackedWeights<W, !std::is_same_v<X, float>>;
+  using Matrix = PackedWeights<W, kPlan>;
   using Codes = typename Matrix::Codes;
   static constexpr bool kIsInteger = Matrix::kIsInteger;
 
@@ -39,6 +61,12 @@ class Product {
 
   // Rows [begin, end) of all tokens.
   HWY_NOINLINE void Rows(size_t begin, size_t end) const {
+    if constexpr (Matrix::kCanBeByLookups) {
+      if (matrix_.by_lookups() && has_one_segment_) {
+        for (size_t t = 0; t < x_.tokens; ++t) LookupRows(begin, end, t);
+        return;
+      }
+    }
     if (x_.tokens == 1) return OneToken(0, {nullptr, begin, end - begin});
     if (!has_one_segment_) return RowsBySegments(begin, end);
     if constexpr (kIsInteger) {
@@ -52,7 +80,7 @@ class Product {
 
   // The listed rows of one token.
   HWY_NOINLINE void OneToken(size_t token, const IndexList& rows) const {
-    if (!has_one_segment_ || matrix_.by_columns()) {
+    if (!has_one_segment_ || matrix_.by_columns() || matrix_.by_lookups()) {
       for (size_t i = 0; i < rows.count; ++i) {
         DotRowBySegments(matrix_, rows[i], x_, token, 1, y_.Row(token) + rows[i]);
       }
@@ -63,43 +91,65 @@ class Product {
     }
   }
 
-  // One tile of rows for one token, over the listed columns, which hold all inputs that are not zero.
-  HWY_NOINLINE void Tile(size_t tile, size_t token, const IndexList& columns) const {
+  bool has_one_segment() const { return has_one_segment_; }
+
+  // Tiles of rows (kBlockCodes each) [begin, end) for one token, over the listed columns, which hold all inputs that
+  // are not zero.
+  HWY_NOINLINE void Columns(size_t begin, size_t end, size_t token, const IndexList& columns) const {
     if constexpr (Matrix::kCanBeByColumns) {
-      const size_t begin = tile * Codes::kBlockCodes;
-      const size_t rows = std::min(Codes::kBlockCodes, matrix_.rows() - begin);
-      float* y = y_.Row(token) + begin;
-      int32_t dots[Codes::kBlockCodes];
-      if (has_one_segment_) {
-        const int32_t sum = DotColumns<Codes>(matrix_.Tile(tile), columns, x_.Row(token), dots);
-        for (size_t r = 0; r < rows; ++r) {
-          y[r] = Scaled(Correction<W>::DotOfLevels(dots[r], sum), Scale(begin + r, token));
+      for (size_t tile = begin; tile < end; ++tile) {
+        if (has_one_segment_) {
+          HWY_ALIGN int32_t sums[Codes::kBlockCodes] = {};
+          AddColumnsOfTiles(tile, 1, token, columns, sums);
+          StoreTile(tile, token, SumOfToken(columns, token), sums);
+        } else {
+          TileBySegments(tile, token, columns);
         }
-        return;
       }
-      double totals[Codes::kBlockCodes] = {};
-      size_t next = 0;
-      EachCommonSegment(matrix_.segments(), x_.segments, [&](size_t, size_t end, size_t ws, size_t xs) HWY_ATTR {
-        IndexList part = columns;
-        part.first = columns.first + next;
-        if (columns.indices != nullptr) part.indices += next;
-        part.count = 0;
-        for (; next < columns.count && columns[next] < end; ++next) ++part.count;
-        const int32_t sum = DotColumns<Codes>(matrix_.Tile(tile), part, x_.Row(token), dots);
-        for (size_t r = 0; r < rows; ++r) {
-          const float scale = matrix_.Step(begin + r, ws) * x_.Step(token, xs);
-          totals[r] += static_cast<double>(Correction<W>::DotOfLevels(dots[r], sum)) * static_cast<double>(scale);
+    }
+  }
+
+  // The same in two steps, for one segment: sums (kBlockCodes of each tile) += some of the columns, for all rows; then
+  // y from the sums of `parts` such calls, which lie one after the other.
+  HWY_NOINLINE void AddColumnsOfPart(size_t token, const IndexList& columns, int32_t* sums) const {
+    if constexpr (Matrix::kCanBeByColumns) {
+      for (size_t tile = 0; tile < matrix_.tiles(); tile += kTileGroup) {
+        const size_t tiles = std::min(kTileGroup, matrix_.tiles() - tile);
+        AddColumnsOfTiles(tile, tiles, token, columns, sums + tile * Codes::kBlockCodes);
+      }
+    }
+  }
+  HWY_NOINLINE void StoreParts(size_t token, const IndexList& columns, size_t parts, int32_t* sums) const {
+    if constexpr (Matrix::kCanBeByColumns) {
+      const size_t count = matrix_.tiles() * Codes::kBlockCodes;
+      for (size_t part = 1; part < parts; ++part) {
+        for (size_t i = 0; i < count; ++i) {
+          sums[i] =
+              static_cast<int32_t>(static_cast<uint32_t>(sums[i]) + static_cast<uint32_t>(sums[part * count + i]));
         }
-      });
-      for (size_t r = 0; r < rows; ++r) y[r] = static_cast<float>(totals[r]);
+      }
+      const int32_t sum_of_inputs = SumOfToken(columns, token);
+      for (size_t tile = 0; tile < matrix_.tiles(); ++tile) {
+        StoreTile(tile, token, sum_of_inputs, sums + tile * Codes::kBlockCodes);
+      }
     }
   }
 
  private:
   static constexpr size_t kFloatTokenBlock = 16;
 
+  // Tiles that share the lines asked for: their accumulators, and a batch of their columns, stay in the caches.
+  static constexpr size_t kTileGroup = 16;
+  static constexpr size_t kColumnBatch = 64;
+
+  // Listed rows are scattered: their lines are asked for this many rows in advance, into the second-level cache.
+  static constexpr size_t kRowsAhead = 12;
+
   float Scale(size_t row, size_t token) const { return matrix_.Step(row, 0) * x_.Step(token, 0); }
 
+  int32_t SumOfToken(const IndexList& columns, size_t token) const {
+    return Correction<W>::kBottom == 0 ? 0 : SumOfListed(columns, x_.Row(token));
+  }
   int32_t SumOfToken(size_t token) const {
     return Correction<W>::kBottom == 0 ? 0 : SumOfInputs(x_.Row(token), matrix_.cols());
   }
@@ -115,23 +165,103 @@ class Product {
     }
   }
 
+  void LookupRows(size_t begin, size_t end, size_t token) const {
+    if constexpr (Matrix::kCanBeByLookups) {
+      using Layout = typename Matrix::Lookups;
+      using Dot = LookupDot<W, kPlan>;
+      const uint8_t* tables = LookupTablesOf<W, kPlan>(x_, token, matrix_.cols());
+      const size_t units = Layout::Units(matrix_.cols());
+      const float* row_steps = matrix_.RowSteps();
+      HWY_ALIGN int32_t dots[Layout::kBandRows];
+      size_t block = begin / kVectorBytes;
+      const size_t blocks_end = (end + kVectorBytes - 1) / kVectorBytes;
+      const size_t whole_bands = (matrix_.rows() + kVectorBytes - 1) / kVectorBytes / Layout::kBlocks * Layout::kBlocks;
+      while (block < blocks_end) {
+        const bool banded = block + Layout::kBlocks <= std::min(blocks_end, whole_bands);
+        const size_t blocks = banded ? Layout::kBlocks : 1;
+        if (banded) {
+          Dot::template Run<Layout::kBlocks>(matrix_.LookupBlocks(block), units, tables, dots);
+        } else {
+          Dot::template Run<1>(matrix_.LookupBlocks(block), units, tables, dots);
+        }
+        const size_t row = block * kVectorBytes;
+        ScaleDots(dots, std::min(blocks * kVectorBytes, matrix_.rows() - row),
+                  row_steps == nullptr ? nullptr : row_steps + row, matrix_.Step(0, 0), x_.Step(token, 0),
+                  y_.Row(token) + row);
+        block += blocks;
+      }
+    }
+  }
+
+  // sums of tiles [begin, begin + tiles): += the listed columns.
+  void AddColumnsOfTiles(size_t begin, size_t tiles, size_t token, const IndexList& columns, int32_t* sums) const {
+    const size_t stride = matrix_.run().Bytes();
+    const uint8_t* first = matrix_.Column(0) + begin * Codes::kBlockBytes;
+    const size_t bytes = std::min(tiles * Codes::kBlockBytes, stride - begin * Codes::kBlockBytes);
+    for (size_t i = 0; i < columns.count; i += kColumnBatch) {
+      const IndexList batch = columns.Part(i, std::min(kColumnBatch, columns.count - i));
+      const size_t next = i + batch.count;
+      LineQueue ahead(first, stride, bytes, columns.Part(next, std::min(kColumnBatch, columns.count - next)));
+      for (size_t tile = 0; tile < tiles; ++tile) {
+        AddColumns<Codes>(first + tile * Codes::kBlockBytes, stride, batch, x_.Row(token), ahead,
+                          sums + tile * Codes::kBlockCodes);
+      }
+    }
+  }
+
+  // f(row, dot of levels) for the rows of a tile.
+  template <class F>
+  void EachRowOfTile(size_t tile, int32_t sum_of_inputs, const int32_t* sums, F&& f) const {
+    int32_t dots[Codes::kBlockCodes];
+    OrderSums<Codes>(sums, dots);
+    const size_t begin = tile * Codes::kBlockCodes;
+    const size_t rows = std::min(Codes::kBlockCodes, matrix_.rows() - begin);
+    const size_t plane_codes = tile < matrix_.run().whole_blocks ? kVectorBytes : matrix_.run().tail_bytes;
+    for (size_t r = 0; r < rows; ++r) {
+      const int32_t dot = dots[r / plane_codes * kVectorBytes + r % plane_codes];
+      f(begin + r, Correction<W>::DotOfLevels(dot, sum_of_inputs));
+    }
+  }
+
+  void StoreTile(size_t tile, size_t token, int32_t sum_of_inputs, const int32_t* sums) const {
+    float* y = y_.Row(token);
+    EachRowOfTile(tile, sum_of_inputs, sums, [&](size_t row, int32_t dot) { y[row] = Scaled(dot, Scale(row, token)); });
+  }
+
+  void TileBySegments(size_t tile, size_t token, const IndexList& columns) const {
+    double totals[Codes::kBlockCodes] = {};
+    size_t next = 0;
+    EachCommonSegment(matrix_.segments(), x_.segments, [&](size_t, size_t end, size_t ws, size_t xs) HWY_ATTR {
+      const size_t first = next;
+      while (next < columns.count && columns[next] < end) ++next;
+      const IndexList part = columns.Part(first, next - first);
+      int32_t sums[Codes::kBlockCodes] = {};
+      AddColumnsOfTiles(tile, 1, token, part, sums);
+      const int32_t sum = SumOfListed(part, x_.Row(token));
+      EachRowOfTile(tile, sum, sums, [&](size_t row, int32_t dot) {
+        const float scale = matrix_.Step(row, ws) * x_.Step(token, xs);
+        totals[row % Codes::kBlockCodes] += static_cast<double>(dot) * static_cast<double>(scale);
+      });
+    });
+    const size_t begin = tile * Codes::kBlockCodes;
+    for (size_t r = begin; r < std::min(begin + Codes::kBlockCodes, matrix_.rows()); ++r) {
+      y_.Row(token)[r] = static_cast<float>(totals[r - begin]);
+    }
+  }
+
   void IntegerRowsOfToken(size_t token, const IndexList& rows) const {
-    // Listed rows are scattered: their lines are asked for this many rows in advance, into the second-level cache.
-    constexpr size_t kAhead = 8;
     const int32_t sum = SumOfToken(token);
     float* y = y_.Row(token);
     for (size_t i = 0; i < rows.count; i += kRowTile) {
       const size_t n = std::min(kRowTile, rows.count - i);
       const uint8_t* packed[kRowTile];
       for (size_t k = 0; k < kRowTile; ++k) packed[k] = matrix_.Row(rows[i + std::min(k, n - 1)]);
-      if (rows.indices != nullptr) {
-        for (size_t k = i + kAhead; k < std::min(i + kAhead + kRowTile, rows.count); ++k) {
-          const uint8_t* row = matrix_.Row(rows[k]);
-          for (size_t byte = 0; byte < matrix_.RowBytes(); byte += 64) __builtin_prefetch(row + byte, 0, 2);
-        }
+      for (size_t k = i + kRowsAhead; k < std::min(i + kRowsAhead + kRowTile, rows.count); ++k) {
+        const uint8_t* row = matrix_.Row(rows[k]);
+        for (size_t byte = 0; byte < matrix_.run().Bytes(); byte += 64) __builtin_prefetch(row + byte, 0, 2);
       }
       int32_t dots[kRowTile];
-      DotPackedRows<Codes>(packed, matrix_.cols(), x_.Row(token), dots);
+      DotPackedRows<Codes>(packed, matrix_.run(), x_.Row(token), dots);
       for (size_t k = 0; k < n; ++k) {
         const size_t row = rows[i + k];
         y[row] = Scaled(Correction<W>::DotOfLevels(dots[k], sum), Scale(row, token));
@@ -153,7 +283,7 @@ class Product {
         const uint8_t* packed[kRowTile];
         for (size_t k = 0; k < kRowTile; ++k) packed[k] = matrix_.Row(r + std::min(k, n - 1));
         int32_t dots[kTokenBlock][kRowTile];
-        DotPackedRowsTokens<Codes>(packed, matrix_.cols(), inputs, tokens, dots);
+        DotPackedRowsTokens<Codes>(packed, matrix_.run(), matrix_.cols(), inputs, tokens, dots);
         for (size_t t = 0; t < tokens; ++t) {
           float* y = y_.Row(first + t) + r;
           for (size_t k = 0; k < n; ++k) {

@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 
 #include "bitnet/backend/backend.h"
 #include "bitnet/backend/reference.h"
@@ -42,6 +43,17 @@ class SimdBackend : public ReferenceBackend {
     return Matrix<W, X>(weights, access, executor());
   }
 
+  // The tables of one token's inputs, if its products are lookups.
+  template <Format W, Format X>
+  void PrepareInputs(const Matrix<W, X>& matrix, QuantizedTokens<X>& x) const {
+    if constexpr (Matrix<W, X>::kCanBeByLookups) {
+      if (!matrix.by_lookups() || x.tokens() != 1) return;
+      using Tables = LookupTables<W, Matrix<W, X>::kPlan>;
+      const LevelOf<X>* inputs = std::as_const(x).Row(0);
+      Tables::Build(inputs, x.cols(), x.Prepare(Tables::Key(), Tables::Bytes(x.cols())));
+    }
+  }
+
   template <Format W, Format X>
   void DequantizeRow(const Matrix<W, X>& matrix, size_t row, std::span<float> values) const {
     BITNET_ASSERT(row < matrix.rows() && values.size() == matrix.cols(),
@@ -60,13 +72,11 @@ class SimdBackend : public ReferenceBackend {
   template <Format W, Format X>
   void MatMul(const Matrix<W, X>& matrix, const QuantizedTokens<X>& x, MatrixView<float> y) const {
     CheckShapes(matrix, x, y);
-    const Product<W, LevelOf<X>> product(matrix, InputRows<LevelOf<X>>(x), y);
+    const auto product = ProductOf(matrix, x, y);
     if (matrix.by_columns()) {
-      EachTile(matrix, x.tokens(), matrix.cols(), [&](size_t tile, size_t token) {
-        product.Tile(tile, token, {nullptr, 0, matrix.cols()});
-      });
+      MultiplyColumns(matrix, x.tokens(), product, [&](size_t) { return IndexList{nullptr, 0, matrix.cols()}; });
     } else {
-      ParallelRanges(executor(), matrix.rows(), Grain(matrix.cols() * x.tokens()), kRowTile,
+      ParallelRanges(executor(), matrix.rows(), Grain(matrix.cols() * x.tokens()), RowMultiple(matrix),
                      [&](size_t begin, size_t end) { product.Rows(begin, end); });
     }
   }
@@ -76,7 +86,7 @@ class SimdBackend : public ReferenceBackend {
                   MatrixView<float> y) const {
     CheckShapes(matrix, x, y);
     BITNET_ASSERT(rows.tokens() == x.tokens(), "MatMulRows: a list of rows for each token");
-    const Product<W, LevelOf<X>> product(matrix, InputRows<LevelOf<X>>(x), y);
+    const auto product = ProductOf(matrix, x, y);
     if (x.tokens() < executor().Threads()) {
       for (size_t t = 0; t < x.tokens(); ++t) {
         ParallelRanges(executor(), rows.Count(t), Grain(matrix.cols()), kRowTile, [&](size_t begin, size_t end) {
@@ -95,11 +105,10 @@ class SimdBackend : public ReferenceBackend {
     CheckShapes(matrix, x, y);
     BITNET_ASSERT(x.nonzero().tokens() == x.tokens(), "MatMulColumns: FindNonzero must come first");
     if (matrix.by_columns()) {
-      const Product<W, LevelOf<X>> product(matrix, InputRows<LevelOf<X>>(x), y);
-      EachTile(matrix, x.tokens(), x.nonzero().tokens() == 0 ? 0 : x.nonzero().Count(0),
-               [&](size_t tile, size_t token) {
-                 product.Tile(tile, token, {x.nonzero()[token].data(), 0, x.nonzero().Count(token)});
-               });
+      const auto product = ProductOf(matrix, x, y);
+      MultiplyColumns(matrix, x.tokens(), product, [&](size_t token) {
+        return IndexList{x.nonzero()[token].data(), 0, x.nonzero().Count(token)};
+      });
       return;
     }
     if constexpr (kIsFloat<W>) {
@@ -248,13 +257,51 @@ class SimdBackend : public ReferenceBackend {
     }
   }
 
-  // f(tile, token) for all; a tile's tokens follow each other, so that its columns stay in the cache.
-  template <class M, class F>
-  void EachTile(const M& matrix, size_t tokens, size_t columns, F&& f) const {
-    const size_t work = columns * M::Codes::kBlockCodes;
-    ParallelRanges(executor(), matrix.tiles() * tokens, Grain(work), 1, [&](size_t begin, size_t end) {
-      for (size_t unit = begin; unit < end; ++unit) f(unit / tokens, unit % tokens);
-    });
+  template <Format W, Format X>
+  static auto ProductOf(const Matrix<W, X>& matrix, const QuantizedTokens<X>& x, MatrixView<float> y) {
+    return Product<W, Matrix<W, X>::kPlan, LevelOf<X>>(matrix, InputRows<LevelOf<X>>(x), y);
+  }
+
+  // Rows are split among threads at multiples of this many.
+  template <Format W, Format X>
+  static size_t RowMultiple(const Matrix<W, X>& matrix) {
+    if constexpr (Matrix<W, X>::kCanBeByLookups) {
+      if (matrix.by_lookups()) return Matrix<W, X>::Lookups::kBandRows;
+    }
+    return kRowTile;
+  }
+
+  // y of all tokens from the columns that list(token) gives. For one token the columns are split among threads, so that
+  // each reads whole columns, which are long spans of memory (half columns by two threads are no faster than one
+  // thread: what the hardware fetches ahead belongs to the other). Of many tokens a thread takes tiles of rows, one
+  // after the other, that stay in its cache while all tokens go by.
+  template <class M, class P, class List>
+  void MultiplyColumns(const M& matrix, size_t tokens, const P& product, List&& list) const {
+    constexpr size_t kTileRows = M::Codes::kBlockCodes;
+    if (tokens == 1 && product.has_one_segment()) {
+      const IndexList columns = list(0);
+      const size_t parts = std::clamp<size_t>(columns.count / Grain(matrix.rows()), 1, executor().Threads());
+      const size_t count = matrix.tiles() * kTileRows;
+      thread_local AlignedVector<int32_t> buffer;
+      if (buffer.size() < parts * count) buffer.resize(parts * count);
+      int32_t* sums = buffer.data();
+      executor().Run(parts, [&](size_t part) {
+        const size_t begin = columns.count * part / parts;
+        std::fill(sums + part * count, sums + (part + 1) * count, 0);
+        product.AddColumnsOfPart(0, columns.Part(begin, columns.count * (part + 1) / parts - begin),
+                                 sums + part * count);
+      });
+      product.StoreParts(0, columns, parts, sums);
+      return;
+    }
+    ParallelRanges(executor(), matrix.tiles(), Grain(matrix.cols() * kTileRows * tokens), 1,
+                   [&](size_t begin, size_t end) {
+                     for (size_t tile = begin; tile < end; ++tile) {
+                       for (size_t token = 0; token < tokens; ++token) {
+                         product.Columns(tile, tile + 1, token, list(token));
+                       }
+                     }
+                   });
   }
 };
 

@@ -1,11 +1,12 @@
-// SimdMatrix<W, X>: weights as the vector kernels read them. Nothing outside backend/simd knows the layout, which
-// depends on X only by whether inputs are integers: PackedWeights holds it, so that kernels are compiled once for all
-// X.
+// SimdMatrix<W, X>: weights as the vector kernels read them. Nothing outside backend/simd knows the layout. It follows
+// from the plan of the product (lookup_plan.h) and from how the layer reads the matrix; PackedWeights holds it, a type
+// that depends on X only by the plan, so that kernels are compiled once for all X of one plan.
 //
-//   by rows      [row][block][bytes of a block]; a row is padded with code 0 to whole blocks. Float: [row][value].
-//   by columns   [tile of rows][column][bytes of a block]: a block holds one column's codes of the tile's rows
-//                (Access::kColumns, byte codes and integer inputs only; other products read by rows)
-// Blocks: see codes-inl.h.
+//   by lookups   see lookup_layout-inl.h (Access::kDense, where lookups pay and a row has one step)
+//   by columns   [column][planes of the column's codes]; byte codes and integer inputs only (Access::kColumns)
+//   by rows      [row][planes of the row's codes]; Float: [row][value], a row padded to a cache line
+// Planes: see codes-inl.h. A row or column that does not fill its last block ends with a smaller one, of a multiple of
+// 16 bytes, so that 3200 codes of 2 bits take 800 bytes with any vector.
 #if defined(BITNET_BACKEND_SIMD_SIMD_MATRIX_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITNET_BACKEND_SIMD_SIMD_MATRIX_INL_H_
 #undef BITNET_BACKEND_SIMD_SIMD_MATRIX_INL_H_
@@ -24,6 +25,7 @@
 
 #include "bitnet/backend/backend.h"
 #include "bitnet/backend/simd/codes-inl.h"
+#include "bitnet/backend/simd/lookup_layout-inl.h"
 #include "bitnet/base/executor.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/quantized_matrix.h"
@@ -49,29 +51,84 @@ template <>
 struct SelectCodes<Float> {
   using type = FloatCodes;
 };
+// (LookupLayout of a plan without lookups, or of Float, has no meaning.)
+template <Format W, LookupPlan kPlan>
+struct SelectLookups {
+  using type = void;
+};
+template <LevelFormat W, LookupPlan kPlan>
+requires(kPlan.method == ProductMethod::kLookup) struct SelectLookups<W, kPlan> {
+  using type = LookupLayout<W, kPlan>;
+};
 }  // namespace detail
 
-template <Format W, bool kIntegerInputs>
+// How `count` byte codes lie in planes: whole blocks, then a smaller one.
+template <class Codes>
+struct PlaneRun {
+  explicit PlaneRun(size_t count = 0) : whole_blocks(count / Codes::kBlockCodes) {
+    const size_t rest = count % Codes::kBlockCodes;
+    // Only byte codes have smaller blocks.
+    tail_bytes = !Codes::kIsByte && rest != 0 ? Codes::kBlockBytes
+                                              : RoundUp((rest + Codes::kPlanes - 1) / Codes::kPlanes, kTailBytes);
+    if (tail_bytes == Codes::kBlockBytes) ++whole_blocks, tail_bytes = 0;
+  }
+  size_t Bytes() const { return whole_blocks * Codes::kBlockBytes + tail_bytes; }
+  // The byte and the plane of code i.
+  size_t Byte(size_t i) const {
+    const size_t block = i / Codes::kBlockCodes;
+    const size_t within = i % Codes::kBlockCodes;
+    return block * Codes::kBlockBytes + within % (block < whole_blocks ? kVectorBytes : tail_bytes);
+  }
+  size_t Plane(size_t i) const {
+    return i % Codes::kBlockCodes / (i / Codes::kBlockCodes < whole_blocks ? kVectorBytes : tail_bytes);
+  }
+
+  static constexpr size_t kTailBytes = 16;
+  size_t whole_blocks;
+  size_t tail_bytes = 0;  // 0: none
+};
+template <>
+struct PlaneRun<FloatCodes> {
+  explicit PlaneRun(size_t count = 0) : values(RoundUp(count, FloatCodes::kBlockCodes)) {}
+  size_t Bytes() const { return values * sizeof(float); }
+  size_t values;
+};
+
+enum class WeightLayout { kRows, kColumns, kLookups };
+
+template <Format W, LookupPlan kPlan>
 class PackedWeights {
  public:
   using Codes = typename detail::SelectCodes<W>::type;
   // Whether products are integer dots; otherwise they are sums in double.
-  static constexpr bool kIsInteger = !kIsFloat<W> && kIntegerInputs;
+  static constexpr bool kIsInteger = kPlan.method != ProductMethod::kFloat;
   static constexpr bool kCanBeByColumns = kIsInteger && Codes::kIsByte;
+  static constexpr bool kCanBeByLookups = kPlan.method == ProductMethod::kLookup;
+  using Lookups = typename detail::SelectLookups<W, kPlan>::type;
 
   PackedWeights() = default;
 
   PackedWeights(const QuantizedMatrix<W>& weights, Access access, Executor& executor)
       : rows_(weights.rows()),
         cols_(weights.cols()),
-        layout_(weights.layout()),
-        by_columns_(kCanBeByColumns && access == Access::kColumns),
+        steps_layout_(weights.layout()),
+        layout_(kCanBeByColumns && access == Access::kColumns ? WeightLayout::kColumns
+                : kCanBeByLookups && access == Access::kDense && steps_layout_.group == 0 && cols_ != 0
+                    ? WeightLayout::kLookups
+                    : WeightLayout::kRows),
+        run_(by_columns() ? rows_ : cols_),
         steps_(weights.steps().begin(), weights.steps().end()) {
-    const size_t unit = by_columns_ ? rows_ : cols_;
-    blocks_ = (unit + Codes::kBlockCodes - 1) / Codes::kBlockCodes;
-    bytes_.resize((by_columns_ ? cols_ : rows_) * blocks_ * Codes::kBlockBytes);
-    // Units of work write different bytes: a row, or a tile of rows.
-    const size_t multiple = by_columns_ ? Codes::kBlockCodes : 1;
+    // Threads must write different bytes: rows, or rows that share no byte.
+    size_t multiple = 1;
+    if (by_columns()) multiple = Codes::kBlockCodes;
+    bytes_.resize((by_columns() ? cols_ : rows_) * run_.Bytes() + kReadBeyond);
+    if constexpr (kCanBeByLookups) {
+      if (by_lookups()) {
+        bytes_.clear();
+        bytes_.resize(Lookups::Bytes(rows_, cols_) + kReadBeyond);
+        multiple = kVectorBytes;
+      }
+    }
     ParallelRanges(executor, rows_, 16, multiple, [&](size_t begin, size_t end) {
       std::vector<LevelOf<W>> levels(cols_);
       for (size_t r = begin; r < end; ++r) {
@@ -89,25 +146,34 @@ class PackedWeights {
 
   size_t rows() const { return rows_; }
   size_t cols() const { return cols_; }
+  // Of codes and steps, padding included.
   size_t StoredBytes() const { return bytes_.size() + (kIsFloat<W> ? 0 : steps_.size() * sizeof(float)); }
 
-  bool by_columns() const { return by_columns_; }
+  bool by_columns() const { return layout_ == WeightLayout::kColumns; }
+  bool by_lookups() const { return layout_ == WeightLayout::kLookups; }
   // Whether all weights are known to be finite, so that multiplying one with a zero input adds nothing. Found out for
   // Access::kColumns only.
   bool is_finite() const { return is_finite_; }
-  Segments segments() const { return {cols_, layout_.group}; }
+  Segments segments() const { return {cols_, steps_layout_.group}; }
   float Step(size_t row, size_t segment) const {
-    return steps_[(layout_.per_row ? row * segments().Count() : 0) + segment];
+    return steps_[(steps_layout_.per_row ? row * segments().Count() : 0) + segment];
   }
+  // The rows' steps where each has one, else nullptr: all have Step(0, 0).
+  const float* RowSteps() const { return steps_layout_.per_row ? steps_.data() : nullptr; }
 
-  // By rows: a row's blocks; Float: its values.
-  const uint8_t* Row(size_t row) const { return bytes_.data() + row * blocks_ * Codes::kBlockBytes; }
-  size_t RowBytes() const { return blocks_ * Codes::kBlockBytes; }
+  // The codes of a row, or of a column; Float: a row's values. Kernels may read kReadBeyond bytes past the last.
+  const PlaneRun<Codes>& run() const { return run_; }
+  const uint8_t* Row(size_t row) const { return bytes_.data() + row * run_.Bytes(); }
+  // By columns: tiles of kBlockCodes rows; the last may have fewer.
+  size_t tiles() const { return (rows_ + Codes::kBlockCodes - 1) / Codes::kBlockCodes; }
+  const uint8_t* Column(size_t column) const { return bytes_.data() + column * run_.Bytes(); }
   const float* FloatRow(size_t row) const { return reinterpret_cast<const float*>(Row(row)); }
 
-  // By columns: the blocks of a tile's columns.
-  size_t tiles() const { return blocks_; }
-  const uint8_t* Tile(size_t tile) const { return bytes_.data() + tile * cols_ * Codes::kBlockBytes; }
+  // By lookups: the first block's bytes; for whole bands, see LookupLayout::Offset.
+  const uint8_t* LookupBlocks(size_t block) const {
+    if constexpr (kCanBeByLookups) return bytes_.data() + block * Lookups::Units(cols_) * Lookups::kUnitBytes;
+    return nullptr;
+  }
 
   // to[0, n) = levels of row `row` from column `first` on, converted to T, which must hold them. `first` is a multiple
   // of Codes::kBlockCodes; `to` has room for n rounded up to whole blocks.
@@ -116,14 +182,24 @@ class PackedWeights {
     if constexpr (kIsFloat<W>) {
       std::memcpy(to, FloatRow(row) + first, n * sizeof(float));
     } else {
-      if (by_columns_) return UnpackFromColumns(row, first, n, to);
-      const uint8_t* block = Row(row) + first / Codes::kBlockCodes * Codes::kBlockBytes;
-      for (size_t i = 0; i < n; block += Codes::kBlockBytes) {
-        auto planes = Codes::Block::Load(block);
+      if constexpr (kCanBeByLookups) {
+        if (by_lookups()) return UnpackFromLookups(row, first, n, to);
+      }
+      if (by_columns()) return UnpackFromColumns(row, first, n, to);
+      size_t i = 0;
+      HWY_ALIGN typename Codes::Unpacked offsets[kVectorBytes];
+      for (; i < n && (first + i) / Codes::kBlockCodes < run_.whole_blocks;) {
+        auto planes = Codes::Block::Load(Row(row) + (first + i) / Codes::kBlockCodes * Codes::kBlockBytes);
         for (size_t p = 0; p < Codes::kPlanes && i < n; ++p, i += kVectorBytes) {
-          HWY_ALIGN typename Codes::Unpacked offsets[kVectorBytes];
           Codes::StorePlane(planes.Next(), offsets);
           for (size_t j = 0; j < kVectorBytes; ++j) to[i + j] = LevelFromOffset<T>(offsets[j]);
+        }
+      }
+      if (i < n) {
+        auto planes = Codes::Block::Load(Row(row) + run_.whole_blocks * Codes::kBlockBytes);
+        for (size_t p = 0; p < Codes::kPlanes && i < n; ++p, i += run_.tail_bytes) {
+          Codes::StorePlane(planes.Next(), offsets);
+          for (size_t j = 0; j < run_.tail_bytes; ++j) to[i + j] = LevelFromOffset<T>(offsets[j]);
         }
       }
     }
@@ -135,49 +211,76 @@ class PackedWeights {
     return static_cast<T>(Correction<W>::kFactor * offset + Correction<W>::kBottom);
   }
 
+  // What vectors may read past the last row or column: a block, and the planes of a smaller one.
+  static constexpr size_t kReadBeyond = kIsFloat<W> ? 0 : 128;
+
   void StoreRow(size_t row, const LevelOf<W>* levels) {
     if constexpr (kIsFloat<W>) {
-      std::memcpy(bytes_.data() + row * RowBytes(), levels, cols_ * sizeof(float));
+      std::memcpy(bytes_.data() + row * run_.Bytes(), levels, cols_ * sizeof(float));
     } else {
+      if constexpr (kCanBeByLookups) {
+        if (by_lookups()) return StoreLookups(row, levels);
+      }
       for (size_t c = 0; c < cols_; ++c) {
         const int stored = OffsetTraits<W>::Stored(CodeOfLevel<W>(levels[c]));
-        const size_t at = by_columns_ ? row : c;
-        const size_t within = at % Codes::kBlockCodes;
-        uint8_t* block = bytes_.data() + BlockIndex(row, c) * Codes::kBlockBytes;
         if constexpr (Codes::kBits == 16) {
           const auto wide = static_cast<int16_t>(stored);
-          std::memcpy(block + within * sizeof(wide), &wide, sizeof(wide));
+          std::memcpy(bytes_.data() + row * run_.Bytes() + c * sizeof(wide), &wide, sizeof(wide));
         } else {
-          uint8_t& byte = block[within % kVectorBytes];
-          byte = static_cast<uint8_t>(byte | stored << (within / kVectorBytes * Codes::kBits));
+          uint8_t& byte = bytes_[ByteOf(row, c)];
+          byte = static_cast<uint8_t>(byte | stored << (PlaneOf(row, c) * Codes::kBits));
         }
       }
     }
   }
-
-  size_t BlockIndex(size_t row, size_t col) const {
-    return by_columns_ ? row / Codes::kBlockCodes * cols_ + col : row * blocks_ + col / Codes::kBlockCodes;
+  size_t ByteOf(size_t row, size_t col) const {
+    return by_columns() ? col * run_.Bytes() + run_.Byte(row) : row * run_.Bytes() + run_.Byte(col);
   }
+  size_t PlaneOf(size_t row, size_t col) const { return run_.Plane(by_columns() ? row : col); }
 
   template <class T>
   void UnpackFromColumns(size_t row, size_t first, size_t n, T* to) const {
     if constexpr (kCanBeByColumns) {
-      const size_t within = row % Codes::kBlockCodes;
       for (size_t c = first; c < first + n; ++c) {
-        const uint8_t byte = bytes_[BlockIndex(row, c) * Codes::kBlockBytes + within % kVectorBytes];
-        const size_t code = (byte >> (within / kVectorBytes * Codes::kBits)) & ((1u << Codes::kBits) - 1);
+        const size_t code = (bytes_[ByteOf(row, c)] >> (PlaneOf(row, c) * Codes::kBits)) & ((1u << Codes::kBits) - 1);
         const int offset = OffsetTraits<W>::kIsListed ? OffsetTraits<W>::Offset(code) : static_cast<int>(code);
         to[c - first] = LevelFromOffset<T>(offset);
       }
     }
   }
 
+  void StoreLookups(size_t row, const LevelOf<W>* levels) {
+    uint8_t codes[kPlan.group];
+    const size_t units = Lookups::Units(cols_);
+    for (size_t group = 0; group * kPlan.group < cols_; ++group) {
+      for (size_t i = 0; i < kPlan.group; ++i) {
+        const size_t c = group * kPlan.group + i;
+        codes[i] = static_cast<uint8_t>(CodeOfLevel<W>(levels[std::min(c, cols_ - 1)]));
+      }
+      uint8_t* unit = bytes_.data() + Lookups::Offset(rows_, units, row, group / Lookups::Packing::kUnitGroups);
+      Lookups::Store(unit, group % Lookups::Packing::kUnitGroups, codes);
+    }
+  }
+  template <class T>
+  void UnpackFromLookups(size_t row, size_t first, size_t n, T* to) const {
+    uint8_t codes[kPlan.group];
+    const size_t units = Lookups::Units(cols_);
+    for (size_t c = first; c < first + n;) {
+      const size_t group = c / kPlan.group;
+      const uint8_t* unit = bytes_.data() + Lookups::Offset(rows_, units, row, group / Lookups::Packing::kUnitGroups);
+      Lookups::Load(unit, group % Lookups::Packing::kUnitGroups, codes);
+      for (; c < first + n && c / kPlan.group == group; ++c) {
+        to[c - first] = static_cast<T>(FormatTraits<W>::Level(codes[c % kPlan.group]));
+      }
+    }
+  }
+
   size_t rows_ = 0;
   size_t cols_ = 0;
-  StepLayout layout_;
-  bool by_columns_ = false;
+  StepLayout steps_layout_;
+  WeightLayout layout_ = WeightLayout::kRows;
+  PlaneRun<Codes> run_;  // of a row, or of a column
   bool is_finite_ = true;
-  size_t blocks_ = 0;  // of a row, or of a column
   AlignedVector<uint8_t> bytes_;
   AlignedVector<float> steps_;
 };
@@ -185,9 +288,10 @@ class PackedWeights {
 // Weights for inputs of the format X: a type of its own, so that no matrix is multiplied with inputs that it was not
 // prepared (and checked) for.
 template <Format W, Format X>
-class SimdMatrix : public PackedWeights<W, !kIsFloat<X>> {
+class SimdMatrix : public PackedWeights<W, PlanProduct<W, X>(kTableEntries)> {
  public:
-  using PackedWeights<W, !kIsFloat<X>>::PackedWeights;
+  static constexpr LookupPlan kPlan = PlanProduct<W, X>(kTableEntries);
+  using PackedWeights<W, kPlan>::PackedWeights;
 };
 
 }  // namespace HWY_NAMESPACE

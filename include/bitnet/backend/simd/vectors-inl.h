@@ -42,6 +42,10 @@ struct IndexList {
   size_t first = 0;
   size_t count = 0;
   HWY_INLINE size_t operator[](size_t i) const { return indices != nullptr ? indices[i] : first + i; }
+  // `n` of them from number `begin` on.
+  HWY_INLINE IndexList Part(size_t begin, size_t n) const {
+    return {indices != nullptr ? indices + begin : nullptr, first + begin, n};
+  }
 };
 
 // ---- Eight lanes of double (docs/numerics.md, "Long sums have one order"): 1, 2 or 4 registers.
