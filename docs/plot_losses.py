@@ -51,10 +51,15 @@ class Panel:
 
 def main(source, target):
     series = {}
-    with open(source, newline="") as file:
-        for row in csv.DictReader(file):
-            series.setdefault(row["scheme"], []).append((int(row["step"]), float(row["validation_loss"])))
-    first = series.pop("stage 1")
+    try:
+        with open(source, newline="") as file:
+            for row in csv.DictReader(file):
+                series.setdefault(row["scheme"], []).append((int(row["step"]), float(row["validation_loss"])))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        sys.exit(f"{source}: cannot be read as what compare_stages --csv writes: {type(error).__name__}: {error}")
+    first = series.pop("stage 1", [])
+    if not first or not series:
+        sys.exit(f"{source}: there must be losses of stage 1 and of a second stage after it")
     second = {name: [first[-1]] + points for name, points in series.items()}
     everything = first + [p for points in second.values() for p in points]
     zoom = [p for points in second.values() for p in points]

@@ -7,6 +7,7 @@
 #include <bitnet/train.h>
 
 #include <cstdio>
+#include <optional>
 #include <string>
 
 #include "program.h"
@@ -31,8 +32,9 @@ struct Fp4Everywhere : A48Fp4 {
 };
 
 struct Study {
-  uint64_t steps = 2000;
+  std::optional<uint64_t> steps;  // without: 2000, or 40 with `quick`
   double share = 0.05;
+  std::string share_text;  // as given, for messages
   std::string text, csv;
   bool quick = false;
 };
@@ -43,7 +45,6 @@ Study ParseArguments(int argc, char** argv) {
     const std::string name = argv[i];
     if (name == "--quick") {
       study.quick = true;
-      study.steps = 40;
       continue;
     }
     if (i + 1 == argc) Stop("usage: compare_stages [--text FILE] [--steps N] [--share P] [--csv FILE] [--quick]");
@@ -51,9 +52,10 @@ Study ParseArguments(int argc, char** argv) {
     if (name == "--text") {
       study.text = value;
     } else if (name == "--steps") {
-      study.steps = static_cast<uint64_t>(ParseNumber("--steps", value, 20, 1e9));
+      study.steps = ParseWhole("--steps", value, 20, 1e9);
     } else if (name == "--share") {
       study.share = ParseNumber("--share", value, 0.0, 1.0);
+      study.share_text = value;
     } else if (name == "--csv") {
       study.csv = value;
     } else {
@@ -122,8 +124,6 @@ void Report(const FirstStage& first, uint64_t every, double reference, Table& ta
 
 int main(int argc, char** argv) {
   const Study study = ParseArguments(argc, argv);
-  auto [corpus, text_name] = LoadText(study.text);
-
   ModelConfig config;
   config.hidden = study.quick ? 64 : 256;
   config.layers = study.quick ? 2 : 3;
@@ -134,7 +134,7 @@ int main(int argc, char** argv) {
   config.max_positions = 256;
 
   TrainOptions options;
-  options.steps = study.steps;
+  options.steps = study.steps.value_or(study.quick ? 40 : 2000);
   options.batch = study.quick ? 4 : 16;
   options.sequence = study.quick ? 48 : 128;
   options.stage2_share = study.share;
@@ -143,9 +143,16 @@ int main(int argc, char** argv) {
   options.linear_decay = true;
   options.warmup = std::min<uint64_t>(375, options.steps / 10);
   if (study.quick) options.validation_windows = 8;
+  // All is compared with the end of stage 1, and after stage 2.
+  const uint64_t begin = options.Stage2Begin();
+  if (begin == 0 || begin == options.steps) {
+    Stop("--share " + study.share_text + " of " + std::to_string(options.steps) + " training steps leaves stage " +
+         (begin == 0 ? "1" : "2") + " none");
+  }
 
-  Table table(study.csv);
+  auto [corpus, text_name] = LoadText(study.text);
   FirstStage first = Need(FirstStage::Create(config, options, corpus));
+  Table table(study.csv);
   std::printf("text: %s; %llu weights; %llu steps of %llu tokens, the last %llu of them as below\n", text_name.c_str(),
               static_cast<unsigned long long>(config.ProjectionWeights()),
               static_cast<unsigned long long>(options.steps), static_cast<unsigned long long>(options.TokensPerStep()),

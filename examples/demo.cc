@@ -22,25 +22,28 @@ namespace {
 using namespace bitnet;
 
 struct DemoOptions {
-  std::string text;  // empty: this repository's own headers and documents
-  double minutes = 2.0;
-  uint64_t steps = 0;  // 0: as many as fit in `minutes`
+  std::string text;               // empty: this repository's own headers and documents
+  std::optional<double> minutes;  // without, and without `steps`: 2, or 40 steps with `quick`
+  std::optional<uint64_t> steps;
   std::string prompt = "// The ";
   uint64_t seed = 1;
   std::string csv, save;
   bool quick = false;  // seconds instead of minutes, for tests: a smaller model, few steps
+
+  uint32_t NewTokens() const { return quick ? 40 : 300; }
 };
 
 constexpr const char* kHelp =
     "demo: trains a small BitNet a4.8 model in two stages, exports it, generates text, measures\n"
     "  --text FILE    train on this text, byte by byte (default: the repository's headers and documents)\n"
-    "  --minutes M    train for about so long (default 2)\n"
+    "  --minutes M    train for about so long, if steps stay as fast as a few in the beginning (default 2)\n"
     "  --steps N      train for so many steps instead\n"
     "  --prompt TEXT  generate from this prompt\n"
     "  --seed N       seed of weights, batches and sampling; with --steps, a run repeats exactly (default 1)\n"
     "  --csv FILE     write the losses of all steps\n"
     "  --save FILE    write the packed model\n"
-    "  --quick        a tiny model and a few steps\n";
+    "  --quick        a tiny model, and 40 steps unless --steps or --minutes says else\n"
+    "The loss in the progress lines is a running mean of the steps' losses.\n";
 
 DemoOptions ParseArguments(int argc, char** argv) {
   DemoOptions options;
@@ -61,11 +64,11 @@ DemoOptions ParseArguments(int argc, char** argv) {
     } else if (name == "--minutes") {
       options.minutes = ParseNumber("--minutes", value, 0.05, 1e5);
     } else if (name == "--steps") {
-      options.steps = static_cast<uint64_t>(ParseNumber("--steps", value, 20, 1e9));
+      options.steps = ParseWhole("--steps", value, 20, 1e9);
     } else if (name == "--prompt") {
       options.prompt = value;
     } else if (name == "--seed") {
-      options.seed = static_cast<uint64_t>(ParseNumber("--seed", value, 0, 1e15));
+      options.seed = ParseWhole("--seed", value, 0, 1e15);
     } else if (name == "--csv") {
       options.csv = value;
     } else if (name == "--save") {
@@ -75,6 +78,7 @@ DemoOptions ParseArguments(int argc, char** argv) {
     }
   }
   if (options.prompt.empty()) Stop("--prompt must not be empty: a model continues something");
+  if (options.minutes && options.steps) Stop("--minutes and --steps exclude each other");
   return options;
 }
 
@@ -91,10 +95,48 @@ ModelConfig DemoConfig(bool quick) {
   return config;
 }
 
+// What would be refused only after the training.
+void CheckBeforeTraining(const DemoOptions& demo, const ModelConfig& config) {
+  const size_t longest = config.max_positions - demo.NewTokens();
+  if (demo.prompt.size() > longest) {
+    Stop("--prompt has " + std::to_string(demo.prompt.size()) + " bytes; " + std::to_string(longest) +
+         " and the text generated after them fit the model");
+  }
+  if (!demo.csv.empty()) NeedWritable("--csv", demo.csv);
+  if (!demo.save.empty()) {
+    NeedWritable("--save", demo.save);
+    NeedWritable("--save", demo.save + ".tmp");  // what SaveModel writes first
+  }
+}
+
 using DemoTrainer = Trainer<B158, A48>;
 using Clock = std::chrono::steady_clock;
 
 double Seconds(Clock::time_point since) { return std::chrono::duration<double>(Clock::now() - since).count(); }
+
+double Median(std::vector<double>& values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+// Seconds of a step, the stages in the proportion of `options`: from a rehearsal of a few steps of both. The first two
+// of a stage do not count: they make its model and warm the caches.
+double MeasureStep(const ModelConfig& config, TrainOptions options, const Corpus& corpus) {
+  const double share = options.stage2_share;
+  options.steps = 16;
+  options.warmup = 0;
+  options.stage2_share = 0.5;
+  DemoTrainer rehearsal = Need(DemoTrainer::Create(config, options, corpus));
+  std::vector<double> seconds[2];
+  Clock::time_point start = Clock::now();
+  Need(rehearsal.Run([&](const StepReport& report) {
+    if (report.step % 8 >= 2) seconds[report.stage - 1].push_back(Seconds(start));
+    start = Clock::now();
+    return true;
+  }));
+  return (1.0 - share) * Median(seconds[0]) + share * Median(seconds[1]);
+}
 
 TrainOptions ChooseOptions(const DemoOptions& demo, const ModelConfig& config, const Corpus& corpus) {
   TrainOptions options;
@@ -105,21 +147,11 @@ TrainOptions ChooseOptions(const DemoOptions& demo, const ModelConfig& config, c
   options.second_learning_rate = 2e-3f;
   options.linear_decay = true;
   options.validation_windows = demo.quick ? 8 : 64;
-  options.steps = demo.quick ? 40 : demo.steps;
-  if (options.steps == 0) {
-    // A short rehearsal tells how many steps fit.
-    options.steps = 12;
-    options.warmup = 0;
-    options.stage2_share = 0.5;
-    DemoTrainer rehearsal = Need(DemoTrainer::Create(config, options, corpus));
-    Clock::time_point start;
-    Need(rehearsal.Run([&](const StepReport& report) {
-      if (report.step == 2) start = Clock::now();
-      return true;
-    }));
-    const double step_seconds = Seconds(start) / static_cast<double>(options.steps - 3);
-    options.steps = std::max<uint64_t>(40, static_cast<uint64_t>(60.0 * demo.minutes / step_seconds));
-    options.stage2_share = 0.05;
+  if (demo.steps || (demo.quick && !demo.minutes)) {
+    options.steps = demo.steps.value_or(40);
+  } else {
+    const double steps = 60.0 * demo.minutes.value_or(2.0) / MeasureStep(config, options, corpus);
+    options.steps = std::max<uint64_t>(40, static_cast<uint64_t>(steps));
   }
   options.warmup = std::min<uint64_t>(375, options.steps / 10);
   return options;
@@ -146,11 +178,7 @@ Speed MeasureSpeed(const Transformer<S>& model, std::span<const Token> tokens, b
     for (size_t i = 0; i < decoded; ++i) Need(model.Forward(tokens.subspan(prompt + i, 1), state));
     decode.push_back(static_cast<double>(decoded) / Seconds(start));
   }
-  const auto median = [](std::vector<double>& values) {
-    std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-    return values[values.size() / 2];
-  };
-  return {median(prefill), median(decode)};
+  return {Median(prefill), Median(decode)};
 }
 
 template <Scheme S>
@@ -173,8 +201,9 @@ void PrintSparsity(const char* name, const WeightCount& count, double paper) {
 
 int main(int argc, char** argv) {
   const DemoOptions demo = ParseArguments(argc, argv);
-  const auto [corpus, text_name] = LoadText(demo.text);
   const ModelConfig config = DemoConfig(demo.quick);
+  CheckBeforeTraining(demo, config);
+  const auto [corpus, text_name] = LoadText(demo.text);
   std::printf("text: %s, %zu bytes, the last tenth held out\n", text_name.c_str(),
               corpus.train().size() + corpus.validation().size());
   std::printf("model: %llu projection weights, %u layers, hidden %u, %zu threads, SIMD target %s\n",
@@ -220,12 +249,11 @@ int main(int argc, char** argv) {
   auto state = model.NewState();
   state.CountWeights(true);
   GenerateOptions generate;
-  generate.max_new_tokens = demo.quick ? 40 : 300;
+  generate.max_new_tokens = demo.NewTokens();
   generate.sampler.temperature = 0.7f;
   generate.sampler.top_k = 40;
   std::vector<Token> prompt;
   for (const char c : demo.prompt) prompt.push_back(static_cast<unsigned char>(c));
-  if (prompt.size() + generate.max_new_tokens > config.max_positions) Stop("--prompt is too long for the model");
   Random random(demo.seed);
   const std::vector<Token> tokens = Need(Generate(model, state, prompt, generate, random, [](Token) { return true; }));
   std::printf("\nText generated from packed weights (A48):\n----\n%s", demo.prompt.c_str());

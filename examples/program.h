@@ -8,6 +8,8 @@
 #include <bitnet/train/corpus.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -37,6 +39,22 @@ inline double ParseNumber(const char* option, const std::string& text, double lo
     Stop(std::string(option) + " takes a number" + range + text + "'");
   }
   return value;
+}
+
+inline uint64_t ParseWhole(const char* option, const std::string& text, double lowest, double highest) {
+  const double value = ParseNumber(option, text, lowest, highest);
+  if (value != std::floor(value)) Stop(std::string(option) + " takes a whole number, not '" + text + "'");
+  return static_cast<uint64_t>(value);
+}
+
+// Stops unless the file can be opened for writing; leaves it as it is, or absent. Called before hours of training.
+inline void NeedWritable(const char* option, const std::string& path) {
+  std::error_code error;
+  const bool was_there = std::filesystem::exists(path, error);
+  std::FILE* file = std::fopen(path.c_str(), "ab");
+  if (file == nullptr) Stop(std::string(option) + ": " + path + " cannot be opened for writing");
+  std::fclose(file);
+  if (!was_there) std::filesystem::remove(path, error);
 }
 
 // The text to learn, and what to call it: a file, or with no name the repository's own headers and documents.

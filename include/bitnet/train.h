@@ -2,6 +2,8 @@
 #ifndef BITNET_TRAIN_H_
 #define BITNET_TRAIN_H_
 
+#include "bitnet/base/assert.h"  // first: it says what compiler is needed
+
 #include "bitnet/train/adamw.h"       // IWYU pragma: export
 #include "bitnet/train/batch.h"       // IWYU pragma: export
 #include "bitnet/train/checkpoint.h"  // IWYU pragma: export

@@ -286,7 +286,7 @@ TEST_CASE("Products: shapes that do not fit, and dots beyond 29 bits, are assert
   CHECK(Breaks("as wide as", [&] { Backend().MatMul(p.matrix, narrow, View(y, 2)); }));
   CHECK(Breaks("for each token", [&] { Backend().MatMulRows(p.matrix, p.x, ChannelLists(), View(y, 2)); }));
 
-  static_assert(DotFits<Ternary, Int<8>>((1 << 29) / 128) && !DotFits<Ternary, Int<8>>((1 << 29) / 128 + 1));
+  static_assert(DotFits<Ternary, Int<8>>((1 << 29) / 128 - 1) && !DotFits<Ternary, Int<8>>((1 << 29) / 128));
   static_assert(DotFits<Float, Int<8>>(~size_t{0}));
   // 255 * 255 * 8257 is the first beyond 2^29.
   static_assert(DotFits<MidRise<8>, MidRise<8>>(8256) && !DotFits<MidRise<8>, MidRise<8>>(8257));

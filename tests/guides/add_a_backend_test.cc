@@ -41,7 +41,7 @@ class UnpackedBackend : public ReferenceBackend {
 
   template <Format X, Format W>
   Matrix<W, X> Prepare(const QuantizedMatrix<W>& weights, Access) const {
-    BITNET_ASSERT((DotFits<W, X>(weights.cols())), "Prepare: a dot product of this many columns overflows 32 bits");
+    BITNET_ASSERT((DotFits<W, X>(weights.cols())), "Prepare: a dot product of this many columns could reach 2^29");
     return Matrix<W, X>(weights);
   }
 

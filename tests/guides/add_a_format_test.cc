@@ -1,4 +1,6 @@
 // docs/add-a-format.md, followed to the letter: the blocks of that page are pieces of this file.
+#include "guides/shown_in.h"
+
 #include <bitnet/bitnet.h>
 #include <doctest/doctest.h>
 
@@ -7,11 +9,12 @@
 #include <span>
 #include <vector>
 
-#include "guides/shown_in.h"
 #include "testing/random_values.h"
 #include "testing/test_format.h"
 
-namespace bitnet::testing {
+using namespace bitnet;
+using namespace bitnet::testing;  // of the folder tests/
+
 namespace {
 
 struct FiveLevel {
@@ -104,4 +107,3 @@ TEST_CASE("Guide to formats: every block is code of this test") {
 }
 
 }  // namespace
-}  // namespace bitnet::testing

@@ -1,4 +1,6 @@
 // docs/add-a-scheme.md, followed to the letter: the blocks of that page are pieces of this file.
+#include "guides/shown_in.h"
+
 #include <bitnet/bitnet.h>
 #include <bitnet/train.h>
 #include <doctest/doctest.h>
@@ -9,11 +11,12 @@
 #include <string>
 #include <vector>
 
-#include "guides/shown_in.h"
 #include "testing/random_values.h"
 #include "testing/test_format.h"
 
-namespace bitnet::testing {
+using namespace bitnet;
+using namespace bitnet::testing;  // of the folder tests/
+
 namespace {
 
 struct Mine : A48 {
@@ -66,6 +69,25 @@ TEST_CASE("Relu: its derivative is the slope of its value, and NaN stays") {
   }
   CHECK(Relu::Value(0.0f) == 0.0f);
   CHECK(std::isnan(Relu::Value(NAN)));
+}
+
+// g^2 + 0.3 g
+struct Parabola {
+  static constexpr bool kMakesZeros = false;
+  static float Value(float g) { return static_cast<float>(double(g) * g + double(0.3f) * g); }
+  static float Derivative(float g) { return 2.0f * g + 0.3f; }
+};
+
+TEST_CASE("Parabola: its bits do not depend on whether the CPU fuses; those of floats would") {
+  size_t floats_differ = 0;
+  for (const float g : NormalValues(10000, 1)) {
+    const volatile double square = double(g) * g;  // volatile: a product of its own, whatever the CPU
+    CHECK(Parabola::Value(g) == static_cast<float>(square + double(0.3f) * g));
+    CHECK(Parabola::Value(g) == static_cast<float>(std::fma(double(g), double(g), double(0.3f) * g)));
+    const volatile float rounded = g * g, linear = 0.3f * g;
+    floats_differ += rounded + linear != std::fma(g, g, linear);
+  }
+  CHECK(floats_differ > 0);
 }
 
 struct MineWithRelu : Mine {
@@ -129,4 +151,3 @@ TEST_CASE("Guide to schemes: every block is code of this test") {
 }
 
 }  // namespace
-}  // namespace bitnet::testing

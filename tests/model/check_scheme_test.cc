@@ -29,18 +29,18 @@ struct EightBitHeads : A48 {
 
 TEST_CASE("CheckScheme: the widest sums that fit are accepted, one column more is refused by its name") {
   ModelConfig config;
-  config.ffn = 1u << 22;
+  config.ffn = (1u << 22) - 1;
   CHECK(Refusal<A48>(config) == "");
   config.ffn += 1;
   CHECK(Refusal<A48>(config) ==
-        "config: ffn is 4194305; with the scheme A48 a dot product of that many levels at down could reach 2^29");
+        "config: ffn is 4194304; with the scheme A48 a dot product of that many levels at down could reach 2^29");
   CHECK(Refusal<Fp32>(config) == "");
 
   config = ModelConfig();
-  config.hidden = 1u << 15;
+  config.hidden = (1u << 15) - 1;
   CHECK(Refusal<EightBitHeads>(config) == "");
   config.hidden += 1;
-  CHECK(Refusal<EightBitHeads>(config).find("hidden is 32769; with the scheme EightBitHeads") != std::string::npos);
+  CHECK(Refusal<EightBitHeads>(config).find("hidden is 32768; with the scheme EightBitHeads") != std::string::npos);
   CHECK(Refusal<EightBitHeads>(config).find("the output head") != std::string::npos);
 
   config = ModelConfig();
@@ -58,13 +58,13 @@ TEST_CASE("CheckScheme: the widest sums that fit are accepted, one column more i
 
 TEST_CASE("CheckScheme: a file of sizes that the scheme cannot sum is refused before its tensors are read") {
   ModelConfig config = TinyConfig();
-  config.ffn = (1u << 22) + 1;
+  config.ffn = 1u << 22;
   ByteWriter to;
   config.Write(to);
   to.Number(uint8_t{0});
   const Result<ModelWeights<A48>> model = DeserializeModel<A48>(to.bytes());
   REQUIRE(!model.ok());
-  CHECK(model.error().find("ffn is 4194305; with the scheme A48") != std::string::npos);
+  CHECK(model.error().find("ffn is 4194304; with the scheme A48") != std::string::npos);
 }
 
 }  // namespace

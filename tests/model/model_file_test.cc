@@ -229,7 +229,7 @@ TEST_CASE("model file: lengths that lie are refused, with the tensor's name") {
   CHECK(Holds(with_config([](ModelConfig& c) { c.layers = 1; }), "bytes follow the last tensor"));
   CHECK(Holds(with_config([](ModelConfig& c) { c.heads = 1; }), "reading layer0.q: it is 4 x 4, expected 2 x 4"));
   CHECK(Holds(with_config([](ModelConfig& c) { c.kv_heads = 2; }), "reading layer0.k: it is 2 x 4, expected 4 x 4"));
-  CHECK(Holds(with_config([](ModelConfig& c) { c.ffn = kHuge / 4; }), "reading layer0.gate: it is 6 x 4, expected"));
+  CHECK(Holds(with_config([](ModelConfig& c) { c.ffn = kHuge / 8; }), "reading layer0.gate: it is 6 x 4, expected"));
   CHECK(Holds(with_config([](ModelConfig& c) { c.head_dim = 3; }), "head_dim is 3"));
   CHECK(Holds(with_config([](ModelConfig& c) { c.vocab = 0; }), "vocab is 0"));
   CHECK(Holds(with_config([](ModelConfig& c) { c.vocab = 0xffffffffu; }), "vocab is 4294967295"));

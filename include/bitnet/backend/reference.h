@@ -42,7 +42,7 @@ constexpr bool DotFits(size_t cols) {
   } else {
     constexpr auto kLargest =
         static_cast<size_t>(FormatTraits<W>::kMaxMagnitude) * static_cast<size_t>(FormatTraits<X>::kMaxMagnitude);
-    return cols <= (size_t{1} << 29) / kLargest;
+    return cols <= ((size_t{1} << 29) - 1) / kLargest;
   }
 }
 

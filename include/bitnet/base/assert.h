@@ -8,6 +8,12 @@
 #ifndef BITNET_BASE_ASSERT_H_
 #define BITNET_BASE_ASSERT_H_
 
+// First of all, since under an older standard the headers below would be a thousand errors.
+#if __cplusplus < 202002L
+#error "bitnet: needs C++20: -std=c++20"
+#include "bitnet: needs C++20: -std=c++20"  // No such file: unlike #error, it ends the compilation.
+#endif
+
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>

@@ -3,6 +3,7 @@
 // To add one, write a struct with Value(g), Derivative(g) and `kMakesZeros`: whether Value is exactly zero on a range
 // of inputs, so that `up` need not be computed there. Value(NaN) must not be zero. For the same bits on every CPU,
 // Value may not hold a multiplication whose product is added to something: compilers fuse the two where the CPU can.
+// (Of two floats in double it may: docs/add-a-scheme.md.)
 #ifndef BITNET_SCHEME_ACTIVATION_H_
 #define BITNET_SCHEME_ACTIVATION_H_
 

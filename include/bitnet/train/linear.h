@@ -12,8 +12,8 @@
 
 namespace bitnet {
 
-// Whether every partial sum of a product of `cols` levels is an integer below 2^24, so that float sums are exact.
-// A product of floats has the rounding of its sum in any case.
+// Whether every partial sum of a product of `cols` levels is an integer of at most 2^24, so that float sums are exact.
+// A product with a float operand has the rounding of its sum in any case.
 template <Format W, Format X>
 constexpr bool FloatSumsSuffice(size_t cols) {
   if constexpr (kIsFloat<W> || kIsFloat<X>) {

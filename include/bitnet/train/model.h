@@ -5,9 +5,10 @@
 //   double loss = model.Forward(weights, batch);
 //   model.Backward(weights, batch, gradients);
 //
-// Where weights and inputs are quantized the forward pass has the bits of inference; Eigen rounds products of floats
-// (the output head's, all of Fp32's) in its own order. Results do not depend on the number of threads. Memory: about 5
-// hidden + 3 ffn + 6 heads * head_dim + heads * length floats a token and layer, and the logits of the batch.
+// Where weights and inputs are quantized the forward pass has the bits of inference; Eigen sums products with a float
+// operand (the output head's, all of Fp32's) in its own order: docs/numerics.md. Results do not depend on the number of
+// threads. Memory: about 5 hidden + 3 ffn + 6 heads * head_dim + heads * length floats a token and layer, and the
+// logits of the batch.
 #ifndef BITNET_TRAIN_MODEL_H_
 #define BITNET_TRAIN_MODEL_H_
 

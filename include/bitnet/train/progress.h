@@ -39,7 +39,8 @@ class Progress {
   Progress(std::FILE* out, const TrainOptions& options, uint64_t first, bool terminal)
       : out_(out), steps_(options.steps), tokens_(options.TokensPerStep()), first_(first), terminal_(terminal) {}
 
-  // Call after each step. A bar is redrawn ten times a second at most; of lines there are about twenty.
+  // Call after each step. The loss shown is a running mean, in which a new step counts a tenth. A bar is redrawn ten
+  // times a second at most; of lines there are about twenty.
   void Step(const StepReport& report) {
     smoothed_ = report.step == first_ ? report.loss : smoothed_ + 0.1 * (report.loss - smoothed_);
     const uint64_t done = report.step + 1;

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Checks what ./dev refuses, on a copy of it in an empty folder, with stand-ins for cmake, compilers and clang-format.
+#
+#   check_dev.sh DEV
+set -euo pipefail
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cp "$1" "$work/dev"
+cd "$work"
+mkdir -p bin include tests benchmarks examples build/release/CMakeFiles
+
+# stand_in NAME SCRIPT: a program that comes first on the path.
+stand_in() {
+  printf '#!/bin/sh\n%s\n' "$2" >"bin/$1"
+  chmod +x "bin/$1"
+}
+export PATH=$work/bin:$PATH
+unset CXX
+stand_in cmake 'echo "cmake version 3.25.1"'
+stand_in ninja ''
+stand_in first++ ''
+stand_in second++ ''
+stand_in old++ 'exit 1'
+stand_in clang-format-14 'echo "clang-format version 14.0.6"; echo "$@" >>formatted'
+
+failures=0
+wrong() {
+  echo "$1"
+  failures=$((failures + 1))
+}
+# refused SENTENCE COMMAND...: fails, with this in what it prints.
+refused() {
+  local sentence=$1 output
+  shift
+  if output=$("$@" 2>&1); then wrong "'$*' must fail"; fi
+  [[ $output == *"$sentence"* ]] || wrong "'$*' must say '$sentence', and says '$output'"
+}
+accepted() {
+  local output
+  output=$("$@" 2>&1) || wrong "'$*' fails: $output"
+}
+
+touch include/a.h
+refused "does not know '--chekc'" ./dev format --chekc
+refused "does not know 'more'" ./dev format --check more
+[[ ! -e formatted ]] || wrong "refused, and yet clang-format ran"
+accepted ./dev format --check
+grep -q -- '--dry-run' formatted || wrong "format --check must change nothing"
+
+refused "does not know '--bogus'" ./dev clean --bogus --help
+refused "does not know '--bogus'" ./dev clean --bogus --all
+[[ -d build/release ]] || wrong "refused, and yet build/release is gone"
+refused "does not know 'x'" ./dev docs x
+refused "does not know 'x'" ./dev setup x
+refused "does not know 'x'" ./dev test-all x
+refused "does not know 'b'" ./dev test a b c
+
+stand_in clang-format-14 'echo "clang-format version 18.1.8"'
+stand_in clang-format 'echo "Debian clang-format version 15.0.1"'
+refused "clang-format is version 15 here; the sources are formatted by version 14" ./dev format --check
+stand_in clang-format 'echo "Debian clang-format version 14.0.6"; echo "$@" >>formatted'
+accepted ./dev format
+
+refused "CXX is 'nosuch++', and there is no such program here" env CXX=nosuch++ ./dev setup
+refused "CXX is 'old++', which is not g++ 12, clang 14 or newer" env CXX=old++ ./dev setup
+# The compiler of a configured folder stays where nobody names another one.
+cache=build/release/CMakeCache.txt
+echo "CMAKE_CXX_COMPILER:FILEPATH=$work/bin/first++" >$cache
+accepted ./dev setup
+accepted env CXX=first++ ./dev setup
+accepted env CXX="first++ -O1" ./dev setup
+[[ -e $cache ]] || wrong "the same compiler must not begin anew"
+accepted env CXX=second++ ./dev setup
+[[ ! -e $cache && ! -e build/release/CMakeFiles ]] || wrong "another compiler must begin anew"
+
+accepted ./dev clean --all
+[[ ! -d build ]] || wrong "clean --all must remove build/"
+echo "dev: $failures wrong"
+[[ $failures -eq 0 ]]
