@@ -85,18 +85,6 @@ HWY_INLINE void UnpackOffsets(const uint8_t* HWY_RESTRICT row, size_t first, siz
   }
 }
 
-// An accumulator at the end of a loop's body. g++ 12 otherwise copies every accumulator of a large tile before vpdpbusd
-// (which overwrites it) and back after it, and spills some: 16 instructions become 50.
-HWY_INLINE hn::Vec<DI32> KeepInRegister(hn::Vec<DI32> v) {
-#if HWY_COMPILER_GCC_ACTUAL && HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
-  auto raw = v.raw;
-  asm("" : "+v"(raw));
-  return hn::Vec<DI32>{raw};
-#else
-  return v;
-#endif
-}
-
 // dots[t][r] += dot of w + r * w_stride with x[t], over n columns (rounded up to whole vectors).
 template <class Codes, class X, size_t kTokens>
 HWY_NOINLINE void AddDotTile(const typename Codes::Unpacked* HWY_RESTRICT w, size_t w_stride, const X* const* x,
