@@ -139,7 +139,7 @@ void TestAttentionExtremes(const B& backend) {
                               100.0f, 3e38f,          -0.125f, -1e30f, kNaN,   kInfinity};
   constexpr size_t kDim = 24, kTokens = 300;
   for (const Fill fill : {Fill::kRandom, Fill::kTop}) {
-    for (const size_t at : {0, 7, 255, 256, 299}) {
+    for (const size_t at : {0u, 7u, 255u, 256u, 299u}) {
       for (size_t i = 0; i < 3 * std::size(kSteps); ++i) {
         // The step of one key, of one value, or of all values but one.
         const float step = kSteps[i / 3];
