@@ -604,7 +604,8 @@ struct Attention {
   // Largest share used of the bound: each score is rounded five times (1/sqrt(d), q_step *, * k_step, the dot product
   // of reals, the product), S being the largest; so is the difference to the largest, of at most 2 S; Exp adds two
   // units, the weight one rounding. A weight is so within e = 2^-24 (2 * 5 S + 2 S + 4 + 1), relatively, the sum of
-  // weights too, the output within 2 e max|v| and its own rounding.
+  // weights too, the output within 2 e max|v| and its own rounding. A weight of a quantized value is a whole number of
+  // units, within 2^-15 of the block's largest (of all tokens here).
   double CompareWithDouble() const {
     const size_t d = shape.head_dim;
     double used = 0.0;
@@ -626,16 +627,23 @@ struct Attention {
         double sum = 0.0;
         for (double& v : p) sum += (v = std::exp(v - max));
         const double e = kHalfUlp * (12.0 * largest + 5.0);
+        const auto step = [&](size_t s) { return static_cast<double>(values.Step(kv, s)); };
+        double largest_weight = 0.0;
+        for (size_t s = 0; s < visible; ++s) largest_weight = std::max(largest_weight, p[s] * step(s));
         for (size_t i = 0; i < d; ++i) {
           double exact = 0.0;
           double biggest = 0.0;
+          double levels = 0.0;
           for (size_t s = 0; s < visible; ++s) {
             const double v = vd[(s * shape.kv_heads + kv) * d + i];
             exact += p[s] / sum * v;
             biggest = std::max(biggest, std::fabs(v));
+            if (!kIsFloat<typename V::Format>) levels += std::fabs(v / step(s));
           }
           const double y = out[(t * shape.heads + h) * d + i];
-          const double bound = 1.01 * (2.0 * e * biggest + kHalfUlp * std::fabs(y)) + 1e-37;  // scores below -87 are 0
+          const double counting = std::ldexp(largest_weight * levels / sum, -15);
+          // Scores below -87 are 0.
+          const double bound = 1.01 * (2.0 * e * biggest + kHalfUlp * std::fabs(y) + counting) + 1e-37;
           if (!(std::fabs(y - exact) <= bound))
             FAIL_CHECK("token " << t << ", head " << h << ": " << y << ", " << exact);
           used = std::max(used, std::fabs(y - exact) / bound);
@@ -727,6 +735,54 @@ TEST_CASE("Attend: equal scores give the mean; a score far below counts nothing"
   CHECK(mean.out == std::vector<float>{6, 2});
   const Real far(shape, 1, {100, 0}, {0, 0, 2, 0, 0, 0}, {3, 1, 6, 1, 9, 4}, 3);
   CHECK(far.out == std::vector<float>{6, 1});
+}
+
+TEST_CASE("Attend: the unit of weights is the power of two that the largest holds 2^14 to 2^15 times") {
+  CHECK(ReferenceBackend::WeightUnit(1.0f) == 0x1p-14);
+  CHECK(ReferenceBackend::WeightUnit(std::nextafter(2.0f, 0.0f)) == 0x1p-14);
+  CHECK(ReferenceBackend::WeightUnit(2.0f) == 0x1p-13);
+  CHECK(ReferenceBackend::WeightUnit(0.75f) == 0x1p-15);
+  CHECK(ReferenceBackend::WeightUnit(0x1p-149f) == 0x1p-163);
+  CHECK(ReferenceBackend::WeightUnit(std::numeric_limits<float>::max()) == 0x1p113);
+  CHECK(ReferenceBackend::WeightUnit(0.0f) == 0.0);
+  CHECK(std::isnan(ReferenceBackend::WeightUnit(kNaN)));
+  CHECK(std::isnan(ReferenceBackend::WeightUnit(INFINITY)));
+  CHECK(ReferenceBackend::WeightInUnits(1.0f, 0x1p-14) == 16384);
+  CHECK(ReferenceBackend::WeightInUnits(std::nextafter(2.0f, 0.0f), 0x1p-14) == 32767);  // rounded 32768
+  CHECK(ReferenceBackend::WeightInUnits(-1.9999f, 0x1p-14) == -32766);
+  CHECK(ReferenceBackend::WeightInUnits(0x1.8p-14f, 0x1p-14) == 2);  // ties to even
+  CHECK(ReferenceBackend::WeightInUnits(0x1.4p-13f, 0x1p-14) == 2);
+  CHECK(ReferenceBackend::WeightInUnits(0x1p-149f, 0x1p-163) == 16384);
+  CHECK(ReferenceBackend::WeightInUnits(1.0f, 0.0) == 0);
+  CHECK(ReferenceBackend::WeightInUnits(1.0f, static_cast<double>(kNaN)) == 0);
+}
+
+TEST_CASE("Attend: weights are counted in units of their block, blocks are added in order") {
+  // All scores are zero, so a weight is the value's step.
+  constexpr size_t kTokens = 600;
+  const HeadCache<Float> keys(1, 1, kTokens);
+  HeadCache<Int<4>> values(1, 1, kTokens);
+  std::vector<double> blocks(3);
+  for (size_t block = 0; block < 3; ++block) {
+    const double largest = 300.0 / static_cast<double>(block * block + 1);  // of all steps of the block: its first
+    const double unit = std::exp2(std::floor(std::log2(largest)) - 14);
+    int64_t sum = 0;
+    for (size_t s = 256 * block; s < std::min<size_t>(kTokens, 256 * block + 256); ++s) {
+      const auto step = static_cast<float>(largest / static_cast<double>(s - 256 * block + 1));
+      const auto level = static_cast<int8_t>(static_cast<int>(s % 16) - 8);
+      values.Store<Int<4>>(0, s, &level, step);
+      sum += std::min<int64_t>(32767, std::llrint(static_cast<double>(step) / unit)) * level;
+    }
+    blocks[block] = static_cast<double>(sum) * unit;
+  }
+  QuantizedTokens<Float> q;
+  q.Resize(1, 1);
+  q.Row(0)[0] = 0.0f;
+  q.Step(0, 0) = 1.0f;
+  float out = 0.0f;
+  AttentionScratch scratch;
+  Backend().Attend(q, keys, values, {1, 1, 1, kTokens - 1}, scratch, MatrixView<float>(&out, 1, 1));
+  CHECK(out == static_cast<float>(((blocks[0] + blocks[1]) + blocks[2]) / 600.0));
 }
 
 TEST_CASE("Attend: a block of tokens is the same bits as one token after the other") {

@@ -396,8 +396,29 @@ def rope(x, positions, base):
     return jnp.concatenate([x1 * c - x2 * s, x2 * c + x1 * s], -1)
 
 
-def attention(q, k, v):
-    """Causal; q: [..., tokens, heads, d], k, v: [..., tokens, kv_heads, d]. Already quantized or real."""
+def cache_steps(x, bits, first_bits):
+    """The steps of q_cache, [..., tokens, heads]; None for reals."""
+    if bits is None:
+        return None
+    top = jnp.where(jnp.arange(x.shape[-3]) == 0, 2 ** (bits if fault("first") else first_bits) - 1, 2 ** bits - 1)
+    return jax.lax.stop_gradient(floored(jnp.max(jnp.abs(x), -1) / top[:, None]))
+
+
+def counted(p, steps):
+    """Weights p [..., heads, query, token] of values with `steps` [..., heads, 1, token], each weight p * step being a
+    whole number of units of its block of 256 tokens. The largest weight is 2^14 to 2^15 units."""
+    out = []
+    for begin in range(0, p.shape[-1], 256):
+        step = steps[..., begin:begin + 256]
+        w = p[..., begin:begin + 256] * step
+        unit = 2.0 ** (jnp.frexp(jnp.max(w, -1, keepdims=True))[1] - (16 if fault("units") else 15)).astype(p.dtype)
+        out.append(divide(jnp.minimum(jnp.rint(w / unit), 32767) * unit, step))
+    return jnp.concatenate(out, -1)
+
+
+def attention(q, k, v, v_steps=None):
+    """Causal; q: [..., tokens, heads, d], k, v: [..., tokens, kv_heads, d]. Already quantized or real. Gradients are
+    those of weights that are not counted in units."""
     heads, kv_heads, d, t = q.shape[-2], k.shape[-2], q.shape[-1], q.shape[-3]
     share = heads // kv_heads
     if fault("gqa"):
@@ -408,8 +429,13 @@ def attention(q, k, v):
     causal = np.tril(np.ones((t, t), bool))
     score = jnp.where(causal, score, -jnp.inf)
     p = jnp.where(causal, jnp.exp(score - jax.lax.stop_gradient(jnp.max(score, -1, keepdims=True))), 0)
-    p = p / jnp.sum(p, -1, keepdims=True)
-    return jnp.einsum("...hts,...shd->...thd", p, v)
+    total = jnp.sum(p, -1, keepdims=True)
+    out = jnp.einsum("...hts,...shd->...thd", p / total, v)
+    if v_steps is None:
+        return out
+    steps = jnp.tile(v_steps, share) if fault("gqa") else jnp.repeat(v_steps, share, axis=-1)
+    whole = counted(p, jnp.swapaxes(steps, -1, -2)[..., None, :]) / total
+    return out + jax.lax.stop_gradient(jnp.einsum("...hts,...shd->...thd", whole, v) - out)
 
 
 def relu2glu(gate, up):
@@ -455,9 +481,10 @@ def block(x, p, prefix, scheme, sub_norms, sink):
     q, k = rope(q, range(t), ROPE_BASE), rope(k, range(t), ROPE_BASE)
     if scheme["q_bits"]:
         q = value(q_midrise(q, scheme["q_bits"], sink))
+    v_steps = cache_steps(v, scheme["kv_bits"], scheme["first_bits"])
     k = q_cache(k, scheme["kv_bits"], scheme["first_bits"], sink)
     v = q_cache(v, scheme["kv_bits"], scheme["first_bits"], sink)
-    a = attention(q, k, v)
+    a = attention(q, k, v, v_steps)
     a = a.reshape(a.shape[:-2] + (-1,))
     if sub_norms:
         a = rms_norm(a, p[prefix + "attn_sub_norm"], RMS_EPS)
@@ -793,7 +820,9 @@ def attention_case(seed):
         qd, kd, vd = (jnp.asarray(a, jnp.float64) for a in (q, k, v))
         qq = value(q_midrise(qd, q_bits, sink)) if q_bits else qd
         kk, vv = q_cache(kd, kv_bits, first_bits, sink), q_cache(vd, kv_bits, first_bits, sink)
-        outputs[name] = (np.asarray(qq), np.asarray(kk), np.asarray(vv), np.asarray(attention(qq, kk, vv)))
+        steps = cache_steps(vd, kv_bits, first_bits)
+        out = attention(qq, kk, vv, steps)
+        outputs[name] = (np.asarray(qq), np.asarray(kk), np.asarray(vv), steps, np.asarray(out))
         closest = min(closest, float(sink.result()["relative"]))
     return q, k, v, outputs, closest
 
@@ -803,16 +832,16 @@ def attention_file(g, seed):
     g.put("config", [9, 4, 2, 16], "int")
     for key, a in (("q", q), ("k", k), ("v", v)):
         g.put(key, a, "input")
-    for name, (_, kk, vv, out) in outputs.items():
+    for name, (*_, out) in outputs.items():
         bits = [b or 0 for b in ATTENTION[name]]
         g.put(f"{name}/bits", bits, "int")
         g.put(f"{name}/output", out)
-        check = attention_loops(*outputs[name][:3])
-        assert fault("gqa") or np.max(np.abs(check - out)) < 1e-12
+        check = attention_loops(*outputs[name][:4])
+        assert fault("gqa") or fault("units") or np.max(np.abs(check - out)) < 1e-12
 
 
-def attention_loops(q, k, v):
-    """The same once more, as loops."""
+def attention_loops(q, k, v, v_steps):
+    """The same once more, as loops, for less than 256 tokens."""
     tokens, heads, d = q.shape
     share = heads // k.shape[1]
     out = np.zeros_like(q)
@@ -820,8 +849,13 @@ def attention_loops(q, k, v):
         for h in range(heads):
             s = [float(q[t, h] @ k[j, h // share]) / math.sqrt(d) for j in range(t + 1)]
             p = [math.exp(a - max(s)) for a in s]
+            total = sum(p)
+            if v_steps is not None:
+                w = [p[j] * float(v_steps[j, h // share]) for j in range(t + 1)]
+                unit = 2.0 ** (math.floor(math.log2(max(w))) - 14)
+                p = [min(round(a / unit), 32767) * unit / a * b for a, b in zip(w, p)]
             for j in range(t + 1):
-                out[t, h] += p[j] / sum(p) * v[j, h // share]
+                out[t, h] += p[j] / total * v[j, h // share]
     return out
 
 
@@ -1100,6 +1134,7 @@ FAULTS = {
     "rope": ("glu_norm_rope", lambda f: glu_norm_rope(f["glu_norm_rope"], SEED_GLU)),
     "first": ("attention", lambda f: attention_file(f["attention"], SEED_ATTENTION)),
     "gqa": ("attention", lambda f: attention_file(f["attention"], SEED_ATTENTION)),
+    "units": ("attention", lambda f: attention_file(f["attention"], SEED_ATTENTION)),
     "ternary": ("model_b158", lambda f: model_files(f, ["model_b158"])),
     "int4": ("model_a48", lambda f: model_files(f, ["model_a48"])),
     "topk": ("model_a48", lambda f: model_files(f, ["model_a48"])),

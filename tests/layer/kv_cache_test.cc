@@ -92,8 +92,9 @@ TEST_CASE("KvCache: bytes of a token") {
   const KvCache<A48> a48(2, 64, 100);
   CHECK(a48.BytesPerToken() == 2 * 2 * (24 + 4));
   CHECK(a48.keys().FirstBytes() == 32);
-  // The first token's codes are 8 bytes longer; vector loads may read beyond the end of each of the two.
-  CHECK(a48.StoredBytes() == 100 * a48.BytesPerToken() + 2 * 2 * 8 + 2 * HeadCache<Float>::kReadBeyond);
+  // The first token's codes lie apart, 32 bytes a head; vector loads may read beyond the codes and the steps of the
+  // two.
+  CHECK(a48.StoredBytes() == 100 * a48.BytesPerToken() + 2 * 2 * 32 + 4 * HeadCache<Float>::kReadBeyond);
   CHECK(KvCache<Fp32>(2, 64, 100).BytesPerToken() == 2 * 2 * 64 * 4);
   // Codes are packed in whole units: of eight codes, or of three to a byte.
   CHECK(KvCache<Int8Cache>(1, 10, 100).BytesPerToken() == (16 + 4) + (4 + 4));

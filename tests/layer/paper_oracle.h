@@ -160,6 +160,7 @@ class PaperOracle {
         const double max = *std::max_element(score.begin(), score.end());
         double total = 0.0;
         for (double& p : score) total += p = std::exp(p - max);
+        if (scheme_.kv_bits != 0) CountWeights(score, values);
         for (size_t s = 0; s <= t; ++s) {
           for (size_t i = 0; i < dim; ++i) out[i] += score[s] / total * values[s].Value(i);
         }
@@ -192,6 +193,18 @@ class PaperOracle {
     Reals levels;
     for (int level = first; level <= last; level += spacing) levels.push_back(level);
     return levels;
+  }
+
+  // docs/numerics.md: p * step is a whole number of units, of which the largest has 2^14 to 2^15. (One block of tokens;
+  // a count that float rounds otherwise changes an output by 2^-15 at most, so it is no margin.)
+  static void CountWeights(Reals& p, const std::vector<Quantized>& values) {
+    double largest = 0.0;
+    for (size_t s = 0; s < p.size(); ++s) largest = std::max(largest, p[s] * values[s].step);
+    const double unit = std::exp2(std::floor(std::log2(largest)) - 14.0);
+    for (size_t s = 0; s < p.size(); ++s) {
+      if (values[s].step > 0.0)
+        p[s] = std::min(std::rint(p[s] * values[s].step / unit), 32767.0) * unit / values[s].step;
+    }
   }
 
   Quantized Nearest(const Reals& x, double step, const Reals& levels) {

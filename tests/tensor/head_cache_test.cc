@@ -89,20 +89,32 @@ TEST_CASE("HeadCache: exactly 3 bits a value") {
   CHECK(cache.TokenBytes() == 48);
   CHECK(cache.FirstBytes() == 64);
   CHECK(cache.BytesPerToken() == 8 * (48 + 4));
-  // A head's history is contiguous.
-  CHECK(cache.Codes(0, 1) == cache.Codes(0, 0) + 64);
-  CHECK(cache.Codes(0, 999) == cache.Codes(0, 1) + 998 * 48);
-  CHECK(cache.Codes(1, 0) == cache.Codes(0, 999) + 48);
-  CHECK(cache.StoredBytes() == 8 * (64 + 999 * 48) + cache.kReadBeyond + 8 * 1000 * 4);
+  // Four tokens side by side, a head's groups one after the other, the first tokens apart.
+  CHECK(cache.GroupBytes() == 4 * 48);
+  CHECK(cache.Group(0, 3) == cache.Group(0, 0));
+  CHECK(cache.Group(0, 999) == cache.Group(0, 0) + 249 * 4 * 48);
+  CHECK(cache.Group(1, 0) == cache.Group(0, 999) + 4 * 48);
+  CHECK(cache.FirstCodes(0) == cache.Group(7, 999) + 4 * 48);
+  CHECK(cache.FirstCodes(7) == cache.FirstCodes(0) + 7 * 64);
+  // Beyond the bits: a slot for each head's first token, what makes groups whole, and what vectors read beyond the end.
+  CHECK(cache.StoredBytes() == 8 * (64 + 1000 * 48) + 8 * 1000 * 4 + 2 * cache.kReadBeyond);
+  CHECK(HeadCache<MidRise<3>, MidRise<4>>(8, 128, 997).StoredBytes() == cache.StoredBytes() - 8 * 3 * 4);
 }
 
-TEST_CASE("HeadCache: its codes are those of Packing") {
-  HeadCache<MidRise<3>, MidRise<4>> cache(1, 20, 2);
-  const std::vector<uint8_t> codes = RandomCodes<MidRise<3>>(20, 1);
-  cache.Store<MidRise<3>>(0, 1, RandomLevels<MidRise<3>>(20, 1).data(), 1.0f);
-  std::vector<uint8_t> packed(Packing<MidRise<3>>::Bytes(20));
-  Packing<MidRise<3>>::Pack(codes, packed);
-  CHECK(std::vector<uint8_t>(cache.Codes(0, 1), cache.Codes(0, 1) + packed.size()) == packed);
+TEST_CASE("HeadCache: its codes are those of Packing, unit by unit of four tokens") {
+  HeadCache<MidRise<3>, MidRise<4>> cache(1, 20, 8);
+  for (size_t token = 4; token < 8; ++token) {
+    const std::vector<uint8_t> codes = RandomCodes<MidRise<3>>(20, token);
+    cache.Store<MidRise<3>>(0, token, RandomLevels<MidRise<3>>(20, token).data(), 1.0f);
+    std::vector<uint8_t> packed(Packing<MidRise<3>>::Bytes(20));
+    Packing<MidRise<3>>::Pack(codes, packed);
+    std::vector<uint8_t> stored;
+    for (size_t unit = 0; unit < 3; ++unit) {
+      const uint8_t* at = cache.Group(0, token) + (unit * 4 + token % 4) * 3;
+      stored.insert(stored.end(), at, at + 3);
+    }
+    CHECK(stored == packed);
+  }
 }
 
 TEST_CASE("HeadCache: storing a token again changes that one only") {

@@ -2,12 +2,12 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstddef>
-#include <string>
 #include <vector>
 
+#include "bitnet/train/matrix.h"
 #include "testing/random_values.h"
-#include "testing/same_bits.h"
 
 namespace bitnet::testing {
 namespace {
@@ -30,27 +30,30 @@ TEST_CASE("TurnedKeys: dot products have the order of OrderedSum, to the last bi
   }
 }
 
-TEST_CASE("WideValues: weighted sums run over the tokens in order") {
+TEST_CASE("WideValues: weighted sums run over the tokens in order, and are added to what is there") {
   for (const size_t dim : kSizes) {
-    for (const size_t rows : {1, 3, 4}) {
+    for (const size_t rows : {1, 3, 4, 9}) {
       constexpr size_t kTokens = 13;
+      constexpr size_t kFirst = 2, kVisible = 7;
       INFO(dim << " dimensions, " << rows << " rows");
-      const std::vector<float> v = SpreadValues(kTokens * dim, dim);
-      const std::vector<float> w = SpreadValues(kTokens * detail::kSumRows, dim + 1);
-      const std::vector<double> weights(w.begin(), w.end());
-      const double totals[detail::kSumRows] = {1.0, 3.0, 0.7, 11.0};
+      const std::vector<float> v = SpreadValues((kFirst + kTokens) * dim, dim);
+      const std::vector<float> w = SpreadValues(kTokens * rows, dim + 1);
       detail::WideValues values;
-      values.Widen(MatrixView<const float>(v.data(), kTokens, dim));
-      GuardedMatrix out(rows, dim), expected(rows, dim);
-      values.Sums(weights.data(), kTokens, totals, out.view());
+      values.Widen(MatrixView<const float>(v.data(), kFirst + kTokens, dim));
+      detail::EigenMatrix<double> sums(static_cast<Eigen::Index>(rows), static_cast<Eigen::Index>(dim));
+      sums.setConstant(0.1);
+      values.AddSums(MatrixView<const float>(w.data(), rows, kTokens), kFirst, kVisible, sums);
+      size_t wrong = 0;
       for (size_t r = 0; r < rows; ++r) {
         for (size_t i = 0; i < dim; ++i) {
           double sum = 0.0;
-          for (size_t s = 0; s < kTokens; ++s) sum += weights[s * detail::kSumRows + r] * double(v[s * dim + i]);
-          expected.view()[r][i] = static_cast<float>(sum / totals[r]);
+          for (size_t s = 0; s < std::min(kTokens, kVisible + r - kFirst); ++s) {
+            sum += double(w[r * kTokens + s]) * double(v[(kFirst + s) * dim + i]);
+          }
+          wrong += sums(static_cast<Eigen::Index>(r), static_cast<Eigen::Index>(i)) != 0.1 + sum;
         }
       }
-      out.ExpectSame(expected, "WideValues::Sums", std::to_string(dim) + " dimensions");
+      CHECK(wrong == 0);
     }
   }
 }

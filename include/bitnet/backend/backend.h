@@ -12,6 +12,7 @@
 
 #include "bitnet/base/executor.h"
 #include "bitnet/scheme/scheme.h"
+#include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/head_cache.h"
 #include "bitnet/tensor/matrix_view.h"
 #include "bitnet/tensor/quantized_matrix.h"
@@ -35,31 +36,21 @@ struct AttentionShape {
   size_t first_position = 0;
 };
 
-// Memory for Attend, kept by the caller so that decoding allocates nothing: a row of scores for each thread.
+// Tokens of a block of Attend: tokens 0 ... 255, 256 ... 511, ... of the sequence. Sums over tokens are sums over
+// blocks of sums within them, so that threads can share a head (docs/numerics.md, "Attention").
+inline constexpr size_t kAttentionBlock = 256;
+
+// Memory for Attend, kept by the caller so that decoding allocates nothing.
 class AttentionScratch {
  public:
-  void Resize(size_t threads, size_t max_tokens, size_t head_dim) {
-    stride_ = RoundUp(max_tokens, 32);
-    dim_stride_ = RoundUp(head_dim, 32);
-    if (scores_.size() < threads * stride_) scores_.resize(threads * stride_);
-    if (sums_.size() < threads * dim_stride_) sums_.resize(threads * dim_stride_);
-    if (levels_.size() < threads * dim_stride_) levels_.resize(threads * dim_stride_);
-  }
-  float* Scores(size_t thread) { return scores_.data() + thread * stride_; }
-  double* Sums(size_t thread) { return sums_.data() + thread * dim_stride_; }
-  // head_dim unpacked values of any LevelOf type.
-  template <class T>
-  T* Levels(size_t thread) {
-    static_assert(sizeof(T) <= sizeof(float));
-    return reinterpret_cast<T*>(levels_.data() + thread * dim_stride_);
+  // `bytes` of memory of any content, on a cache line; it grows only.
+  std::byte* Reserve(size_t bytes) {
+    if (memory_.size() < bytes) memory_.resize(bytes);
+    return memory_.data();
   }
 
  private:
-  size_t stride_ = 0;
-  size_t dim_stride_ = 0;
-  AlignedVector<float> scores_;
-  AlignedVector<double> sums_;
-  AlignedVector<float> levels_;
+  AlignedVector<std::byte> memory_;
 };
 
 namespace detail {

@@ -218,18 +218,14 @@ class ReferenceBackend {
 
   template <Format Q, Format K, Format K0, Format V, Format V0>
   void Attend(const QuantizedTokens<Q>& q, const HeadCache<K, K0>& keys, const HeadCache<V, V0>& values,
-              const AttentionShape& shape, AttentionScratch& scratch, MatrixView<float> out) const {
-    const size_t tokens = out.rows();
+              const AttentionShape& shape, AttentionScratch&, MatrixView<float> out) const {
     CheckAttend(q, keys, values, shape, out);
-    const size_t parts = std::min(executor().Threads(), tokens * shape.heads);
-    scratch.Resize(executor().Threads(), keys.max_tokens(), shape.head_dim);
-    executor().Run(parts, [&](size_t part) {
-      const size_t units = tokens * shape.heads;
-      for (size_t unit = units * part / parts; unit < units * (part + 1) / parts; ++unit) {
-        const size_t token = unit / shape.heads;
-        const size_t head = unit % shape.heads;
-        AttendOne(q, unit, keys, values, head / (shape.heads / shape.kv_heads), shape.first_position + token + 1,
-                  scratch, part, out.Row(token) + head * shape.head_dim);
+    ParallelRanges(executor(), out.rows() * shape.heads, 1, 1, [&](size_t begin, size_t end) {
+      for (size_t row = begin; row < end; ++row) {
+        const size_t token = row / shape.heads;
+        const size_t head = row % shape.heads;
+        AttendOne(q, row, keys, values, head / (shape.heads / shape.kv_heads), shape.first_position + token + 1,
+                  out.Row(token) + head * shape.head_dim);
       }
     });
   }
@@ -256,6 +252,27 @@ class ReferenceBackend {
   // The factor of an attention score: float(q_step * float(1 / sqrt(head_dim))).
   static float ScoreFactor(float q_step, size_t head_dim) {
     return q_step * static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
+  }
+
+  // exp(score - max), not yet divided by the sum. A NaN score stays NaN; an infinite maximum gives NaN too.
+  static float Probability(float score, float max) {
+    const float x = score - max;
+    return x <= 0.0f ? Exp(x) : std::numeric_limits<float>::quiet_NaN();
+  }
+
+  // The unit in which the weights of quantized values are counted within a block, given the largest magnitude of a
+  // weight: the power of two that is contained 2^14 to 2^15 times. 0 for 0; NaN for what is not finite.
+  static double WeightUnit(float largest) {
+    if (!std::isfinite(largest)) return std::numeric_limits<double>::quiet_NaN();
+    int exponent = 0;
+    return std::frexp(largest, &exponent) == 0.0f ? 0.0 : std::ldexp(1.0, exponent - 15);
+  }
+  static constexpr int32_t kMaxWeight = 32767;
+  // A weight in units, at most kMaxWeight; no weight counts where the unit is 0 or NaN.
+  static int32_t WeightInUnits(float weight, double unit) {
+    if (!(unit > 0.0)) return 0;
+    const double units = std::rint(static_cast<double>(weight) / unit);
+    return static_cast<int32_t>(std::clamp<double>(units, -kMaxWeight, kMaxWeight));
   }
 
  protected:
@@ -314,45 +331,73 @@ class ReferenceBackend {
 
   template <Format Q, Format K, Format K0, Format V, Format V0>
   static void AttendOne(const QuantizedTokens<Q>& q, size_t q_row, const HeadCache<K, K0>& keys,
-                        const HeadCache<V, V0>& values, size_t kv_head, size_t visible, AttentionScratch& scratch,
-                        size_t thread, float* out) {
+                        const HeadCache<V, V0>& values, size_t kv_head, size_t visible, float* out) {
     const size_t dim = q.cols();
-    float* score = scratch.Scores(thread);
+    std::vector<float> p(visible);
     const float a = ScoreFactor(q.Step(q_row, 0), dim);
-    const auto score_token = [&]<Format Stored>(size_t s) {
-      auto* k = scratch.template Levels<LevelOf<Stored>>(thread);
-      keys.template Load<Stored>(kv_head, s, {k, dim});
-      score[s] = static_cast<float>(DotOf(q.Row(q_row), k, dim) * double(a * keys.Step(kv_head, s)));
-    };
-    score_token.template operator()<K0>(0);
-    for (size_t s = 1; s < visible; ++s) score_token.template operator()<K>(s);
-
-    float max = score[0];
-    for (size_t s = 1; s < visible; ++s) max = std::max(max, score[s]);
-    double total = 0.0;
     for (size_t s = 0; s < visible; ++s) {
-      score[s] = Probability(score[s], max);
-      total += double(score[s]);
+      WithLevels(keys, kv_head, s, [&](const auto* k) {
+        p[s] = static_cast<float>(DotOf(q.Row(q_row), k, dim) * double(a * keys.Step(kv_head, s)));
+      });
     }
+    float max = p[0];
+    for (const float score : p) max = std::max(max, score);
+    for (float& score : p) score = Probability(score, max);
 
-    double* sum = scratch.Sums(thread);
-    std::fill(sum, sum + dim, 0.0);
-    const auto add_value = [&]<Format Stored>(size_t s) {
-      auto* v = scratch.template Levels<LevelOf<Stored>>(thread);
-      values.template Load<Stored>(kv_head, s, {v, dim});
-      const float weight = score[s] * values.Step(kv_head, s);
-      for (size_t i = 0; i < dim; ++i) sum[i] += double(weight) * double(v[i]);
-    };
-    add_value.template operator()<V0>(0);
-    for (size_t s = 1; s < visible; ++s) add_value.template operator()<V>(s);
+    double total = 0.0;
+    std::vector<double> sum(dim);
+    for (size_t begin = 0; begin < visible; begin += kAttentionBlock) {
+      const size_t end = std::min(visible, begin + kAttentionBlock);
+      total += OrderedSum(end - begin, [&](size_t i) { return p[begin + i]; });
+      AddValues(values, kv_head, begin, end, p.data(), sum);
+    }
     for (size_t i = 0; i < dim; ++i) out[i] = static_cast<float>(sum[i] / total);
   }
 
- protected:
-  // exp(score - max), not yet divided by the sum. A NaN score stays NaN; an infinite maximum gives NaN too.
-  static float Probability(float score, float max) {
-    const float x = score - max;
-    return x <= 0.0f ? Exp(x) : std::numeric_limits<float>::quiet_NaN();
+  // sum += the values of tokens [begin, end), which are of one block, each times p and its step.
+  template <Format V, Format V0>
+  static void AddValues(const HeadCache<V, V0>& values, size_t kv_head, size_t begin, size_t end, const float* p,
+                        std::vector<double>& sum) {
+    const auto weight = [&](size_t s) { return p[s] * values.Step(kv_head, s); };
+    if constexpr (kIsFloat<V>) {
+      std::vector<double> of_block(sum.size());
+      for (size_t s = begin; s < end; ++s) {
+        WithLevels(values, kv_head, s, [&](const float* v) {
+          for (size_t i = 0; i < sum.size(); ++i) of_block[i] += double(weight(s)) * double(v[i]);
+        });
+      }
+      for (size_t i = 0; i < sum.size(); ++i) sum[i] += of_block[i];
+    } else {
+      float largest = 0.0f;
+      bool finite = true;
+      for (size_t s = begin; s < end; ++s) {
+        largest = std::max(largest, std::fabs(weight(s)));
+        finite = finite && std::isfinite(weight(s));
+      }
+      const double unit = WeightUnit(finite ? largest : std::numeric_limits<float>::infinity());
+      std::vector<int64_t> of_block(sum.size());
+      for (size_t s = begin; s < end; ++s) {
+        WithLevels(values, kv_head, s, [&](const auto* v) {
+          for (size_t i = 0; i < sum.size(); ++i) of_block[i] += int64_t{WeightInUnits(weight(s), unit)} * v[i];
+        });
+      }
+      for (size_t i = 0; i < sum.size(); ++i) sum[i] += double(of_block[i]) * unit;
+    }
+  }
+
+  // f(the levels of a head at a token).
+  template <Format F, Format First>
+  static void WithLevels(const HeadCache<F, First>& cache, size_t head, size_t token, auto&& f) {
+    const auto with = [&]<Format Stored>(std::type_identity<Stored>) {
+      std::vector<LevelOf<Stored>> levels(cache.head_dim());
+      cache.template Load<Stored>(head, token, levels);
+      f(levels.data());
+    };
+    if (token == 0) {
+      with(std::type_identity<First>{});
+    } else {
+      with(std::type_identity<F>{});
+    }
   }
 
   Executor* executor_;

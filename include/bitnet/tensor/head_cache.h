@@ -1,7 +1,10 @@
 // HeadCache<F, First>: the keys or the values of one layer, packed. Each (head, token) holds head_dim codes of F
-// (token 0: of First) and one step; a head's history is contiguous: [head][token][code bytes].
+// (token 0: of First) and one step; 3-bit codes of a head of 128 take exactly 48 bytes.
 //
-// A format's codes start on a byte; 3-bit codes of a head of 128 take exactly 48 bytes. Float keeps the reals.
+// Four tokens lie side by side, a packing unit (8 codes of B bits: B bytes) of each after the other:
+//   [head][token / 4][unit][token % 4][unit bytes]
+// so that sums of products come out with a token, or a dimension of four tokens, in each 32-bit lane. The slot of token
+// 0 stays empty: its codes are of another format and lie apart. Float keeps the reals: [head][token][head_dim].
 #ifndef BITNET_TENSOR_HEAD_CACHE_H_
 #define BITNET_TENSOR_HEAD_CACHE_H_
 
@@ -24,13 +27,16 @@ class HeadCache {
                 "bitnet: a cache keeps its first token quantized if and only if the others are");
 
  public:
+  // Tokens that lie side by side: groups are tokens 0 ... 3, 4 ... 7, ...
+  static constexpr size_t kGroupTokens = kIsFloat<F> ? 1 : 4;
+
   HeadCache() = default;
   HeadCache(size_t heads, size_t head_dim, size_t max_tokens)
       : heads_(heads),
         head_dim_(head_dim),
         max_tokens_(max_tokens),
-        bytes_(heads * HeadStride() + kReadBeyond),
-        steps_(kIsFloat<F> ? 0 : heads * max_tokens) {}
+        bytes_(heads * (HeadStride() + ApartBytes()) + kReadBeyond),
+        steps_(kIsFloat<F> ? 0 : heads * max_tokens + kReadBeyond / sizeof(float)) {}
 
   size_t heads() const { return heads_; }
   size_t head_dim() const { return head_dim_; }
@@ -42,16 +48,22 @@ class HeadCache {
   // Bytes that one token after the first takes, over all heads, its steps included.
   size_t BytesPerToken() const { return heads_ * (TokenBytes() + (kIsFloat<F> ? 0 : sizeof(float))); }
 
-  // The packed codes of a head at a token. Vector loads may read up to kReadBeyond bytes past them.
+  // The group that holds `token`, and its size. Vector loads may read up to kReadBeyond bytes past a group.
   static constexpr size_t kReadBeyond = 128;
-  const uint8_t* Codes(size_t head, size_t token) const { return bytes_.data() + Offset(head, token); }
+  const uint8_t* Group(size_t head, size_t token) const { return bytes_.data() + GroupOffset(head, token); }
+  size_t GroupBytes() const { return kGroupTokens * TokenBytes(); }
+  // The first token's codes, contiguous.
+  const uint8_t* FirstCodes(size_t head) const { return bytes_.data() + FirstOffset(head); }
+
   float Step(size_t head, size_t token) const {
     if constexpr (kIsFloat<F>) {
       return 1.0f;
     } else {
-      return steps_[head * max_tokens_ + token];
+      return Steps(head)[token];
     }
   }
+  // The steps of a head's tokens; readable kReadBeyond bytes beyond the last. (Float has none.)
+  const float* Steps(size_t head) const { return steps_.data() + head * max_tokens_; }
 
   // Stores levels[0, head_dim) of F, or of First where token is 0.
   template <Format Stored>
@@ -59,18 +71,17 @@ class HeadCache {
     BITNET_ASSERT(head < heads_ && token < max_tokens_, "HeadCache: head or token out of range");
     BITNET_ASSERT((std::is_same_v<Stored, First> && token == 0) || (std::is_same_v<Stored, F> && token != 0),
                   "HeadCache: token 0 is stored in the first token's format, the others in the cache's");
-    uint8_t* to = bytes_.data() + Offset(head, token);
+    uint8_t* to = bytes_.data() + Offset<Stored>(head, token);
     if constexpr (kIsFloat<Stored>) {
       std::memcpy(to, levels, head_dim_ * sizeof(float));
     } else {
       // A unit at a time, so that nothing is allocated.
-      constexpr size_t kUnit = Packing<Stored>::kUnitCodes;
-      uint8_t codes[kUnit];
-      for (size_t i = 0; i < head_dim_; i += kUnit) {
-        const size_t n = head_dim_ - i < kUnit ? head_dim_ - i : kUnit;
-        for (size_t j = 0; j < n; ++j) codes[j] = static_cast<uint8_t>(CodeOfLevel<Stored>(levels[i + j]));
-        Packing<Stored>::Pack({codes, n}, {to + i / kUnit * Packing<Stored>::kUnitBytes, Packing<Stored>::kUnitBytes});
-      }
+      using Units = Packing<Stored>;
+      uint8_t codes[Units::kUnitCodes];
+      EachUnit<Stored>(token, [&](size_t first, size_t n, size_t offset) {
+        for (size_t j = 0; j < n; ++j) codes[j] = static_cast<uint8_t>(CodeOfLevel<Stored>(levels[first + j]));
+        Units::Pack({codes, n}, {to + offset, Units::kUnitBytes});
+      });
       steps_[head * max_tokens_ + token] = step;
     }
   }
@@ -78,20 +89,45 @@ class HeadCache {
   // levels[0, head_dim) of a head at a token; Stored is First for token 0, else F.
   template <Format Stored>
   void Load(size_t head, size_t token, std::span<LevelOf<Stored>> levels) const {
+    const uint8_t* from = bytes_.data() + Offset<Stored>(head, token);
     if constexpr (kIsFloat<Stored>) {
-      std::memcpy(levels.data(), Codes(head, token), head_dim_ * sizeof(float));
+      std::memcpy(levels.data(), from, head_dim_ * sizeof(float));
     } else {
-      Packing<Stored>::UnpackLevels(Codes(head, token), 0, levels);
+      EachUnit<Stored>(token, [&](size_t first, size_t n, size_t offset) {
+        Packing<Stored>::UnpackLevels(from + offset, 0, levels.subspan(first, n));
+      });
     }
   }
 
   size_t StoredBytes() const { return bytes_.size() + steps_.size() * sizeof(float); }
 
  private:
-  // The first token takes its own width; the others follow.
-  size_t HeadStride() const { return max_tokens_ == 0 ? 0 : FirstBytes() + (max_tokens_ - 1) * TokenBytes(); }
+  size_t HeadStride() const { return RoundUp(max_tokens_, kGroupTokens) * TokenBytes(); }
+  // Of the first token, where it lies apart: behind the groups of all heads.
+  size_t ApartBytes() const { return kIsFloat<F> || max_tokens_ == 0 ? 0 : FirstBytes(); }
+
+  size_t GroupOffset(size_t head, size_t token) const {
+    return head * HeadStride() + token / kGroupTokens * GroupBytes();
+  }
+  size_t FirstOffset(size_t head) const {
+    return kIsFloat<F> ? GroupOffset(head, 0) : heads_ * HeadStride() + head * ApartBytes();
+  }
+  // Of the first unit of a token.
+  template <Format Stored>
   size_t Offset(size_t head, size_t token) const {
-    return head * HeadStride() + (token == 0 ? 0 : FirstBytes() + (token - 1) * TokenBytes());
+    if (token == 0) return FirstOffset(head);
+    size_t offset = GroupOffset(head, token);
+    if constexpr (!kIsFloat<Stored>) offset += token % kGroupTokens * Packing<Stored>::kUnitBytes;
+    return offset;
+  }
+  // use(first dimension, dimensions, offset from Offset<Stored>) for the units of a token.
+  template <LevelFormat Stored, class Use>
+  void EachUnit(size_t token, Use&& use) const {
+    using Units = Packing<Stored>;
+    const size_t distance = (token == 0 ? 1 : kGroupTokens) * Units::kUnitBytes;
+    for (size_t first = 0, offset = 0; first < head_dim_; first += Units::kUnitCodes, offset += distance) {
+      use(first, head_dim_ - first < Units::kUnitCodes ? head_dim_ - first : Units::kUnitCodes, offset);
+    }
   }
 
   size_t heads_ = 0;

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <span>
 
 #include "bitnet/backend/reference.h"
@@ -69,6 +70,40 @@ inline float FloatDot(const float* a, const float* b, size_t n) {
   return static_cast<float>(sum.Fold());
 }
 
+// OrderedSum of p[0, n).
+inline double SumOfLanes(const float* p, size_t n) {
+  SumLanes sum;
+  size_t i = 0;
+  for (; i + kSumLanes <= n; i += kSumLanes) {
+    for (size_t lane = 0; lane < kSumLanes; ++lane) sum.lane[lane] += double(p[i + lane]);
+  }
+  for (; i < n; ++i) sum.lane[i % kSumLanes] += double(p[i]);
+  return sum.Fold();
+}
+
+// units[0, n) = the weights p * step in the units of their block (docs/numerics.md), of which there are n; returns the
+// unit.
+inline double CountWeights(const float* p, const float* steps, size_t n, double* units) {
+  float largest = 0.0f;
+  bool finite = true;
+  for (size_t s = 0; s < n; ++s) {
+    const float magnitude = std::fabs(p[s] * steps[s]);
+    finite &= magnitude <= std::numeric_limits<float>::max();
+    largest = std::max(largest, magnitude);
+  }
+  const double unit = ReferenceBackend::WeightUnit(finite ? largest : std::numeric_limits<float>::infinity());
+  if (!(unit > 0.0)) {
+    std::fill(units, units + n, 0.0);
+    return unit;
+  }
+  const double inverse = 1.0 / unit;  // a power of two, like the unit
+  constexpr double kMost = ReferenceBackend::kMaxWeight;
+  for (size_t s = 0; s < n; ++s) {
+    units[s] = std::clamp(std::rint(double(p[s] * steps[s]) * inverse), -kMost, kMost);
+  }
+  return unit;
+}
+
 // Query rows that are multiplied at once: later blocks see more keys, so small ones waste less above the diagonal.
 inline constexpr size_t kQueryBlock = 64;
 
@@ -81,6 +116,8 @@ void AttentionForward(const B& backend, const AttentionDims& dims, MatrixView<fl
   using Q = typename S::Query::Format;
   using K = typename S::Key::Format;
   using K0 = typename S::FirstKey::Format;
+  using V = typename S::Value::Format;
+  using Eigen::Index;
   constexpr bool kLevels = !kIsFloat<Q> && !kIsFloat<K> && !kIsFloat<K0>;
   // Dot products of levels are exact in any order, as long as they fit.
   const bool by_eigen = kLevels && FloatSumsSuffice<K, Q>(dims.head_dim) && FloatSumsSuffice<K0, Q>(dims.head_dim);
@@ -89,9 +126,9 @@ void AttentionForward(const B& backend, const AttentionDims& dims, MatrixView<fl
     thread_local FloatLevels q, k, v;
     thread_local detail::TurnedKeys turned_keys;
     thread_local detail::WideValues wide_values;
-    thread_local AlignedVector<double> dots, weights;
+    thread_local AlignedVector<double> dots;
+    thread_local detail::EigenMatrix<double> values, weights, sums;
     dots.resize(RoundUp(length, detail::kWide));
-    weights.resize(length * detail::kSumRows);
     const size_t sequence = task / dims.kv_heads;
     const size_t kv_head = task % dims.kv_heads;
     detail::QuantizeHead<typename S::FirstKey, typename S::Key>(backend,
@@ -99,7 +136,11 @@ void AttentionForward(const B& backend, const AttentionDims& dims, MatrixView<fl
     detail::QuantizeHead<typename S::FirstValue, typename S::Value>(
         backend, dims.Head(heads, sequence, dims.ValueColumn(kv_head)), v);
     if (!by_eigen) turned_keys.Turn(k.levels);
-    wide_values.Widen(v.levels);
+    if constexpr (kIsFloat<V>) {
+      wide_values.Widen(v.levels);
+    } else {
+      values = detail::AsEigen(MatrixView<const float>(v.levels)).template cast<double>();
+    }
     for (size_t head = kv_head * dims.share(); head < (kv_head + 1) * dims.share(); ++head) {
       detail::QuantizeHead<typename S::Query, typename S::Query>(backend,
                                                                  dims.Head(heads, sequence, dims.QueryColumn(head)), q);
@@ -128,27 +169,42 @@ void AttentionForward(const B& backend, const AttentionDims& dims, MatrixView<fl
         }
       }
 
-      for (size_t begin = 0; begin < length; begin += detail::kSumRows) {
-        const size_t rows = std::min(detail::kSumRows, length - begin);
-        const size_t seen = begin + rows;  // by the last of the rows
-        double totals[detail::kSumRows] = {};
-        std::fill(weights.data(), weights.data() + seen * detail::kSumRows, 0.0);
-        for (size_t r = 0; r < rows; ++r) {
+      for (size_t begin = 0; begin < length; begin += detail::kQueryBlock) {
+        const size_t count = std::min(detail::kQueryBlock, length - begin);
+        const size_t seen = begin + count;  // by the last of the rows
+        double totals[detail::kQueryBlock] = {};
+        for (size_t r = 0; r < count; ++r) {
           float* row = p.Row(begin + r);
           const size_t visible = begin + r + 1;
           ExpRow(row, visible, RowMax(row, visible));
           std::fill(row + visible, row + length, 0.0f);
-          for (size_t s = 0; s < visible; ++s) weights[s * detail::kSumRows + r] = row[s] * v.steps[s];
         }
-        // Four sums side by side; adding the zeros of tokens not seen changes nothing.
-        const float* const row[detail::kSumRows] = {p.Row(begin), p.Row(begin + std::min<size_t>(1, rows - 1)),
-                                                    p.Row(begin + std::min<size_t>(2, rows - 1)),
-                                                    p.Row(begin + rows - 1)};
-        for (size_t s = 0; s < seen; ++s) {
-          for (size_t r = 0; r < detail::kSumRows; ++r) totals[r] += double(row[r][s]);
+        sums.setZero(Index(count), Index(dims.head_dim));
+        for (size_t first = 0; first < seen; first += kAttentionBlock) {
+          const size_t tokens = std::min(kAttentionBlock, seen - first);
+          // Adding the zeros of tokens not seen changes nothing.
+          for (size_t r = 0; r < count; ++r) totals[r] += detail::SumOfLanes(p.Row(begin + r) + first, tokens);
+          if constexpr (kIsFloat<V>) {
+            wide_values.AddSums(p.Rows(begin, count).Cols(first, tokens), first, begin + 1, sums);
+          } else {
+            double units[detail::kQueryBlock];
+            weights.resize(Index(count), Index(tokens));
+            for (size_t r = 0; r < count; ++r) {
+              const size_t visible = begin + r + 1 < first ? 0 : std::min(tokens, begin + r + 1 - first);
+              double* row = weights.row(Index(r)).data();
+              units[r] = detail::CountWeights(p.Row(begin + r) + first, v.steps.data() + first, visible, row);
+              std::fill(row + visible, row + tokens, 0.0);
+            }
+            // Integers below 2^53: exact in any order.
+            const auto of_block = (weights * values.middleRows(Index(first), Index(tokens))).eval();
+            for (size_t r = 0; r < count; ++r) sums.row(Index(r)) += of_block.row(Index(r)) * units[r];
+          }
         }
-        wide_values.Sums(weights.data(), seen, totals, out.Rows(begin, rows));
-        for (size_t r = 0; r < rows; ++r) {
+        for (size_t r = 0; r < count; ++r) {
+          float* to = out.Row(begin + r);
+          for (size_t i = 0; i < dims.head_dim; ++i) {
+            to[i] = static_cast<float>(sums(Index(r), Index(i)) / totals[r]);
+          }
           const auto inverse = static_cast<float>(1.0 / totals[r]);
           for (size_t s = 0; s < seen; ++s) p.Row(begin + r)[s] *= inverse;
         }

@@ -1,5 +1,5 @@
 // The two sums of attention that must have the order of Backend::Attend, for several rows at once: dot products of
-// reals in eight double lanes, and weighted sums of values in the order of the tokens.
+// reals in eight double lanes, and weighted sums of real values in the order of the tokens of a block.
 //
 // Products of two floats are exact in double, so the order of the additions alone decides the bits; here the rows run
 // side by side in vectors (Eigen's, of whatever width), and each keeps its order.
@@ -67,9 +67,6 @@ class TurnedKeys {
   AlignedVector<double> values_;
 };
 
-// Rows whose weighted sums are taken together.
-inline constexpr size_t kSumRows = 4;
-
 // Values as doubles, a token's padded with zeros.
 class WideValues {
  public:
@@ -80,38 +77,48 @@ class WideValues {
     for (size_t s = 0; s < v.rows(); ++s) std::copy(v.Row(s), v.Row(s) + dim_, values_.data() + s * stride_);
   }
 
-  // out [rows, head_dim], rows <= kSumRows: out[r] = float( (sum_s weights[s][r] v[s]) / totals[r] ), s in [0, count)
-  // in order. Weights are floats, and 0 for tokens that a row does not see.
-  void Sums(const double* weights, size_t count, const double* totals, MatrixView<float> out) const {
-    for (size_t begin = 0; begin < dim_; begin += 2 * kWide) {
-      WideDoubles a0, a1, b0, b1, c0, c1, d0, d1;
-      for (WideDoubles* sum : {&a0, &a1, &b0, &b1, &c0, &c1, &d0, &d1}) sum->setZero();
-      const double* v = values_.data() + begin;
-      const double* w = weights;
-      for (size_t s = 0; s < count; ++s, v += stride_, w += kSumRows) {
-        const WideDoubles v0 = Wide(v);
-        const WideDoubles v1 = Wide(v + kWide);
-        a0 += w[0] * v0;
-        a1 += w[0] * v1;
-        b0 += w[1] * v0;
-        b1 += w[1] * v1;
-        c0 += w[2] * v0;
-        c1 += w[2] * v1;
-        d0 += w[3] * v0;
-        d1 += w[3] * v1;
-      }
-      const WideDoubles* const sums[kSumRows][2] = {{&a0, &a1}, {&b0, &b1}, {&c0, &c1}, {&d0, &d1}};
-      for (size_t r = 0; r < out.rows(); ++r) {
-        float* to = out.Row(r) + begin;
-        for (size_t i = 0; i < std::min(2 * kWide, dim_ - begin); ++i) {
-          const double sum = (*sums[r][i / kWide])[static_cast<Eigen::Index>(i % kWide)];
-          to[i] = static_cast<float>(sum / totals[r]);
+  // sums [rows, head_dim]: sums(r, i) += sum_s weights[r][s] v[first + s][i], s in order, for weights [rows, tokens] of
+  // tokens first + s < visible + r.
+  template <class Sums>
+  void AddSums(MatrixView<const float> weights, size_t first, size_t visible, Sums& sums) const {
+    const auto seen = [&](size_t r) { return visible + r < first ? 0 : std::min(weights.cols(), visible + r - first); };
+    for (size_t r = 0; r < weights.rows(); r += kRows) {
+      // Four rows side by side; the last ones more than once.
+      const float* w[kRows];
+      for (size_t k = 0; k < kRows; ++k) w[k] = weights.Row(std::min(r + k, weights.rows() - 1));
+      for (size_t begin = 0; begin < dim_; begin += 2 * kWide) {
+        WideDoubles a0, a1, b0, b1, c0, c1, d0, d1;
+        for (WideDoubles* sum : {&a0, &a1, &b0, &b1, &c0, &c1, &d0, &d1}) sum->setZero();
+        const double* v = values_.data() + first * stride_ + begin;
+        for (size_t s = 0; s < seen(r); ++s, v += stride_) {
+          const WideDoubles v0 = Wide(v);
+          const WideDoubles v1 = Wide(v + kWide);
+          a0 += double(w[0][s]) * v0;
+          a1 += double(w[0][s]) * v1;
+          b0 += double(w[1][s]) * v0;
+          b1 += double(w[1][s]) * v1;
+          c0 += double(w[2][s]) * v0;
+          c1 += double(w[2][s]) * v1;
+          d0 += double(w[3][s]) * v0;
+          d1 += double(w[3][s]) * v1;
+        }
+        const WideDoubles* const of_rows[kRows][2] = {{&a0, &a1}, {&b0, &b1}, {&c0, &c1}, {&d0, &d1}};
+        for (size_t k = 0; k < std::min(kRows, weights.rows() - r); ++k) {
+          for (size_t i = 0; i < std::min(2 * kWide, dim_ - begin); ++i) {
+            double sum = (*of_rows[k][i / kWide])[static_cast<Eigen::Index>(i % kWide)];
+            // Tokens that the first of the four does not see.
+            for (size_t s = seen(r); s < seen(r + k); ++s) {
+              sum += double(w[k][s]) * values_[(first + s) * stride_ + begin + i];
+            }
+            sums(static_cast<Eigen::Index>(r + k), static_cast<Eigen::Index>(begin + i)) += sum;
+          }
         }
       }
     }
   }
 
  private:
+  static constexpr size_t kRows = 4;
   size_t dim_ = 0;
   size_t stride_ = 0;
   AlignedVector<double> values_;

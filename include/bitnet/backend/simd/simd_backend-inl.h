@@ -205,21 +205,57 @@ class SimdBackend : public ReferenceBackend {
   template <Format Q, Format K, Format K0, Format V, Format V0>
   void Attend(const QuantizedTokens<Q>& q, const HeadCache<K, K0>& keys, const HeadCache<V, V0>& values,
               const AttentionShape& shape, AttentionScratch& scratch, MatrixView<float> out) const {
-    const size_t tokens = out.rows();
     CheckAttend(q, keys, values, shape, out);
-    const size_t units = tokens * shape.heads;
-    const size_t work = 2 * shape.head_dim * (shape.first_position + tokens);
-    const size_t parts = std::min(executor().Threads(), std::max<size_t>(1, units / Grain(work)));
-    scratch.Resize(executor().Threads(), keys.max_tokens(), shape.head_dim);
+    using Call = AttentionCall<Q, K, K0, V, V0>;
+    const Call call(q, keys, values, shape, out);
+    const size_t tiles = call.tiles();
+    if (tiles == 0) return;
+    // Memory for the longest context: decoding asks for the same at each token.
+    const size_t threads = executor().Threads();
+    const size_t whole_bytes = call.WorkerBytes() + call.TileBytes(1);
+    const size_t split_bytes = call.TileBytes(call.max_blocks());
+    std::byte* const memory = scratch.Reserve(threads * whole_bytes + (threads - 1) * split_bytes);
+    const auto split_tile = [&](size_t i) {
+      return call.TileAt(memory + threads * whole_bytes + i * split_bytes, call.max_blocks());
+    };
+
+    const size_t work = 2 * shape.head_dim * (shape.first_position + out.rows()) * out.rows() * shape.heads;
+    const size_t parts = std::min(threads, std::max<size_t>(1, work / kWorthAThread));
+    // Each part takes as many whole tiles as the others. The tiles left are split: all parts score some of their
+    // blocks, then sum up some, then merge some rows.
+    const size_t split = tiles % parts;
+    const size_t blocks = call.blocks();
+    const auto each_split_block = [&](size_t part, auto& worker, auto&& taken, auto&& f) {
+      size_t tile = split;
+      for (size_t i = split * blocks * part / parts; i < split * blocks * (part + 1) / parts; ++i) {
+        if (i / blocks != tile) {
+          tile = i / blocks;
+          worker.Take(tiles - split + tile);
+          taken(split_tile(tile));
+        }
+        if (i % blocks < worker.tile_blocks()) f(i % blocks, split_tile(tile));
+      }
+    };
     executor().Run(parts, [&](size_t part) {
-      for (size_t unit = units * part / parts; unit < units * (part + 1) / parts; ++unit) {
-        const size_t token = unit / shape.heads;
-        const size_t head = unit % shape.heads;
-        const HeadAttention<Q, K, K0, V, V0> attention(q.Row(unit), shape.head_dim, keys, values,
-                                                       head / (shape.heads / shape.kv_heads),
-                                                       shape.first_position + token + 1);
-        attention.Run(ScoreFactor(q.Step(unit, 0), shape.head_dim), scratch, part,
-                      out.Row(token) + head * shape.head_dim);
+      std::byte* const own = memory + part * whole_bytes;
+      typename Call::Worker worker(call, own);
+      const auto tile = call.TileAt(own + call.WorkerBytes(), 1);
+      for (size_t i = part; i < tiles - split; i += parts) worker.Run(i, tile);
+      each_split_block(
+          part, worker, [](const auto&) {}, [&](size_t b, const auto& of) { worker.Score(b, of); });
+    });
+    if (split == 0) return;
+    executor().Run(parts, [&](size_t part) {
+      typename Call::Worker worker(call, memory + part * whole_bytes);
+      each_split_block(
+          part, worker, [&](const auto& of) { worker.FindMaxima(of); },
+          [&](size_t b, const auto& of) { worker.SumValues(b, of); });
+    });
+    executor().Run(parts, [&](size_t part) {
+      typename Call::Worker worker(call, memory + part * whole_bytes);
+      for (size_t i = part; i < split * kTileRows; i += parts) {
+        worker.Take(tiles - split + i / kTileRows);
+        if (i % kTileRows < worker.count()) worker.Merge(i % kTileRows, split_tile(i / kTileRows));
       }
     });
   }

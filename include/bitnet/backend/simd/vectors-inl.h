@@ -36,6 +36,19 @@ inline constexpr size_t kVectorBytes = HWY_LANES(uint8_t);
 // How many accumulators of a register tile fit: AVX-512 and NEON have 32 registers, other targets 16.
 inline constexpr bool kManyRegisters = HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64;
 
+// An accumulator at the end of a loop's body. g++ 12 otherwise copies every accumulator of a large tile before vpdpbusd
+// (which overwrites it) and back after it, and spills some: 16 instructions become 50.
+template <class V>
+HWY_INLINE V KeepInRegister(V v) {
+#if HWY_COMPILER_GCC_ACTUAL && HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
+  auto raw = v.raw;
+  asm("" : "+v"(raw));
+  return V{raw};
+#else
+  return v;
+#endif
+}
+
 // `count` rows or columns: listed ones, or, without a list, consecutive ones from `first`.
 struct IndexList {
   const uint32_t* indices = nullptr;
