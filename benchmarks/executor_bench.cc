@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstddef>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "bitnet/base/executor.h"
@@ -48,7 +49,9 @@ void Rendezvous(ThreadPool& pool) {
   std::atomic<int> arrived{0};
   pool.Run(2, [&](size_t) {
     arrived.fetch_add(1);
-    while (arrived.load() < 2) {
+    // Yields at last, for machines where the other thread has no core.
+    for (int looks = 0; arrived.load() < 2; ++looks) {
+      if (looks > 10000) std::this_thread::yield();
     }
   });
 }
