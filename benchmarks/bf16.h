@@ -32,25 +32,31 @@ inline uint16_t Bf16FromFloat(float x) {
 }
 inline float FloatFromBf16(uint16_t x) { return std::bit_cast<float>(static_cast<uint32_t>(x) << 16); }
 
-// [rows, cols], row-major, nothing between rows; reads may run past the end.
+// [rows, cols], row-major; reads may run past the end. Long rows are an odd number of lines apart, so that the places
+// which a thread reads in turn do not fall into the same sets of the caches; nothing is between short ones.
 class Bf16Matrix {
  public:
   static constexpr size_t kReadBeyond = 128;
 
   Bf16Matrix() = default;
-  Bf16Matrix(size_t rows, size_t cols) : rows_(rows), cols_(cols), values_(rows * cols + kReadBeyond) {}
+  Bf16Matrix(size_t rows, size_t cols)
+      : rows_(rows),
+        cols_(cols),
+        stride_(cols < 1024 ? cols : ((cols + 31) / 32 | 1) * 32),
+        values_(rows * stride_ + kReadBeyond) {}
   explicit Bf16Matrix(MatrixView<const float> x) : Bf16Matrix(x.rows(), x.cols()) {
     for (size_t r = 0; r < rows_; ++r) std::transform(x.Row(r), x.Row(r) + cols_, Row(r), Bf16FromFloat);
   }
   size_t rows() const { return rows_; }
   size_t cols() const { return cols_; }
-  uint16_t* Row(size_t row) { return values_.data() + row * cols_; }
-  const uint16_t* Row(size_t row) const { return values_.data() + row * cols_; }
+  uint16_t* Row(size_t row) { return values_.data() + row * stride_; }
+  const uint16_t* Row(size_t row) const { return values_.data() + row * stride_; }
   size_t StoredBytes() const { return rows_ * cols_ * sizeof(uint16_t); }
 
  private:
   size_t rows_ = 0;
   size_t cols_ = 0;
+  size_t stride_ = 0;
   AlignedVector<uint16_t> values_;
 };
 
@@ -88,6 +94,9 @@ inline constexpr size_t kBlock = 2 * kLanes;  // values that a vector of 16-bit 
 
 // Places that a thread reads in turn.
 inline constexpr size_t kStreams = 8;
+
+// How many of n rows each place holds: an odd number (see Bf16Matrix).
+inline size_t StreamLength(size_t n) { return n < kStreams ? 0 : (n / kStreams - 1) | 1; }
 
 struct Pair {
   hn::Vec<DF> even, odd;
@@ -181,7 +190,7 @@ HWY_INLINE float Dot(const uint16_t* row, const float* HWY_RESTRICT x, size_t bl
 // y[r] = <w[r], x> for r in [begin, end).
 HWY_NOINLINE inline void MatVecRows(const Bf16Matrix& w, const float* x, size_t begin, size_t end, float* y) {
   const size_t blocks = Blocks(w.cols());
-  const size_t length = (end - begin) / kStreams;
+  const size_t length = StreamLength(end - begin);
   for (size_t i = 0; i < length; ++i) {
     const uint16_t* rows[kStreams];
     float dots[kStreams];
@@ -327,7 +336,7 @@ HWY_NOINLINE inline void AttendPart(const Bf16Cache& cache, size_t kv_head, size
   const size_t blocks = Blocks(cache.keys.cols());
   const size_t width = blocks * kBlock;
   const size_t tokens = end - begin;
-  const size_t length = tokens / kStreams;
+  const size_t length = StreamLength(tokens);
   const size_t base = kv_head * cache.max_tokens + begin;
   for (size_t i = 0; i < length; ++i) {
     const uint16_t* rows[kStreams];

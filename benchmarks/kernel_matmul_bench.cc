@@ -65,6 +65,7 @@ void BM_ReadBandwidth(benchmark::State& state, size_t threads) {
     state.SetIterationTime(1e9 / best.bytes_per_second);
     state.counters["bytes/s"] = best.bytes_per_second;
     state.counters["streams"] = static_cast<double>(best.method.streams);
+    state.counters["step"] = static_cast<double>(best.method.step);
     state.counters["prefetch"] = static_cast<double>(best.method.prefetch);
   }
 }

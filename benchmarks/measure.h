@@ -162,47 +162,41 @@ namespace hn = hwy::HWY_NAMESPACE;
 // How to read memory: one thread reads some places in turn, so that more lines are under way at once, and asks for
 // lines in advance. Which of it is best depends on the CPU, so the measurement tries it.
 struct ReadMethod {
-  size_t streams = 1;   // a power of two
+  size_t streams = 1;
   size_t prefetch = 0;  // bytes in advance
+  size_t step = 256;    // bytes from one place before the next
 };
 
-// Reads memory[0, bytes) and returns some function of it.
-template <size_t kStreams>
+// Reads memory[0, bytes), but for some KiB at most, and returns some function of it.
+template <size_t kStreams, size_t kStep>
 HWY_NOINLINE uint64_t ReadStreams(const uint8_t* memory, size_t bytes, size_t prefetch) {
-  constexpr size_t kStep = 256;
   const hn::ScalableTag<uint64_t> d;
   constexpr size_t kVector = hn::MaxLanes(d) * sizeof(uint64_t);
-  auto sum0 = hn::Zero(d);
-  auto sum1 = hn::Zero(d);
-  const size_t length = bytes / kStreams / kStep * kStep;
+  auto sum = hn::Zero(d);
+  // Not a multiple of a page: else all places would fall into the same sets of the caches.
+  const size_t length = bytes / kStreams / 4096 * 4096 - 11 * 256;
   for (size_t at = 0; at < length; at += kStep) {
     for (size_t s = 0; s < kStreams; ++s) {
       const uint8_t* from = memory + s * length + at;
       if (prefetch != 0) {
         for (size_t i = 0; i < kStep; i += 64) __builtin_prefetch(from + prefetch + i, 0, 3);
       }
-      for (size_t i = 0; i < kStep; i += 2 * kVector) {
-        sum0 = hn::Xor(sum0, hn::LoadU(d, reinterpret_cast<const uint64_t*>(from + i)));
-        sum1 = hn::Xor(sum1, hn::LoadU(d, reinterpret_cast<const uint64_t*>(from + i + kVector)));
+      for (size_t i = 0; i < kStep; i += kVector) {
+        sum = hn::Xor(sum, hn::LoadU(d, reinterpret_cast<const uint64_t*>(from + i)));
       }
     }
   }
-  return hn::ReduceSum(d, hn::Xor(sum0, sum1));
+  return hn::ReduceSum(d, sum);
 }
 
 inline uint64_t ReadBy(const ReadMethod& method, const uint8_t* memory, size_t bytes) {
-  switch (method.streams) {
-    case 1:
-      return ReadStreams<1>(memory, bytes, method.prefetch);
-    case 2:
-      return ReadStreams<2>(memory, bytes, method.prefetch);
-    case 4:
-      return ReadStreams<4>(memory, bytes, method.prefetch);
-    case 8:
-      return ReadStreams<8>(memory, bytes, method.prefetch);
-    default:
-      return ReadStreams<16>(memory, bytes, method.prefetch);
-  }
+  const auto read = [&](auto by_lines, auto by_blocks) {
+    return (method.step == 64 ? by_lines : by_blocks)(memory, bytes, method.prefetch);
+  };
+  if (method.streams == 1) return read(&ReadStreams<1, 64>, &ReadStreams<1, 256>);
+  if (method.streams == 4) return read(&ReadStreams<4, 64>, &ReadStreams<4, 256>);
+  if (method.streams == 8) return read(&ReadStreams<8, 64>, &ReadStreams<8, 256>);
+  return read(&ReadStreams<16, 64>, &ReadStreams<16, 256>);
 }
 
 struct Bandwidth {
@@ -227,10 +221,13 @@ inline const Bandwidth& ReadBandwidth(size_t threads) {
     return static_cast<double>(bytes) / Median(times);
   };
   Bandwidth best;
-  for (const size_t streams : {1, 2, 4, 8, 16}) {
+  for (const size_t streams : {1, 4, 8, 16}) {
     for (const size_t prefetch : {0, 1024, 4096}) {
-      const double rate = measure({streams, prefetch}, 3);
-      if (rate > best.bytes_per_second) best = {rate, {streams, prefetch}};
+      for (const size_t step : {64, 256}) {
+        const ReadMethod method{streams, prefetch, step};
+        const double rate = measure(method, 3);
+        if (rate > best.bytes_per_second) best = {rate, method};
+      }
     }
   }
   best.bytes_per_second = std::max(best.bytes_per_second, measure(best.method, 7));
