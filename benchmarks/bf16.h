@@ -32,18 +32,15 @@ inline uint16_t Bf16FromFloat(float x) {
 }
 inline float FloatFromBf16(uint16_t x) { return std::bit_cast<float>(static_cast<uint32_t>(x) << 16); }
 
-// [rows, cols], row-major; reads may run past the end. Long rows are an odd number of lines apart, so that the places
-// which a thread reads in turn do not fall into the same sets of the caches; nothing is between short ones.
+// [rows, cols], row-major; reads may run past the end. Nothing is between rows, but a line where all rows would start
+// in the same set of a cache.
 class Bf16Matrix {
  public:
   static constexpr size_t kReadBeyond = 128;
 
   Bf16Matrix() = default;
   Bf16Matrix(size_t rows, size_t cols)
-      : rows_(rows),
-        cols_(cols),
-        stride_(cols < 1024 ? cols : ((cols + 31) / 32 | 1) * 32),
-        values_(rows * stride_ + kReadBeyond) {}
+      : rows_(rows), cols_(cols), stride_(cols % 1024 == 0 ? cols + 32 : cols), values_(rows * stride_ + kReadBeyond) {}
   explicit Bf16Matrix(MatrixView<const float> x) : Bf16Matrix(x.rows(), x.cols()) {
     for (size_t r = 0; r < rows_; ++r) std::transform(x.Row(r), x.Row(r) + cols_, Row(r), Bf16FromFloat);
   }
@@ -95,7 +92,8 @@ inline constexpr size_t kBlock = 2 * kLanes;  // values that a vector of 16-bit 
 // Places that a thread reads in turn.
 inline constexpr size_t kStreams = 8;
 
-// How many of n rows each place holds: an odd number (see Bf16Matrix).
+// How many of n rows each place holds: an odd number, so that the places do not fall into the
+// same sets of the caches.
 inline size_t StreamLength(size_t n) { return n < kStreams ? 0 : (n / kStreams - 1) | 1; }
 
 struct Pair {
@@ -170,6 +168,8 @@ HWY_INLINE void Dots(const uint16_t* const* rows, const float* HWY_RESTRICT x, s
       odd[k] = hn::MulAdd(w.odd, x_odd, odd[k]);
     }
   }
+  // What may lie between rows.
+  HWY_UNROLL(8) for (size_t k = 0; k < kStreams; ++k) __builtin_prefetch(rows[k] + blocks * kBlock + kAhead, 0, 3);
   HWY_UNROLL(2) for (size_t k = 0; k < kStreams; k += 4) {
     SumsOfLanes(hn::Add(even[k], odd[k]), hn::Add(even[k + 1], odd[k + 1]), hn::Add(even[k + 2], odd[k + 2]),
                 hn::Add(even[k + 3], odd[k + 3]), dots + k);
@@ -296,6 +296,7 @@ inline void MatMul(Executor& executor, const Bf16Matrix& w, MatrixView<const flo
 template <size_t kHeads, size_t kBlocks>
 HWY_INLINE void AddWeighted(const uint16_t* const* rows, size_t first, const float (*weights)[32], size_t count,
                             size_t stride, float* HWY_RESTRICT sum) {
+  constexpr size_t kAhead = 4096 / sizeof(uint16_t);
   const DF d;
   hn::Vec<DF> sums[kHeads * 2 * kBlocks];
   HWY_UNROLL(4) for (size_t h = 0; h < kHeads; ++h) {
@@ -306,6 +307,7 @@ HWY_INLINE void AddWeighted(const uint16_t* const* rows, size_t first, const flo
   for (size_t k = 0; k < count; ++k) {
     HWY_UNROLL(4) for (size_t b = 0; b < kBlocks; ++b) {
       const Pair v = Load(rows[k] + (first + b) * kBlock);
+      __builtin_prefetch(rows[k] + (first + b) * kBlock + kAhead, 0, 3);
       HWY_UNROLL(4) for (size_t h = 0; h < kHeads; ++h) {
         const auto weight = hn::Set(d, weights[h][k]);
         auto* to = sums + (h * kBlocks + b) * 2;
@@ -404,7 +406,6 @@ HWY_NOINLINE inline void AttendPart(const Bf16Cache& cache, size_t kv_head, size
       for (size_t k = 0; k < kStreams; ++k) {
         at[count] = k * length + j;
         rows[count] = cache.values.Row(base + at[count]);
-        for (size_t b = 0; b < blocks; ++b) __builtin_prefetch(rows[count] + b * kBlock + 1024, 0, 3);
         ++count;
       }
     }
