@@ -91,6 +91,9 @@ inline constexpr size_t kBlock = 2 * kLanes;  // values that a vector of 16-bit 
 
 // Places that a thread reads in turn.
 inline constexpr size_t kStreams = 8;
+// How far ahead lines are asked for, in values: 1 KiB; a head's history is short. With 4 KiB
+// attention with one thread reads 0.83 of the bandwidth, with this 0.92; products 0.96 and 0.98 or more.
+inline constexpr size_t kAhead = 512;
 
 // How many of n rows each place holds: an odd number, so that the places do not fall into the
 // same sets of the caches.
@@ -133,7 +136,6 @@ HWY_INLINE void SumsOfLanes(hn::Vec<DF> v0, hn::Vec<DF> v1, hn::Vec<DF> v2, hn::
 // dots[i][first + k] = <row k, x + i * stride> for four rows and four inputs, apart.
 HWY_INLINE void Dots4(const uint16_t* const* rows, const float* HWY_RESTRICT x, size_t stride, size_t blocks,
                       size_t first, float (*dots)[kStreams]) {
-  constexpr size_t kAhead = 4096 / sizeof(uint16_t);
   const DF d;
   hn::Vec<DF> sum[16];
   HWY_UNROLL(16) for (size_t k = 0; k < 16; ++k) sum[k] = hn::Zero(d);
@@ -154,7 +156,6 @@ HWY_INLINE void Dots4(const uint16_t* const* rows, const float* HWY_RESTRICT x, 
 
 // dots[k] = <row k, x> for kStreams rows; x apart.
 HWY_INLINE void Dots(const uint16_t* const* rows, const float* HWY_RESTRICT x, size_t blocks, float* dots) {
-  constexpr size_t kAhead = 4096 / sizeof(uint16_t);
   const DF d;
   hn::Vec<DF> even[kStreams], odd[kStreams];
   HWY_UNROLL(8) for (size_t k = 0; k < kStreams; ++k) even[k] = odd[k] = hn::Zero(d);
@@ -296,7 +297,6 @@ inline void MatMul(Executor& executor, const Bf16Matrix& w, MatrixView<const flo
 template <size_t kHeads, size_t kBlocks>
 HWY_INLINE void AddWeighted(const uint16_t* const* rows, size_t first, const float (*weights)[32], size_t count,
                             size_t stride, float* HWY_RESTRICT sum) {
-  constexpr size_t kAhead = 4096 / sizeof(uint16_t);
   const DF d;
   hn::Vec<DF> sums[kHeads * 2 * kBlocks];
   HWY_UNROLL(4) for (size_t h = 0; h < kHeads; ++h) {
