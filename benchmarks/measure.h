@@ -251,7 +251,7 @@ HWY_NOINLINE inline double DotRounds(size_t rounds, int32_t* out) {
 #endif
 // Equal sums would be computed once.
 #define BITNET_DECLARE(i) auto sum##i = hn::Set(d32, out[0] + i);
-#if HWY_ARCH_X86
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128
 // A product of operands that do not change would be moved out of the loop; and g++ would copy every sum in each round.
 #define BITNET_KEEP(v) __asm__ volatile("" : "+v"(v.raw));
 #else
