@@ -1,18 +1,30 @@
-// Products of SimdBackend (and of the reference), kernel alone, one thread:
-//   BM_<Op>/<formats>/<backend>/<rows>x<cols>[xtokens]/t<threads>
-// Weights are rotated through more memory than the last-level cache holds, as in a model; BITNET_BENCH_CACHE_MIB=0 in
-// the environment keeps one matrix, in cache. Counters: bytes of weights per second, multiply-adds per second (of the
-// dense product), and the share of the read bandwidth that BM_ReadBandwidth measures in the same run.
+// Products, kernel alone:
+//   BM_<Op>/<formats>/<backend>/<rows>x<cols>[x<tokens>]/t<threads>
+// Op: MatVec (all of the matrix, one token), MatMul (some tokens), MatMulRows (a share of the rows), MatMulColumns (a
+// share of the inputs is not zero); with InCache, one matrix is read again and again, else copies of it in turn, of
+// RotatedBytes() in all (measure.h), as in a model.
+//
+// A line is the median of calls (so Google Benchmark sees one iteration, and says so after the name). Counters: bytes
+// of weights that the product needs per second, multiply-adds per second (of what is needed), both as shares of what
+// the machine can (read bandwidth with as many threads, and peak of the int8 dot product, measured in the same run:
+// BM_ReadBandwidth, BM_DotPeak), and the density where something is skipped.
+//
+// BITNET_BENCH_ALL=1 in the environment adds the shapes of the paper's models.
 #include <benchmark/benchmark.h>
 
+#include <Eigen/Core>
 #include <algorithm>
-#include <chrono>
+#include <any>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "benchmarks/bf16.h"
+#include "benchmarks/measure.h"
+#include "benchmarks/shapes.h"
 #include "bitnet/backend/reference.h"
 #include "bitnet/backend/simd/simd_backend.h"
 #include "bitnet/base/random.h"
@@ -23,41 +35,20 @@ namespace {
 using TernaryWeights = Quantizer<Ternary, AbsMean>;
 using Int4Inputs = Quantizer<Int<4>, AbsMean>;
 using Int8Inputs = Quantizer<Int<8>, AbsMax>;
+using Fp4Inputs = Quantizer<Fp4E2M1, MinMax>;
+using HeadWeights = Quantizer<Int<4>, AbsMax, PerRow>;
 
-size_t RotatedBytes() {
-  static const size_t bytes = [] {
-    const char* mib = std::getenv("BITNET_BENCH_CACHE_MIB");
-    return (mib != nullptr ? static_cast<size_t>(std::atoll(mib)) : size_t{320}) << 20;
-  }();
-  return bytes;
-}
+constexpr double kSecondsALine = 0.25;
 
-// Bytes per second that one thread reads, best of some passes over memory beyond the caches.
-double ReadBandwidth() {
-  static const double best = [] {
-    std::vector<uint64_t> memory((size_t{320} << 20) / sizeof(uint64_t), 1);
-    double bytes_per_second = 0.0;
-    for (int pass = 0; pass < 5; ++pass) {
-      const auto start = std::chrono::steady_clock::now();
-      uint64_t sum[8] = {};
-      for (size_t i = 0; i + 8 <= memory.size(); i += 8) {
-        for (size_t k = 0; k < 8; ++k) sum[k] += memory[i + k];
-      }
-      benchmark::DoNotOptimize(sum);
-      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-      bytes_per_second =
-          std::max(bytes_per_second, static_cast<double>(memory.size() * sizeof(uint64_t)) / seconds.count());
-    }
-    return bytes_per_second;
-  }();
-  return best;
-}
-
-void BM_ReadBandwidth(benchmark::State& state) {
-  for (auto _ : state) benchmark::DoNotOptimize(ReadBandwidth());
-  state.counters["bytes/s"] = ReadBandwidth();
-}
-BENCHMARK(BM_ReadBandwidth)->Iterations(1);
+struct Shape {
+  size_t rows, cols;
+  std::string Name(size_t tokens = 1) const {
+    std::string name = std::to_string(rows);
+    name.append("x").append(std::to_string(cols));
+    if (tokens != 1) name.append("x").append(std::to_string(tokens));
+    return name;
+  }
+};
 
 std::vector<float> Normals(size_t n, uint64_t seed, double density = 1.0) {
   Random random(seed);
@@ -66,103 +57,282 @@ std::vector<float> Normals(size_t n, uint64_t seed, double density = 1.0) {
   return x;
 }
 
-// What a benchmark reads: copies of a matrix, and inputs with a density.
+// ---- Limits.
+
+void BM_ReadBandwidth(benchmark::State& state, size_t threads) {
+  for (auto _ : state) {
+    const Bandwidth& best = ReadBandwidth(threads);
+    state.SetIterationTime(1e9 / best.bytes_per_second);
+    state.counters["bytes/s"] = best.bytes_per_second;
+    state.counters["streams"] = static_cast<double>(best.method.streams);
+    state.counters["step"] = static_cast<double>(best.method.step);
+    state.counters["prefetch"] = static_cast<double>(best.method.prefetch);
+  }
+}
+
+void BM_DotPeak(benchmark::State& state, size_t threads) {
+  for (auto _ : state) {
+    state.SetIterationTime(1e9 / DotPeak(threads));
+    state.counters["MAC/s"] = DotPeak(threads);
+  }
+}
+
+// ---- A line.
+
+struct Work {
+  double bytes = 0.0;     // of weights that a call needs
+  double products = 0.0;  // multiply-adds that a call needs
+  double density = 1.0;   // the share of the weights that is needed
+  bool is_rotated = true;
+};
+
+template <class F>
+void Report(benchmark::State& state, size_t threads, const Work& work, F&& call) {
+  for (auto _ : state) {
+    call();
+    const double seconds = Median(TimeCalls(kSecondsALine, 3, call));
+    state.SetIterationTime(seconds);
+    state.counters["bytes/s"] = work.bytes / seconds;
+    state.counters["MAC/s"] = work.products / seconds;
+    if (work.is_rotated) {
+      state.counters["of_bandwidth"] = work.bytes / seconds / ReadBandwidth(threads).bytes_per_second;
+    }
+    state.counters["of_dot_peak"] = work.products / seconds / DotPeak(threads);
+    if (work.density < 1.0) state.counters["density"] = work.density;
+  }
+}
+
+// Operands of the last line, which the next often needs again: making copies takes longer than a line.
+template <class T, class Make>
+T& Kept(const std::string& key, Make&& make) {
+  static std::string* kept_key = new std::string;
+  static std::any* kept = new std::any;
+  if (*kept_key != key) {
+    kept->reset();
+    *kept = std::shared_ptr<T>(make());
+    *kept_key = key;
+  }
+  return **std::any_cast<std::shared_ptr<T>>(kept);
+}
+
+std::string Label(const char* op, const std::string& formats, const char* backend, const std::string& shape,
+                  size_t threads) {
+  return std::string("BM_") + op + "/" + formats + "/" + backend + "/" + shape + "/t" + std::to_string(threads);
+}
+
+template <class F>
+void Add(const std::string& label, F&& run) {
+  benchmark::RegisterBenchmark(label.c_str(), run)->Unit(benchmark::kMicrosecond)->Iterations(1)->UseManualTime();
+}
+
+// ---- Products of a backend.
+
 template <class W, class X, class B>
 struct Operands {
-  using Inputs = QuantizedTokens<typename X::Format>;
+  using M = typename B::template Matrix<typename W::Format, typename X::Format>;
 
-  Operands(size_t rows, size_t cols, size_t tokens, Access access, double density)
-      : y_values(tokens * rows), y(y_values.data(), tokens, rows) {
-    const std::vector<float> w = Normals(rows * cols, 1);
-    const auto weights = QuantizedMatrix<typename W::Format>::template From<W>({w.data(), rows, cols});
-    do {
-      matrices.push_back(backend.template Prepare<typename X::Format>(weights, access));
-    } while (matrices.size() * matrices[0].StoredBytes() < RotatedBytes());
-    const std::vector<float> reals = Normals(tokens * cols, 2, density);
-    backend.template Quantize<X>(MatrixView<const float>(reals.data(), tokens, cols), x);
-    backend.FindNonzero(x);
-  }
+  Operands(const Shape& shape, Access access)
+      : matrices([&] {
+          const std::vector<float> w = Normals(shape.rows * shape.cols, 1);
+          const auto weights =
+              QuantizedMatrix<typename W::Format>::template From<W>({w.data(), shape.rows, shape.cols});
+          return B(PoolOf(AllThreads())).template Prepare<typename X::Format>(weights, access);
+        }()) {}
 
-  const auto& Next() { return matrices[next++ % matrices.size()]; }
+  RotatedCopies<M> matrices;
+};
 
-  // Runs f for all iterations. `density`: the share of the weights that has to be read.
-  template <class F>
-  void Run(benchmark::State& state, double density, F&& f) {
-    const auto start = std::chrono::steady_clock::now();
-    for (auto _ : state) f();
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    const auto iterations = static_cast<double>(state.iterations());
-    const double bytes = density * static_cast<double>(matrices[0].StoredBytes()) * iterations;
-    const double products =
-        static_cast<double>(matrices[0].rows() * matrices[0].cols()) * static_cast<double>(x.tokens()) * iterations;
-    state.counters["bytes/s"] = benchmark::Counter(bytes, benchmark::Counter::kIsRate);
-    state.counters["MAC/s"] = benchmark::Counter(products, benchmark::Counter::kIsRate);
-    state.counters["of_bandwidth"] = bytes / seconds.count() / ReadBandwidth();
-    if (density < 1.0) state.counters["density"] = density;
-  }
-
-  SequentialExecutor executor;
-  B backend{executor};
-  std::vector<typename B::template Matrix<typename W::Format, typename X::Format>> matrices;
-  Inputs x;
-  std::vector<float> y_values;
-  MatrixView<float> y;
-  size_t next = 0;
+struct Line {
+  const char* op;
+  Access access;
+  Shape shape;
+  size_t tokens = 1;
+  double density = 1.0;
 };
 
 template <class W, class X, class B>
-void MatMul(benchmark::State& state, size_t rows, size_t cols, size_t tokens) {
-  Operands<W, X, B> operands(rows, cols, tokens, Access::kDense, 1.0);
-  operands.Run(state, 1.0, [&] { operands.backend.MatMul(operands.Next(), operands.x, operands.y); });
-}
+void RunLine(benchmark::State& state, const std::string& formats, const Line& line, bool is_rotated, size_t threads) {
+  const auto [rows, cols] = line.shape;
+  auto& operands =
+      Kept<Operands<W, X, B>>(formats + line.shape.Name() + std::to_string(static_cast<int>(line.access)),
+                              [&] { return std::make_shared<Operands<W, X, B>>(line.shape, line.access); });
+  const B backend(PoolOf(threads));
+  QuantizedTokens<typename X::Format> x;
+  const bool by_columns = line.access == Access::kColumns;
+  const std::vector<float> reals = Normals(line.tokens * cols, 2, by_columns ? line.density : 1.0);
+  backend.template Quantize<X>(MatrixView<const float>(reals.data(), line.tokens, cols), x);
+  backend.FindNonzero(x);
+  std::vector<float> results(line.tokens * rows);
+  const MatrixView<float> y(results.data(), line.tokens, rows);
 
-template <class W, class X, class B>
-void MatMulRows(benchmark::State& state, size_t rows, size_t cols, double density) {
-  Operands<W, X, B> operands(rows, cols, 1, Access::kRows, 1.0);
-  Random random(3);
   ChannelLists open;
-  open.Resize(1, rows);
-  size_t count = 0;
-  for (size_t r = 0; r < rows; ++r) {
-    open.Row(0)[count] = static_cast<uint32_t>(r);
-    count += UniformReal(random) < density ? 1u : 0u;
+  if (line.access == Access::kRows) {
+    Random random(3);
+    open.Resize(line.tokens, rows);
+    for (size_t t = 0; t < line.tokens; ++t) {
+      size_t count = 0;
+      for (size_t r = 0; r < rows; ++r) {
+        if (UniformReal(random) < line.density) open.Row(t)[count++] = static_cast<uint32_t>(r);
+      }
+      open.SetCount(t, count);
+    }
   }
-  open.SetCount(0, count);
-  operands.Run(state, static_cast<double>(count) / static_cast<double>(rows),
-               [&] { operands.backend.MatMulRows(operands.Next(), operands.x, open, operands.y); });
+
+  Work work;
+  if (line.access == Access::kRows) work.density = static_cast<double>(open.Count(0)) / static_cast<double>(rows);
+  if (by_columns) work.density = static_cast<double>(x.nonzero().Count(0)) / static_cast<double>(cols);
+  work.is_rotated = is_rotated;
+  work.bytes = work.density * static_cast<double>(operands.matrices.First().StoredBytes());
+  work.products = work.density * static_cast<double>(rows * cols * line.tokens);
+  Report(state, threads, work, [&] {
+    const auto& matrix = is_rotated ? operands.matrices.Next() : operands.matrices.First();
+    if (line.access == Access::kDense) backend.MatMul(matrix, x, y);
+    if (line.access == Access::kRows) backend.MatMulRows(matrix, x, open, y);
+    if (line.access == Access::kColumns) backend.MatMulColumns(matrix, x, y);
+  });
 }
 
 template <class W, class X, class B>
-void MatMulColumns(benchmark::State& state, size_t rows, size_t cols, double density) {
-  Operands<W, X, B> operands(rows, cols, 1, Access::kColumns, density);
-  operands.Run(state, static_cast<double>(operands.x.CountNonzero()) / static_cast<double>(cols),
-               [&] { operands.backend.MatMulColumns(operands.Next(), operands.x, operands.y); });
+void AddLine(const std::string& formats, const char* backend, const Line& line, bool in_cache_too = true) {
+  for (const bool is_rotated : {true, false}) {
+    if (!is_rotated && !in_cache_too) continue;
+    const std::string op = std::string(line.op) + (is_rotated ? "" : "InCache");
+    const std::string shape = line.shape.Name(line.tokens);
+    for (const size_t threads : ThreadCounts()) {
+      Add(Label(op.c_str(), formats, backend, shape, threads),
+          [=](benchmark::State& state) { RunLine<W, X, B>(state, formats, line, is_rotated, threads); });
+    }
+  }
 }
 
-template <class W, class X, class B>
-void Register(const std::string& formats, const std::string& backend, bool is_fast) {
-  const auto name = [&](const char* op, size_t rows, size_t cols, const char* more) {
-    return std::string("BM_") + op + "/" + formats + "/" + backend + "/" + std::to_string(rows) + "x" +
-           std::to_string(cols) + more + "/t1";
-  };
-  const auto add = [](const std::string& label, auto run) {
-    benchmark::RegisterBenchmark(label.c_str(), run)->Unit(benchmark::kMicrosecond);
-  };
-  add(name("MatVec", 2560, 6912, ""), [](benchmark::State& s) { MatMul<W, X, B>(s, 2560, 6912, 1); });
-  if (!is_fast) return;
-  add(name("MatVec", 6912, 2560, ""), [](benchmark::State& s) { MatMul<W, X, B>(s, 6912, 2560, 1); });
-  add(name("MatVec", 2560, 2560, ""), [](benchmark::State& s) { MatMul<W, X, B>(s, 2560, 2560, 1); });
-  add(name("MatMul", 2560, 6912, "x64"), [](benchmark::State& s) { MatMul<W, X, B>(s, 2560, 6912, 64); });
-  add(name("MatMulRows", 6912, 2560, ""), [](benchmark::State& s) { MatMulRows<W, X, B>(s, 6912, 2560, 0.325); });
-  add(name("MatMulColumns", 2560, 6912, ""), [](benchmark::State& s) { MatMulColumns<W, X, B>(s, 2560, 6912, 0.16); });
+// ---- Baselines.
+
+void AddBf16(const Shape& shape, size_t tokens) {
+  for (const size_t threads : ThreadCounts()) {
+    const std::string name = shape.Name(tokens);
+    Add(Label(tokens == 1 ? "MatVec" : "MatMul", "Bf16*Float", "Baseline", name, threads),
+        [=](benchmark::State& state) {
+          auto& matrices = Kept<RotatedCopies<Bf16Matrix>>("bf16" + shape.Name(), [&] {
+            const std::vector<float> w = Normals(shape.rows * shape.cols, 1);
+            return std::make_shared<RotatedCopies<Bf16Matrix>>(
+                Bf16Matrix(MatrixView<const float>(w.data(), shape.rows, shape.cols)));
+          });
+          const std::vector<float> x = Normals(tokens * shape.cols, 2);
+          std::vector<float> y(tokens * shape.rows);
+          Bf16Scratch scratch;
+          const auto weights = static_cast<double>(shape.rows * shape.cols);
+          Report(state, threads, {2 * weights, weights * static_cast<double>(tokens)}, [&] {
+            bf16::MatMul(PoolOf(threads), matrices.Next(), {x.data(), tokens, shape.cols}, scratch,
+                         {y.data(), tokens, shape.rows});
+          });
+        });
+  }
+}
+
+void BM_AttendBf16(benchmark::State& state, size_t heads, size_t kv_heads, size_t dim, size_t tokens, size_t threads) {
+  Bf16Cache first(kv_heads, dim, tokens);
+  const std::vector<float> reals = Normals(kv_heads * tokens * dim, 1);
+  first.keys = first.values = Bf16Matrix(MatrixView<const float>(reals.data(), kv_heads * tokens, dim));
+  RotatedCopies<Bf16Cache> caches(std::move(first));
+  const std::vector<float> q = Normals(heads * dim, 2);
+  std::vector<float> out(heads * dim);
+  Bf16Scratch scratch;
+  const auto bytes = static_cast<double>(caches.First().StoredBytes());
+  Report(state, threads, {bytes, static_cast<double>(2 * heads * dim * tokens)},
+         [&] { bf16::Attend(PoolOf(threads), caches.Next(), q, heads, tokens, scratch, out); });
+}
+
+// One thread: a matrix times a vector is not split by Eigen.
+void BM_Eigen(benchmark::State& state, const Shape& shape) {
+  using M = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  const auto rows = static_cast<Eigen::Index>(shape.rows);
+  const auto cols = static_cast<Eigen::Index>(shape.cols);
+  std::vector<M> matrices;
+  const double bytes = static_cast<double>(shape.rows * shape.cols) * sizeof(float);
+  while (static_cast<double>(matrices.size()) * bytes <= static_cast<double>(RotatedBytes())) {
+    matrices.push_back(M::Ones(rows, cols));
+  }
+  const Eigen::VectorXf x = Eigen::VectorXf::Ones(cols);
+  Eigen::VectorXf y(rows);
+  size_t next = 0;
+  Report(state, 1, {bytes, bytes / sizeof(float)}, [&] {
+    y.noalias() = matrices[next++ % matrices.size()] * x;
+    benchmark::DoNotOptimize(y.data());
+  });
+}
+
+// ---- The list.
+
+constexpr Shape kUp{6912, 2560};
+constexpr Shape kDown{2560, 6912};
+constexpr Shape kSquare{2560, 2560};
+
+// What a layer of an a4.8 model does, for inputs of `X` and 8-bit inputs of down.
+template <class X>
+void AddTernary(const std::string& formats) {
+  using B = SimdBackend;
+  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatVec", Access::kDense, kUp});
+  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatVec", Access::kDense, kDown});
+  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatVec", Access::kDense, kSquare});
+  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatMul", Access::kDense, kUp, 64}, false);
+  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatMulRows", Access::kRows, kUp, 1, 0.325});
+  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatMulRows", Access::kRows, kUp, 64, 0.325}, false);
+  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatMulColumns", Access::kColumns, kDown, 1, 0.16});
+  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatMulColumns", Access::kColumns, kDown, 64, 0.16}, false);
+  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatMulColumns", Access::kColumns, kSquare, 1, 0.5});
 }
 
 const bool kRegistered = [] {
-  Register<TernaryWeights, Int4Inputs, SimdBackend>("Ternary*Int<4>", "Simd", true);
-  Register<TernaryWeights, Int8Inputs, SimdBackend>("Ternary*Int<8>", "Simd", true);
-  Register<TernaryWeights, Unquantized, SimdBackend>("Ternary*Float", "Simd", false);
-  Register<Unquantized, Unquantized, SimdBackend>("Float*Float", "Simd", false);
-  Register<TernaryWeights, Int4Inputs, ReferenceBackend>("Ternary*Int<4>", "Reference", false);
+  benchmark::AddCustomContext("machine", MachineDescription());
+  benchmark::AddCustomContext("rotated_MiB", std::to_string(RotatedBytes() >> 20));
+  for (const size_t threads : ThreadCounts()) {
+    const std::string t = "/t" + std::to_string(threads);
+    Add("BM_ReadBandwidth" + t, [threads](benchmark::State& state) { BM_ReadBandwidth(state, threads); });
+    Add("BM_DotPeak" + t, [threads](benchmark::State& state) { BM_DotPeak(state, threads); });
+  }
+  AddTernary<Int4Inputs>("Ternary*Int<4>");
+  AddTernary<Fp4Inputs>("Ternary*Fp4E2M1");
+  AddTernary<Int8Inputs>("Ternary*Int<8>");
+  AddLine<HeadWeights, Int8Inputs, SimdBackend>("Int<4>PerRow*Int<8>", "Simd",
+                                                {"MatVec", Access::kDense, {32000, 2560}}, false);
+  AddLine<TernaryWeights, Unquantized, SimdBackend>("Ternary*Float", "Simd", {"MatVec", Access::kDense, kDown}, false);
+  AddLine<Unquantized, Unquantized, SimdBackend>("Float*Float", "Simd", {"MatVec", Access::kDense, kDown}, false);
+  AddBf16(kUp, 1);
+  AddBf16(kUp, 64);
+  AddBf16(kDown, 1);
+  for (const size_t threads : ThreadCounts()) {
+    const std::string t = "/t" + std::to_string(threads);
+    Add("BM_Attend/Float*Bf16/Baseline/32x32x128x2048" + t,
+        [threads](benchmark::State& state) { BM_AttendBf16(state, 32, 32, 128, 2048, threads); });
+    Add("BM_Attend/Float*Bf16/Baseline/20x5x128x2048" + t,
+        [threads](benchmark::State& state) { BM_AttendBf16(state, 20, 5, 128, 2048, threads); });
+  }
+  Add("BM_MatVec/Float*Float/Eigen/" + kDown.Name() + "/t1", [](benchmark::State& state) { BM_Eigen(state, kDown); });
+  AddLine<TernaryWeights, Int4Inputs, ReferenceBackend>("Ternary*Int<4>", "Reference",
+                                                        {"MatVec", Access::kDense, kDown}, false);
+
+  const char* all = std::getenv("BITNET_BENCH_ALL");
+  if (all != nullptr && std::string(all) != "0") {
+    for (const ModelShape& shape : ModelShapes()) {
+      const Shape up{shape.config.ffn, shape.config.hidden};
+      const Shape down{shape.config.hidden, shape.config.ffn};
+      const Shape square{shape.config.hidden, shape.config.hidden};
+      for (const size_t tokens : {1, 256}) {
+        const char* op = tokens == 1 ? "MatVec" : "MatMul";
+        for (const Shape& s : {up, square}) {
+          AddLine<TernaryWeights, Int4Inputs, SimdBackend>("Ternary*Int<4>", "Simd", {op, Access::kDense, s, tokens},
+                                                           false);
+        }
+        AddLine<TernaryWeights, Int8Inputs, SimdBackend>("Ternary*Int<8>", "Simd", {op, Access::kDense, down, tokens},
+                                                         false);
+        AddLine<TernaryWeights, Int4Inputs, SimdBackend>(
+            "Ternary*Int<4>", "Simd", {"MatMulRows", Access::kRows, up, tokens, 1.0 - shape.closed_gates}, false);
+        AddLine<TernaryWeights, Int8Inputs, SimdBackend>(
+            "Ternary*Int<8>", "Simd", {"MatMulColumns", Access::kColumns, down, tokens, 1.0 - shape.down_zeros}, false);
+        AddBf16(up, tokens);
+      }
+    }
+  }
   return true;
 }();
 

@@ -78,6 +78,20 @@ TEST_CASE("Executor: tasks run at the same time") {
   CHECK(arrived.load() == 2);
 }
 
+TEST_CASE("ThreadPool: workers come whether they look, yield or sleep") {
+  ThreadPool pool(2);
+  for (int i = 0; i < 60; ++i) {
+    // Around the time after which they sleep, too.
+    std::this_thread::sleep_for(std::chrono::microseconds(i % 20 * 25));
+    std::atomic<int> arrived{0};
+    pool.Run(2, [&](size_t) {
+      arrived.fetch_add(1);
+      while (arrived.load() < 2) std::this_thread::yield();
+    });
+    if (arrived.load() != 2) FAIL_CHECK("a task was missing in round " << i);
+  }
+}
+
 TEST_CASE("Executor: calls from inside a task run all their tasks, at any depth") {
   ThreadPool pool(3);
   std::atomic<int> leaves{0};

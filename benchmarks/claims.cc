@@ -1,0 +1,598 @@
+// What a whole model costs, in 16-bit floats, as W1.58A8 and as a4.8 with INT4 and FP4 inputs: bytes, and tokens per
+// second while decoding and in prefill, for the shapes of shapes.h, with one thread and with all.
+//
+//   bitnet_claims [--shape NAME]... [--json FILE]
+//
+// Weights are made up. The operations of one layer are timed, on copies of its weights in turn (as many as the model
+// has layers, or as exceed RotatedBytes(): measure.h), times the number of layers, plus the output head. Sparsity is
+// drawn: open gates and non-zero inputs of `down` at the densities of the paper's table 2. Attention is timed apart,
+// over caches in turn.
+//
+//   bf16     weights, head and cache in bfloat16, sums in float (bf16.h)
+//   W1.58A8  B158: ternary weights, 8-bit inputs, all products dense; head and cache as bf16
+//   a4.8     A48 and A48Fp4: skipping, 3-bit cache; embedding and head in INT4 (a step a row), their inputs in INT8
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "benchmarks/bf16.h"
+#include "benchmarks/measure.h"
+#include "benchmarks/shapes.h"
+#include "bitnet/bitnet.h"
+
+namespace bitnet {
+namespace {
+
+constexpr size_t kContext = 2048;      // tokens in the cache while decoding
+constexpr size_t kShortContext = 128;  // ... of a second line
+constexpr size_t kPrompt = 256;
+constexpr double kSeconds = 0.4;  // of a measurement
+
+using HeadWeights = Quantizer<Int<4>, AbsMax, PerRow>;
+using HeadInputs = Quantizer<Int<8>, AbsMax>;
+
+struct Timing {
+  double layer = 0.0;  // a token through a layer, without Attend
+  double attend = 0.0;
+  double attend_short = 0.0;
+  double head = 0.0;
+  double layer_prefill = 0.0;  // kPrompt tokens, with attention
+};
+
+struct Measured {
+  const char* name = "";
+  double weight_bytes = 0.0;
+  double embedding_bytes = 0.0;
+  double cache_bytes = 0.0;
+  size_t layer_copies = 0;
+  std::vector<Timing> timings;  // for each of ThreadCounts()
+
+  double TotalBytes() const { return weight_bytes + embedding_bytes + cache_bytes; }
+};
+
+double DecodeRate(const Timing& t, const ModelConfig& c, bool is_short) {
+  return 1.0 / (c.layers * (t.layer + (is_short ? t.attend_short : t.attend)) + t.head);
+}
+double PrefillRate(const Timing& t, const ModelConfig& c) {
+  return static_cast<double>(kPrompt) / (c.layers * t.layer_prefill + t.head);
+}
+
+// ---- Made-up operands.
+
+std::vector<float> Normals(size_t n, uint64_t seed) {
+  Random random(seed);
+  std::vector<float> x(n);
+  for (float& v : x) v = Normal(random);
+  return x;
+}
+
+// A matrix whose rows repeat some random ones: kernels do not see the difference, and it takes no time to make.
+template <class W>
+QuantizedMatrix<typename W::Format> MadeUp(size_t rows, size_t cols) {
+  using M = QuantizedMatrix<typename W::Format>;
+  constexpr size_t kRandomRows = 32;
+  const std::vector<float> w = Normals(kRandomRows * cols, 1);
+  const M few = M::template From<W>({w.data(), kRandomRows, cols});
+  M all(rows, cols, few.layout());
+  for (size_t r = 0; r < rows; ++r) {
+    const auto codes = few.RowCodes(r % kRandomRows);
+    std::copy(codes.begin(), codes.end(), all.bytes().begin() + static_cast<std::ptrdiff_t>(r * codes.size()));
+  }
+  for (size_t i = 0; i < all.steps().size(); ++i) all.steps()[i] = few.steps()[i % few.steps().size()];
+  return all;
+}
+
+Bf16Matrix MadeUpBf16(size_t rows, size_t cols) {
+  const std::vector<float> few = Normals(32 * cols, 1);
+  Bf16Matrix all(rows, cols);
+  for (size_t r = 0; r < rows; ++r) {
+    std::transform(few.data() + r % 32 * cols, few.data() + (r % 32 + 1) * cols, all.Row(r), Bf16FromFloat);
+  }
+  return all;
+}
+
+// As many as the model has, or as exceed RotatedBytes().
+template <class T>
+std::vector<T> Copies(T first, size_t bytes, size_t most) {
+  const size_t count = std::clamp<size_t>(RotatedBytes() / std::max<size_t>(1, bytes) + 1, 1, most);
+  std::vector<T> copies;
+  copies.reserve(count);
+  copies.push_back(std::move(first));
+  while (copies.size() < count) copies.push_back(copies.front());
+  return copies;
+}
+
+// The reals of a layer for some tokens, and what stands in for the results of made-up products.
+struct Reals {
+  Reals(const ModelShape& shape, size_t n)
+      : tokens(n),
+        x_values(Normals(n * shape.config.hidden, 2)),
+        heads_values(Normals(n * shape.config.query_width(), 3)),
+        gate_values(Normals(n * shape.config.ffn, 4)),
+        product_values(Normals(n * shape.config.ffn, 5)),
+        gain(std::max(shape.config.hidden, shape.config.ffn), 1.0f) {
+    Random random(6);
+    for (float& g : gate_values) g = UniformReal(random) < shape.closed_gates ? -std::abs(g) : std::abs(g) + 1e-3f;
+    for (float& h : product_values) {
+      // Away from zero, so that quantizing makes no more zeros.
+      h = UniformReal(random) < shape.down_zeros ? 0.0f : h + std::copysign(0.5f, h);
+    }
+    const ModelConfig& c = shape.config;
+    x = View(x_values, c.hidden);
+    attended = View(heads_values, c.query_width());
+    gate_signs = View(gate_values, c.ffn);
+    product = View(product_values, c.ffn);
+    normed = Room(c.hidden);
+    added = Room(c.hidden);
+    q = Room(c.query_width());
+    k = Room(c.kv_width());
+    v = Room(c.kv_width());
+    out = Room(c.query_width());
+    gate = Room(c.ffn);
+    up = Room(c.ffn);
+  }
+
+  size_t tokens;
+  std::vector<float> x_values, heads_values, gate_values, product_values, gain;
+  MatrixView<float> x, attended, gate_signs, product;
+  MatrixView<float> normed, added, q, k, v, out, gate, up;
+
+ private:
+  MatrixView<float> View(std::vector<float>& values, size_t cols) const { return {values.data(), tokens, cols}; }
+  MatrixView<float> Room(size_t cols) {
+    rooms_.push_back(std::make_unique<std::vector<float>>(tokens * cols));
+    return View(*rooms_.back(), cols);
+  }
+  std::vector<std::unique_ptr<std::vector<float>>> rooms_;
+};
+
+void RotateHeads(const SimdBackend& backend, const ModelConfig& c, const RopeAngles& angles, Reals& r) {
+  for (size_t t = 0; t < r.tokens; ++t) {
+    backend.Rotate(angles.Cos(t), angles.Sin(t), MatrixView<float>(r.q.Row(t), c.heads, c.head_dim));
+    backend.Rotate(angles.Cos(t), angles.Sin(t), MatrixView<float>(r.k.Row(t), c.kv_heads, c.head_dim));
+  }
+}
+
+// ---- The 16-bit cache, of bf16 and W1.58A8.
+
+void Store(MatrixView<const float> from, size_t first_position, size_t kv_heads, size_t most, Bf16Matrix& to) {
+  const size_t dim = to.cols();
+  for (size_t t = 0; t < from.rows(); ++t) {
+    for (size_t h = 0; h < kv_heads; ++h) {
+      const float* head = from.Row(t) + h * dim;
+      std::transform(head, head + dim, to.Row(h * most + first_position + t), Bf16FromFloat);
+    }
+  }
+}
+
+class Bf16Attention {
+ public:
+  explicit Bf16Attention(const ModelConfig& c) : config_(c) {
+    Bf16Cache first(c.kv_heads, c.head_dim, kContext);
+    first.keys = first.values = MadeUpBf16(c.kv_heads * kContext, c.head_dim);
+    caches_ = Copies(std::move(first), 2 * c.kv_width() * kContext * sizeof(uint16_t), c.layers);
+  }
+  double Bytes() const { return static_cast<double>(caches_[0].StoredBytes()); }
+
+  void StoreAt(const SimdBackend&, const Reals& r, size_t first_position) {
+    Bf16Cache& cache = caches_[next_++ % caches_.size()];
+    Store(r.k, first_position, config_.kv_heads, kContext, cache.keys);
+    Store(r.v, first_position, config_.kv_heads, kContext, cache.values);
+  }
+  void AttendOne(const SimdBackend& backend, Reals& r, size_t visible) {
+    const Bf16Cache& cache = caches_[next_++ % caches_.size()];
+    bf16::Attend(backend.executor(), cache, r.q[0], config_.heads, visible, scratches_[0], r.out[0]);
+  }
+  // A prompt: threads take tokens.
+  void AttendPrompt(const SimdBackend& backend, Reals& r) {
+    const Bf16Cache& cache = caches_[next_++ % caches_.size()];
+    const size_t parts = backend.executor().Threads() * 4;
+    scratches_.resize(std::max(scratches_.size(), parts));
+    backend.executor().Run(parts, [&](size_t part) {
+      SequentialExecutor alone;
+      for (size_t t = part; t < r.tokens; t += parts) {
+        bf16::Attend(alone, cache, r.q[t], config_.heads, t + 1, scratches_[part], r.out[t]);
+      }
+    });
+  }
+
+ private:
+  ModelConfig config_;
+  std::vector<Bf16Cache> caches_;
+  std::vector<Bf16Scratch> scratches_ = std::vector<Bf16Scratch>(1);
+  size_t next_ = 0;
+};
+
+// ---- The quantized cache of a4.8.
+
+template <class S>
+class QuantizedAttention {
+ public:
+  explicit QuantizedAttention(const ModelConfig& c) : config_(c) {
+    KvCache<S> first(c.kv_heads, c.head_dim, kContext);
+    const SimdBackend backend;
+    const std::vector<float> reals = Normals(kContext * c.kv_width(), 7);
+    const MatrixView<const float> heads(reals.data(), kContext, c.kv_width());
+    first.Store(backend, heads, heads, 0);
+    bytes_ = static_cast<double>(first.StoredBytes());
+    caches_ = Copies(std::move(first), static_cast<size_t>(bytes_), c.layers);
+  }
+  double Bytes() const { return bytes_; }
+
+  void StoreAt(const SimdBackend& backend, const Reals& r, size_t first_position) {
+    caches_[next_++ % caches_.size()].Store(backend, r.k, r.v, first_position);
+  }
+  void AttendOne(const SimdBackend& backend, Reals& r, size_t visible) { Attend(backend, r, visible - 1); }
+  void AttendPrompt(const SimdBackend& backend, Reals& r) { Attend(backend, r, 0); }
+
+ private:
+  void Attend(const SimdBackend& backend, Reals& r, size_t first_position) {
+    const KvCache<S>& cache = caches_[next_++ % caches_.size()];
+    backend.template Quantize<typename S::Query>(
+        MatrixView<const float>(r.q.data(), r.tokens * config_.heads, config_.head_dim), queries_);
+    backend.Attend(queries_, cache.keys(), cache.values(),
+                   {config_.heads, config_.kv_heads, config_.head_dim, first_position}, scratch_, r.out);
+  }
+
+  ModelConfig config_;
+  double bytes_ = 0.0;
+  std::vector<KvCache<S>> caches_;
+  QuantizedTokens<typename S::Query::Format> queries_;
+  AttentionScratch scratch_;
+  size_t next_ = 0;
+};
+
+// ---- Layers and heads.
+
+class Bf16Layers {
+ public:
+  using Attention = Bf16Attention;
+
+  explicit Bf16Layers(const ModelConfig& c) {
+    Layer first{MadeUpBf16(c.query_width(), c.hidden),
+                MadeUpBf16(c.kv_width(), c.hidden),
+                MadeUpBf16(c.kv_width(), c.hidden),
+                MadeUpBf16(c.hidden, c.query_width()),
+                MadeUpBf16(c.ffn, c.hidden),
+                MadeUpBf16(c.ffn, c.hidden),
+                MadeUpBf16(c.hidden, c.ffn)};
+    for (const Bf16Matrix* m : {&first.q, &first.k, &first.v, &first.o, &first.gate, &first.up, &first.down}) {
+      bytes_ += m->StoredBytes();
+    }
+    layers_ = Copies(std::move(first), bytes_, c.layers);
+  }
+  double Bytes() const { return static_cast<double>(bytes_); }
+  size_t Count() const { return layers_.size(); }
+
+  void ToHeads(const SimdBackend& backend, Reals& r) {
+    layer_ = &layers_[next_++ % layers_.size()];
+    Multiply(backend, layer_->q, r.normed, r.q);
+    Multiply(backend, layer_->k, r.normed, r.k);
+    Multiply(backend, layer_->v, r.normed, r.v);
+  }
+  void FromHeads(const SimdBackend& backend, Reals& r) { Multiply(backend, layer_->o, r.attended, r.added); }
+  void Ffn(const SimdBackend& backend, Reals& r) {
+    Multiply(backend, layer_->gate, r.normed, r.gate);
+    Multiply(backend, layer_->up, r.normed, r.up);
+    // LLaMA has SiLU here; this is cheaper.
+    backend.OpenGates<SquaredRelu>(r.gate_signs, open_);
+    backend.Glu<SquaredRelu>(r.gate_signs, r.up, open_, r.up);
+    Multiply(backend, layer_->down, r.product, r.added);
+  }
+
+ private:
+  struct Layer {
+    Bf16Matrix q, k, v, o, gate, up, down;
+  };
+  void Multiply(const SimdBackend& backend, const Bf16Matrix& w, MatrixView<const float> x, MatrixView<float> y) {
+    bf16::MatMul(backend.executor(), w, x, scratch_, y);
+  }
+
+  size_t bytes_ = 0;
+  std::vector<Layer> layers_;
+  const Layer* layer_ = nullptr;
+  ChannelLists open_;
+  Bf16Scratch scratch_;
+  size_t next_ = 0;
+};
+
+// The projections of a scheme; kSkips: as its layers do them, otherwise all dense.
+template <class S, bool kSkips>
+class QuantizedLayers {
+ public:
+  using Attention = std::conditional_t<kSkips, QuantizedAttention<S>, Bf16Attention>;
+
+  explicit QuantizedLayers(const ModelConfig& c) {
+    const SimdBackend backend;
+    const auto prepare = [&]<class X>(X, size_t rows, size_t cols, Access access) {
+      return backend.template Prepare<typename X::Format>(MadeUp<typename S::Weight>(rows, cols),
+                                                          kSkips ? access : Access::kDense);
+    };
+    const typename S::Input input;
+    Layer first{prepare(input, c.query_width(), c.hidden, Access::kDense),
+                prepare(input, c.kv_width(), c.hidden, Access::kDense),
+                prepare(input, c.kv_width(), c.hidden, Access::kDense),
+                prepare(typename S::OutputInput(), c.hidden, c.query_width(), Access::kColumns),
+                prepare(input, c.ffn, c.hidden, Access::kDense),
+                prepare(input, c.ffn, c.hidden, Access::kRows),
+                prepare(typename S::DownInput(), c.hidden, c.ffn, Access::kColumns)};
+    bytes_ = first.q.StoredBytes() + first.k.StoredBytes() + first.v.StoredBytes() + first.o.StoredBytes() +
+             first.gate.StoredBytes() + first.up.StoredBytes() + first.down.StoredBytes();
+    layers_ = Copies(std::move(first), bytes_, c.layers);
+  }
+  double Bytes() const { return static_cast<double>(bytes_); }
+  size_t Count() const { return layers_.size(); }
+
+  void ToHeads(const SimdBackend& backend, Reals& r) {
+    layer_ = &layers_[next_++ % layers_.size()];
+    backend.template Quantize<typename S::Input>(r.normed, input_);
+    backend.MatMul(layer_->q, input_, r.q);
+    backend.MatMul(layer_->k, input_, r.k);
+    backend.MatMul(layer_->v, input_, r.v);
+  }
+  void FromHeads(const SimdBackend& backend, Reals& r) {
+    if constexpr (kSkips) {
+      backend.template QuantizeTopK<typename S::OutputInput>(r.attended, S::OutputKeep::Count(r.attended.cols()),
+                                                             output_input_);
+      backend.FindNonzero(output_input_);
+      backend.MatMulColumns(layer_->o, output_input_, r.added);
+    } else {
+      backend.template Quantize<typename S::OutputInput>(r.attended, output_input_);
+      backend.MatMul(layer_->o, output_input_, r.added);
+    }
+  }
+  void Ffn(const SimdBackend& backend, Reals& r) {
+    using Act = typename S::FfnActivation;
+    backend.template Quantize<typename S::Input>(r.normed, input_);
+    backend.MatMul(layer_->gate, input_, r.gate);
+    backend.template OpenGates<Act>(r.gate_signs, open_);
+    if constexpr (kSkips) {
+      backend.MatMulRows(layer_->up, input_, open_, r.up);
+    } else {
+      backend.MatMul(layer_->up, input_, r.up);
+    }
+    backend.template Glu<Act>(r.gate_signs, r.up, open_, r.up);
+    backend.template Quantize<typename S::DownInput>(r.product, down_input_);
+    if constexpr (kSkips) {
+      backend.FindNonzero(down_input_);
+      backend.MatMulColumns(layer_->down, down_input_, r.added);
+    } else {
+      backend.MatMul(layer_->down, down_input_, r.added);
+    }
+  }
+
+ private:
+  template <class X>
+  using M = SimdBackend::Matrix<typename S::Weight::Format, typename X::Format>;
+  struct Layer {
+    M<typename S::Input> q, k, v;
+    M<typename S::OutputInput> o;
+    M<typename S::Input> gate, up;
+    M<typename S::DownInput> down;
+  };
+
+  size_t bytes_ = 0;
+  std::vector<Layer> layers_;
+  const Layer* layer_ = nullptr;
+  QuantizedTokens<typename S::Input::Format> input_;
+  QuantizedTokens<typename S::OutputInput::Format> output_input_;
+  QuantizedTokens<typename S::DownInput::Format> down_input_;
+  ChannelLists open_;
+  size_t next_ = 0;
+};
+
+// A call for the logits of one token. Few copies: a head is large, and the layers push it out of the caches.
+class Bf16Head {
+ public:
+  explicit Bf16Head(const ModelConfig& c) : copies_(MadeUpBf16(c.vocab, c.hidden)), logits_(c.vocab) {}
+  double Bytes() const { return static_cast<double>(copies_.First().StoredBytes()); }
+  void operator()(const SimdBackend& backend, Reals& r) {
+    bf16::MatVec(backend.executor(), copies_.Next(), r.normed[0], scratch_, logits_);
+  }
+
+ private:
+  RotatedCopies<Bf16Matrix> copies_;
+  std::vector<float> logits_;
+  Bf16Scratch scratch_;
+};
+
+class Int4Head {
+ public:
+  explicit Int4Head(const ModelConfig& c)
+      : copies_(SimdBackend().Prepare<HeadInputs::Format>(MadeUp<HeadWeights>(c.vocab, c.hidden), Access::kDense)),
+        logits_(c.vocab) {}
+  double Bytes() const { return static_cast<double>(copies_.First().StoredBytes()); }
+  void operator()(const SimdBackend& backend, Reals& r) {
+    backend.Quantize<HeadInputs>(r.normed.Rows(0, 1), input_);
+    backend.MatMul(copies_.Next(), input_, {logits_.data(), 1, logits_.size()});
+  }
+
+ private:
+  RotatedCopies<SimdBackend::Matrix<HeadWeights::Format, HeadInputs::Format>> copies_;
+  std::vector<float> logits_;
+  QuantizedTokens<HeadInputs::Format> input_;
+};
+
+// ---- Measuring a model.
+
+template <class Layers, class Head>
+Measured Measure(const char* name, const ModelShape& shape) {
+  const ModelConfig& c = shape.config;
+  Measured m;
+  m.name = name;
+  m.timings.resize(ThreadCounts().size());
+  Reals one(shape, 1);
+  Reals prompt(shape, kPrompt);
+  RopeAngles angles;
+  angles.Compute(Rope(c.head_dim, c.rope_base), 0, kPrompt);
+  const auto each_thread_count = [&](auto&& f) {
+    for (size_t i = 0; i < ThreadCounts().size(); ++i) f(SimdBackend(PoolOf(ThreadCounts()[i])), m.timings[i]);
+  };
+  {
+    Head head(c);
+    m.embedding_bytes = head.Bytes() * (c.tied_embedding ? 1 : 2);
+    each_thread_count([&](const SimdBackend& backend, Timing& t) {
+      t.head = Median(TimeCalls(kSeconds, 5, [&] { head(backend, one); }));
+    });
+  }
+  typename Layers::Attention attention(c);
+  m.cache_bytes = attention.Bytes() * c.layers;
+  each_thread_count([&](const SimdBackend& backend, Timing& t) {
+    t.attend = Median(TimeCalls(kSeconds, 5, [&] { attention.AttendOne(backend, one, kContext); }));
+    t.attend_short = Median(TimeCalls(kSeconds / 4, 5, [&] { attention.AttendOne(backend, one, kShortContext); }));
+  });
+
+  Layers layers(c);
+  m.weight_bytes = layers.Bytes() * c.layers;
+  m.layer_copies = layers.Count();
+  const auto run_layer = [&](const SimdBackend& backend, Reals& r, size_t first_position) {
+    const std::span<const float> gain(r.gain.data(), c.hidden);
+    backend.RmsNorm(r.x, gain, 1e-5f, r.normed);
+    layers.ToHeads(backend, r);
+    RotateHeads(backend, c, angles, r);
+    attention.StoreAt(backend, r, first_position);
+    if (r.tokens > 1) attention.AttendPrompt(backend, r);
+    layers.FromHeads(backend, r);
+    backend.Add(r.added, r.normed);  // in place of x, which is to stay as it is
+    backend.RmsNorm(r.x, gain, 1e-5f, r.normed);
+    layers.Ffn(backend, r);
+    backend.Add(r.added, r.normed);
+  };
+  each_thread_count([&](const SimdBackend& backend, Timing& t) {
+    t.layer = Median(TimeCalls(kSeconds, 2 * layers.Count(), [&] { run_layer(backend, one, kContext - 1); }));
+    t.layer_prefill = Median(TimeCalls(kSeconds, 2, [&] { run_layer(backend, prompt, 0); }));
+  });
+  return m;
+}
+
+// ---- Printing.
+
+void PrintShape(const ModelShape& shape, const std::vector<Measured>& models) {
+  const ModelConfig& c = shape.config;
+  std::printf("\n%s: %u layers, hidden %u, ffn %u, %u heads (%u for keys and values) of %u, vocabulary %u%s\n",
+              shape.name, c.layers, c.hidden, c.ffn, c.heads, c.kv_heads, c.head_dim, c.vocab,
+              c.tied_embedding ? ", tied" : "");
+  std::printf("  zero inputs of output %.0f %%, closed gates %.1f %%, zero inputs of down %.1f %%\n",
+              100 * shape.output_zeros, 100 * shape.closed_gates, 100 * shape.down_zeros);
+  std::printf("  %-10s %9s %9s %9s %9s %7s |", "MiB", "weights", "embedding", "cache", "total", "ratio");
+  for (const size_t threads : ThreadCounts()) {
+    std::printf(" %3zu threads: decode  ratio at %-4zu  ratio prefill  ratio |", threads, kShortContext);
+  }
+  std::printf("\n");
+  const auto mib = [](double bytes) { return bytes / (1 << 20); };
+  for (const Measured& m : models) {
+    std::printf("  %-10s %9.1f %9.1f %9.1f %9.1f %7.2f |", m.name, mib(m.weight_bytes), mib(m.embedding_bytes),
+                mib(m.cache_bytes), mib(m.TotalBytes()), models[0].TotalBytes() / m.TotalBytes());
+    for (size_t i = 0; i < m.timings.size(); ++i) {
+      const Timing& t = m.timings[i];
+      const Timing& base = models[0].timings[i];
+      std::printf("              %7.2f %6.2f %7.2f %6.2f %7.1f %6.2f |", DecodeRate(t, c, false),
+                  DecodeRate(t, c, false) / DecodeRate(base, c, false), DecodeRate(t, c, true),
+                  DecodeRate(t, c, true) / DecodeRate(base, c, true), PrefillRate(t, c),
+                  PrefillRate(t, c) / PrefillRate(base, c));
+    }
+    std::printf("\n");
+  }
+  for (const Measured& m : models) {
+    for (size_t i = 0; i < m.timings.size(); ++i) {
+      const Timing& t = m.timings[i];
+      std::printf(
+          "    %-8s t%zu, us: layer %.0f, attention %.0f (at %zu: %.0f), head %.0f, layer of %zu tokens %.0f; %zu "
+          "copies of a layer\n",
+          m.name, ThreadCounts()[i], 1e6 * t.layer, 1e6 * t.attend, kShortContext, 1e6 * t.attend_short, 1e6 * t.head,
+          kPrompt, 1e6 * t.layer_prefill, m.layer_copies);
+    }
+  }
+  std::fflush(stdout);
+}
+
+void WriteJson(std::FILE* to, const std::vector<std::pair<ModelShape, std::vector<Measured>>>& all) {
+  std::fprintf(to, "{\n  \"machine\": \"%s\",\n  \"limits\": [", MachineDescription().c_str());
+  const char* separator = "";
+  for (const size_t threads : ThreadCounts()) {
+    std::fprintf(to, "%s\n    {\"threads\": %zu, \"read_bytes_per_s\": %.4g, \"int8_macs_per_s\": %.4g}", separator,
+                 threads, ReadBandwidth(threads).bytes_per_second, DotPeak(threads));
+    separator = ",";
+  }
+  std::fprintf(to, "\n  ],\n  \"context\": %zu, \"short_context\": %zu, \"prompt\": %zu,\n  \"results\": [", kContext,
+               kShortContext, kPrompt);
+  separator = "";
+  for (const auto& [shape, models] : all) {
+    for (const Measured& m : models) {
+      for (size_t i = 0; i < m.timings.size(); ++i) {
+        const Timing& t = m.timings[i];
+        std::fprintf(to,
+                     "%s\n    {\"shape\": \"%s\", \"model\": \"%s\", \"threads\": %zu, \"weight_bytes\": %.0f, "
+                     "\"embedding_bytes\": %.0f, \"cache_bytes\": %.0f, \"decode_per_s\": %.4g, "
+                     "\"decode_short_per_s\": %.4g, \"prefill_per_s\": %.4g, \"layer_s\": %.4g, \"attend_s\": %.4g, "
+                     "\"attend_short_s\": %.4g, \"head_s\": %.4g, \"layer_prefill_s\": %.4g, \"layer_copies\": %zu}",
+                     separator, shape.name, m.name, ThreadCounts()[i], m.weight_bytes, m.embedding_bytes, m.cache_bytes,
+                     DecodeRate(t, shape.config, false), DecodeRate(t, shape.config, true),
+                     PrefillRate(t, shape.config), t.layer, t.attend, t.attend_short, t.head, t.layer_prefill,
+                     m.layer_copies);
+        separator = ",";
+      }
+    }
+  }
+  std::fprintf(to, "\n  ]\n}\n");
+}
+
+int Main(int argc, char** argv) {
+  std::vector<std::string> names;
+  const char* json = nullptr;
+  for (int i = 1; i < argc; ++i) {
+    const bool has_value = i + 1 < argc;
+    if (std::strcmp(argv[i], "--shape") == 0 && has_value) {
+      names.push_back(argv[++i]);
+    } else if (std::strcmp(argv[i], "--json") == 0 && has_value) {
+      json = argv[++i];
+    } else {
+      std::printf("bitnet_claims [--shape NAME]... [--json FILE]\nshapes:");
+      for (const ModelShape& shape : ModelShapes()) std::printf(" %s", shape.name);
+      std::printf("\n");
+      return std::strcmp(argv[i], "--help") == 0 ? 0 : 2;
+    }
+  }
+  std::printf("%s\n", MachineDescription().c_str());
+  for (const size_t threads : ThreadCounts()) {
+    std::printf("%zu threads: reads %.1f GB/s, int8 dot products %.0f GMAC/s\n", threads,
+                ReadBandwidth(threads).bytes_per_second / 1e9, DotPeak(threads) / 1e9);
+  }
+  std::printf(
+      "One layer timed on copies of made-up weights, times the layers, plus the head. Decode: tokens per second "
+      "with %zu tokens in the cache, and with %zu; prefill of %zu tokens. Ratios: to bf16.\n",
+      kContext, kShortContext, kPrompt);
+  std::vector<std::pair<ModelShape, std::vector<Measured>>> all;
+  for (const ModelShape& shape : ModelShapes()) {
+    if (!names.empty() && std::find(names.begin(), names.end(), shape.name) == names.end()) continue;
+    std::vector<Measured> models;
+    models.push_back(Measure<Bf16Layers, Bf16Head>("bf16", shape));
+    models.push_back(Measure<QuantizedLayers<B158, false>, Bf16Head>("W1.58A8", shape));
+    models.push_back(Measure<QuantizedLayers<A48, true>, Int4Head>("a4.8 INT4", shape));
+    models.push_back(Measure<QuantizedLayers<A48Fp4, true>, Int4Head>("a4.8 FP4", shape));
+    PrintShape(shape, models);
+    all.emplace_back(shape, std::move(models));
+  }
+  if (json != nullptr) {
+    std::FILE* file = std::fopen(json, "w");
+    if (file == nullptr) {
+      std::fprintf(stderr, "%s: cannot be written\n", json);
+      return 1;
+    }
+    WriteJson(file, all);
+    std::fclose(file);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace bitnet
+
+int main(int argc, char** argv) { return bitnet::Main(argc, argv); }

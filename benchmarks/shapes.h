@@ -1,0 +1,52 @@
+// The model shapes that are measured: the paper's (table 1 and 2 of arXiv:2411.04965) and the released b1.58 2B.
+#ifndef BITNET_BENCHMARKS_SHAPES_H_
+#define BITNET_BENCHMARKS_SHAPES_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "bitnet/model/config.h"
+
+namespace bitnet {
+
+struct ModelShape {
+  const char* name;
+  ModelConfig config;
+  // Shares of the inputs of `output` that are zero, of gates that are closed, and of the inputs of `down` that are
+  // zero. Table 2; of its column `up`, which counts zero inputs too, the part that the gates cause.
+  double output_zeros = 0.5;
+  double closed_gates = 0.0;
+  double down_zeros = 0.0;
+};
+
+inline std::vector<ModelShape> ModelShapes() {
+  const auto config = [](uint32_t hidden, uint32_t ffn, uint32_t layers, uint32_t heads, uint32_t kv_heads,
+                         uint32_t vocab, bool tied) {
+    ModelConfig c;
+    c.vocab = vocab;
+    c.hidden = hidden;
+    c.layers = layers;
+    c.heads = heads;
+    c.kv_heads = kv_heads;
+    c.head_dim = hidden / heads;
+    c.ffn = ffn;
+    c.max_positions = 4096;
+    c.tied_embedding = tied;
+    return c;
+  };
+  // up = 1 - (1 - zero inputs) (1 - closed gates)
+  const auto closed = [](double up, double inputs) { return 1.0 - (1.0 - up) / (1.0 - inputs); };
+  return {
+      {"700M", config(1536, 4096, 24, 24, 24, 32000, false), 0.5, closed(0.662, 0.121), 0.809},
+      {"1.3B", config(2048, 5460, 24, 32, 32, 32000, false), 0.5, closed(0.659, 0.121), 0.818},
+      {"3B", config(3200, 8640, 26, 32, 32, 32000, false), 0.5, closed(0.707, 0.121), 0.856},
+      {"7B", config(4096, 11008, 32, 32, 32, 32000, false), 0.5, closed(0.714, 0.120), 0.842},
+      // Not in the table: as the paper's 3B.
+      {"2B-4T", config(2560, 6912, 30, 20, 5, 128256, true), 0.5, closed(0.707, 0.121), 0.856},
+  };
+}
+
+}  // namespace bitnet
+
+#endif  // BITNET_BENCHMARKS_SHAPES_H_
