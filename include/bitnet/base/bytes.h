@@ -179,7 +179,7 @@ inline Result<Done> WriteFile(const std::string& path, std::span<const uint8_t> 
   const std::string temporary = path + ".tmp";
   std::FILE* file = std::fopen(temporary.c_str(), "wb");
   if (file == nullptr) return Error{path + ": cannot be opened for writing"};
-  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
+  const bool written = bytes.empty() || std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
   bool on_disk = std::fflush(file) == 0;
 #if defined(__unix__) || defined(__APPLE__)
   on_disk = on_disk && fsync(fileno(file)) == 0;

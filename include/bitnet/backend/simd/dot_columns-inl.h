@@ -23,20 +23,20 @@ HWY_BEFORE_NAMESPACE();
 namespace bitnet {
 namespace HWY_NAMESPACE {
 
-// The lines of scattered spans of equal length, to be asked for in order, a few at a time, into the second-level cache:
-// the first level's queue of misses is too short (kernels.md).
+// The lines of scattered spans of equal length, to be asked for a few at a time, in turn of kStreams spans.
 class LineQueue {
  public:
   LineQueue(const uint8_t* first, size_t stride, size_t bytes, const IndexList& list)
-      : first_(first), stride_(stride), bytes_(bytes), list_(list) {
-    if (list.count != 0) span_ = first + list[0] * stride;
-  }
+      : first_(first), stride_(stride), bytes_(bytes), list_(list) {}
   HWY_INLINE void Ask(size_t lines) {
-    for (; lines != 0 && span_ != nullptr; --lines) {
-      __builtin_prefetch(span_ + byte_, 0, 2);
-      if ((byte_ += 64) >= bytes_) {
-        byte_ = 0;
-        span_ = ++next_ < list_.count ? first_ + list_[next_] * stride_ : nullptr;
+    for (; lines != 0 && next_ < list_.count; --lines) {
+      __builtin_prefetch(first_ + list_[next_ + stream_] * stride_ + byte_);
+      if (++stream_ == kStreams || next_ + stream_ == list_.count) {
+        stream_ = 0;
+        if ((byte_ += 64) >= bytes_) {
+          byte_ = 0;
+          next_ += kStreams;
+        }
       }
     }
   }
@@ -46,9 +46,9 @@ class LineQueue {
   size_t stride_;
   size_t bytes_;
   IndexList list_;
-  size_t next_ = 0;
+  size_t next_ = 0;  // the first span of those that take turns
+  size_t stream_ = 0;
   size_t byte_ = 0;
-  const uint8_t* span_ = nullptr;  // nullptr: all are asked for
 };
 
 // Sum of the listed inputs modulo 2^32.

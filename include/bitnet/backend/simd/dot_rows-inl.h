@@ -26,9 +26,10 @@ inline constexpr size_t kTokenTile = kManyRegisters ? 4 : 2;
 
 // dots[r] = dot of offsets of the packed row rows[r] with x, modulo 2^32, r < kRowTile. x is readable up to whole
 // blocks.
+// Asks for the lines of the rows `ahead`.
 template <class Codes, class X>
-HWY_NOINLINE void DotPackedRows(const uint8_t* const* HWY_RESTRICT rows, const PlaneRun<Codes>& run,
-                                const X* HWY_RESTRICT x, int32_t* HWY_RESTRICT dots) {
+HWY_NOINLINE void DotPackedRows(const uint8_t* const* HWY_RESTRICT rows, const uint8_t* const* HWY_RESTRICT ahead,
+                                const PlaneRun<Codes>& run, const X* HWY_RESTRICT x, int32_t* HWY_RESTRICT dots) {
   using Sum = DotSum<Codes, X>;
   using Block = typename Codes::Block;
   const uint8_t* HWY_RESTRICT row0 = rows[0];
@@ -49,6 +50,9 @@ HWY_NOINLINE void DotPackedRows(const uint8_t* const* HWY_RESTRICT rows, const P
   };
   size_t at = 0;
   for (; at < run.whole_blocks * Codes::kBlockBytes; at += Codes::kBlockBytes) {
+    if (at % 64 == 0) {
+      HWY_UNROLL(4) for (size_t r = 0; r < kRowTile; ++r) __builtin_prefetch(ahead[r] + at);
+    }
     add(Block::Load(row0 + at), Block::Load(row1 + at), Block::Load(row2 + at), Block::Load(row3 + at), kVectorBytes);
   }
   if (run.tail_bytes != 0) {

@@ -140,10 +140,10 @@ class Product {
 
   // Tiles that share the lines asked for: their accumulators, and a batch of their columns, stay in the caches.
   static constexpr size_t kTileGroup = 16;
-  static constexpr size_t kColumnBatch = 64;
+  static constexpr size_t kColumnBatch = 32;
 
-  // Listed rows are scattered: their lines are asked for this many rows in advance, into the second-level cache.
-  static constexpr size_t kRowsAhead = 12;
+  // Rows whose lines are asked for, line by line, while others are multiplied.
+  static constexpr size_t kRowsAhead = 16;
 
   float Scale(size_t row, size_t token) const { return matrix_.Step(row, 0) * x_.Step(token, 0); }
 
@@ -170,19 +170,21 @@ class Product {
       using Layout = typename Matrix::Lookups;
       using Dot = LookupDot<W, kPlan>;
       const uint8_t* tables = LookupTablesOf<W, kPlan>(x_, token, matrix_.cols());
-      const size_t units = Layout::Units(matrix_.cols());
+      const size_t block_bytes = Layout::BlockBytes(matrix_.cols());
       const float* row_steps = matrix_.RowSteps();
-      HWY_ALIGN int32_t dots[Layout::kBandRows];
-      size_t block = begin / kVectorBytes;
-      const size_t blocks_end = (end + kVectorBytes - 1) / kVectorBytes;
-      const size_t whole_bands = (matrix_.rows() + kVectorBytes - 1) / kVectorBytes / Layout::kBlocks * Layout::kBlocks;
-      while (block < blocks_end) {
-        const bool banded = block + Layout::kBlocks <= std::min(blocks_end, whole_bands);
-        const size_t blocks = banded ? Layout::kBlocks : 1;
-        if (banded) {
-          Dot::template Run<Layout::kBlocks>(matrix_.LookupBlocks(block), units, tables, dots);
+      HWY_ALIGN int32_t dots[Layout::kBlocks * kVectorBytes];
+      const size_t end_block = (end + kVectorBytes - 1) / kVectorBytes;
+      for (size_t block = begin / kVectorBytes; block < end_block;) {
+        const uint8_t* packed = matrix_.LookupBlock(block);
+        size_t blocks = Layout::kBlocks;
+        if (end_block - block >= Layout::kBlocks) {
+          Dot::template Run<Layout::kBlocks>(packed, block_bytes, tables, dots);
+        } else if (end_block - block >= Layout::kBlocks / 2) {
+          blocks = Layout::kBlocks / 2;
+          Dot::template Run<Layout::kBlocks / 2>(packed, block_bytes, tables, dots);
         } else {
-          Dot::template Run<1>(matrix_.LookupBlocks(block), units, tables, dots);
+          blocks = 1;
+          Dot::template Run<1>(packed, block_bytes, tables, dots);
         }
         const size_t row = block * kVectorBytes;
         ScaleDots(dots, std::min(blocks * kVectorBytes, matrix_.rows() - row),
@@ -255,13 +257,13 @@ class Product {
     for (size_t i = 0; i < rows.count; i += kRowTile) {
       const size_t n = std::min(kRowTile, rows.count - i);
       const uint8_t* packed[kRowTile];
-      for (size_t k = 0; k < kRowTile; ++k) packed[k] = matrix_.Row(rows[i + std::min(k, n - 1)]);
-      for (size_t k = i + kRowsAhead; k < std::min(i + kRowsAhead + kRowTile, rows.count); ++k) {
-        const uint8_t* row = matrix_.Row(rows[k]);
-        for (size_t byte = 0; byte < matrix_.run().Bytes(); byte += 64) __builtin_prefetch(row + byte, 0, 2);
+      const uint8_t* ahead[kRowTile];
+      for (size_t k = 0; k < kRowTile; ++k) {
+        packed[k] = matrix_.Row(rows[i + std::min(k, n - 1)]);
+        ahead[k] = matrix_.Row(rows[std::min(i + kRowsAhead + k, rows.count - 1)]);
       }
       int32_t dots[kRowTile];
-      DotPackedRows<Codes>(packed, matrix_.run(), x_.Row(token), dots);
+      DotPackedRows<Codes>(packed, ahead, matrix_.run(), x_.Row(token), dots);
       for (size_t k = 0; k < n; ++k) {
         const size_t row = rows[i + k];
         y[row] = Scaled(Correction<W>::DotOfLevels(dots[k], sum), Scale(row, token));

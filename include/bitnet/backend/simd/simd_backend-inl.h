@@ -89,8 +89,11 @@ class SimdBackend : public ReferenceBackend {
     const auto product = ProductOf(matrix, x, y);
     if (x.tokens() < executor().Threads()) {
       for (size_t t = 0; t < x.tokens(); ++t) {
+        thread_local AlignedVector<uint32_t> order_buffer;
+        if (order_buffer.size() < rows.Count(t)) order_buffer.resize(rows.Count(t));
+        uint32_t* order = order_buffer.data();
         ParallelRanges(executor(), rows.Count(t), Grain(matrix.cols()), kRowTile, [&](size_t begin, size_t end) {
-          product.OneToken(t, {rows[t].data() + begin, 0, end - begin});
+          product.OneToken(t, InTurns({rows[t].data() + begin, 0, end - begin}, order + begin));
         });
       }
     } else {
@@ -301,10 +304,7 @@ class SimdBackend : public ReferenceBackend {
   // Rows are split among threads at multiples of this many.
   template <Format W, Format X>
   static size_t RowMultiple(const Matrix<W, X>& matrix) {
-    if constexpr (Matrix<W, X>::kCanBeByLookups) {
-      if (matrix.by_lookups()) return Matrix<W, X>::Lookups::kBandRows;
-    }
-    return kRowTile;
+    return matrix.by_lookups() ? kVectorBytes : kRowTile;
   }
 
   // y of all tokens from the columns that list(token) gives. For one token the columns are split among threads, so that
@@ -321,11 +321,14 @@ class SimdBackend : public ReferenceBackend {
       thread_local AlignedVector<int32_t> buffer;
       if (buffer.size() < parts * count) buffer.resize(parts * count);
       int32_t* sums = buffer.data();
+      thread_local AlignedVector<uint32_t> order_buffer;
+      if (order_buffer.size() < columns.count) order_buffer.resize(columns.count);
+      uint32_t* order = order_buffer.data();
       executor().Run(parts, [&](size_t part) {
         const size_t begin = columns.count * part / parts;
+        const IndexList mine = columns.Part(begin, columns.count * (part + 1) / parts - begin);
         std::fill(sums + part * count, sums + (part + 1) * count, 0);
-        product.AddColumnsOfPart(0, columns.Part(begin, columns.count * (part + 1) / parts - begin),
-                                 sums + part * count);
+        product.AddColumnsOfPart(0, InTurns(mine, order + begin), sums + part * count);
       });
       product.StoreParts(0, columns, parts, sums);
       return;

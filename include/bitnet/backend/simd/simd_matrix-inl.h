@@ -169,9 +169,9 @@ class PackedWeights {
   const uint8_t* Column(size_t column) const { return bytes_.data() + column * run_.Bytes(); }
   const float* FloatRow(size_t row) const { return reinterpret_cast<const float*>(Row(row)); }
 
-  // By lookups: the first block's bytes; for whole bands, see LookupLayout::Offset.
-  const uint8_t* LookupBlocks(size_t block) const {
-    if constexpr (kCanBeByLookups) return bytes_.data() + block * Lookups::Units(cols_) * Lookups::kUnitBytes;
+  // By lookups.
+  const uint8_t* LookupBlock(size_t block) const {
+    if constexpr (kCanBeByLookups) return bytes_.data() + block * Lookups::BlockBytes(cols_);
     return nullptr;
   }
 
@@ -251,23 +251,21 @@ class PackedWeights {
 
   void StoreLookups(size_t row, const LevelOf<W>* levels) {
     uint8_t codes[kPlan.group];
-    const size_t units = Lookups::Units(cols_);
     for (size_t group = 0; group * kPlan.group < cols_; ++group) {
       for (size_t i = 0; i < kPlan.group; ++i) {
         const size_t c = group * kPlan.group + i;
         codes[i] = static_cast<uint8_t>(CodeOfLevel<W>(levels[std::min(c, cols_ - 1)]));
       }
-      uint8_t* unit = bytes_.data() + Lookups::Offset(rows_, units, row, group / Lookups::Packing::kUnitGroups);
+      uint8_t* unit = bytes_.data() + Lookups::Offset(cols_, row, group / Lookups::Packing::kUnitGroups);
       Lookups::Store(unit, group % Lookups::Packing::kUnitGroups, codes);
     }
   }
   template <class T>
   void UnpackFromLookups(size_t row, size_t first, size_t n, T* to) const {
     uint8_t codes[kPlan.group];
-    const size_t units = Lookups::Units(cols_);
     for (size_t c = first; c < first + n;) {
       const size_t group = c / kPlan.group;
-      const uint8_t* unit = bytes_.data() + Lookups::Offset(rows_, units, row, group / Lookups::Packing::kUnitGroups);
+      const uint8_t* unit = bytes_.data() + Lookups::Offset(cols_, row, group / Lookups::Packing::kUnitGroups);
       Lookups::Load(unit, group % Lookups::Packing::kUnitGroups, codes);
       for (; c < first + n && c / kPlan.group == group; ++c) {
         to[c - first] = static_cast<T>(FormatTraits<W>::Level(codes[c % kPlan.group]));

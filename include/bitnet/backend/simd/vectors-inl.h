@@ -61,6 +61,21 @@ struct IndexList {
   }
 };
 
+// Spans of memory that are read in turn. Places far apart are fetched better than neighbours, and several better than
+// one: a third of 6912 rows of 640 bytes from memory, in ascending order 7 GB/s, eight at a time 7, one from each
+// eighth of the list 9 - 10 (Sapphire Rapids, one thread).
+inline constexpr size_t kStreams = 8;
+
+// The list in an order that takes one from each of kStreams parts in turn; `order` has room for list.count.
+HWY_INLINE IndexList InTurns(const IndexList& list, uint32_t* HWY_RESTRICT order) {
+  const size_t part = (list.count + kStreams - 1) / kStreams;
+  size_t count = 0;
+  for (size_t i = 0; i < part; ++i) {
+    for (size_t at = i; at < list.count; at += part) order[count++] = static_cast<uint32_t>(list[at]);
+  }
+  return {order, 0, count};
+}
+
 // ---- Eight lanes of double (docs/numerics.md, "Long sums have one order"): 1, 2 or 4 registers.
 
 #if HWY_HAVE_FLOAT64 && HWY_TARGET != HWY_EMU128
