@@ -15,7 +15,7 @@
 //   bits 4-0   index 0   index 1   index 2   index 3   index 4
 //   bits 7-5   555       766       666       ...       index 5: bits 7-5 of vector 0, 6-5 of vector 1; and so on
 //
-// Padding groups and rows have index 0; padded inputs are 0.
+// Padding is code 0, whose offset is 0: in tables its inputs count as 0, in dot products of offsets they do not matter.
 #if defined(BITNET_BACKEND_SIMD_LOOKUP_LAYOUT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITNET_BACKEND_SIMD_LOOKUP_LAYOUT_INL_H_
 #undef BITNET_BACKEND_SIMD_LOOKUP_LAYOUT_INL_H_

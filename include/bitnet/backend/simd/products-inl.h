@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "bitnet/backend/simd/dot_block-inl.h"
 #include "bitnet/backend/simd/dot_columns-inl.h"
 #include "bitnet/backend/simd/dot_floats-inl.h"
 #include "bitnet/backend/simd/dot_lookup-inl.h"
@@ -63,6 +64,9 @@ class Product {
   HWY_NOINLINE void Rows(size_t begin, size_t end) const {
     if constexpr (Matrix::kCanBeByLookups) {
       if (matrix_.by_lookups() && has_one_segment_) {
+        if constexpr (std::is_same_v<X, int8_t>) {
+          if (x_.tokens >= kManyTokens) return BlockRows(begin, end);
+        }
         for (size_t t = 0; t < x_.tokens; ++t) LookupRows(begin, end, t);
         return;
       }
@@ -138,6 +142,9 @@ class Product {
  private:
   static constexpr size_t kFloatTokenBlock = 16;
 
+  // From so many tokens on, unpacking the weights for all costs less than tables for each.
+  static constexpr size_t kManyTokens = 4;
+
   // Tiles that share the lines asked for: their accumulators, and a batch of their columns, stay in the caches.
   static constexpr size_t kTileGroup = 16;
   static constexpr size_t kColumnBatch = 32;
@@ -191,6 +198,34 @@ class Product {
                   row_steps == nullptr ? nullptr : row_steps + row, matrix_.Step(0, 0), x_.Step(token, 0),
                   y_.Row(token) + row);
         block += blocks;
+      }
+    }
+  }
+
+  void BlockRows(size_t begin, size_t end) const {
+    if constexpr (Matrix::kCanBeByLookups) {
+      using Layout = typename Matrix::Lookups;
+      using Dot = BlockDot<W, kPlan>;
+      const size_t units = Layout::Units(matrix_.cols());
+      HWY_ALIGN int32_t dots[Dot::kTokens * kVectorBytes];
+      for (size_t first = 0; first < x_.tokens; first += Dot::kTokens) {
+        const size_t tokens = std::min(Dot::kTokens, x_.tokens - first);
+        const X* inputs[Dot::kTokens];
+        int32_t sums[Dot::kTokens];
+        for (size_t t = 0; t < tokens; ++t) {
+          inputs[t] = x_.Row(first + t);
+          sums[t] = SumOfToken(first + t);
+        }
+        for (size_t row = begin; row < end; row += kVectorBytes) {
+          Dot::Run(matrix_.LookupBlock(row / kVectorBytes), units, inputs, tokens, dots);
+          const size_t rows = std::min(kVectorBytes, end - row);
+          for (size_t t = 0; t < tokens; ++t) {
+            int32_t* dot = dots + t * kVectorBytes;
+            for (size_t r = 0; r < rows; ++r) dot[r] = Correction<W>::DotOfLevels(dot[r], sums[t]);
+            ScaleDots(dot, rows, matrix_.RowSteps() == nullptr ? nullptr : matrix_.RowSteps() + row, matrix_.Step(0, 0),
+                      x_.Step(first + t, 0), y_.Row(first + t) + row);
+          }
+        }
       }
     }
   }

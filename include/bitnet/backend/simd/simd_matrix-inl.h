@@ -254,7 +254,7 @@ class PackedWeights {
     for (size_t group = 0; group * kPlan.group < cols_; ++group) {
       for (size_t i = 0; i < kPlan.group; ++i) {
         const size_t c = group * kPlan.group + i;
-        codes[i] = static_cast<uint8_t>(CodeOfLevel<W>(levels[std::min(c, cols_ - 1)]));
+        codes[i] = c < cols_ ? static_cast<uint8_t>(CodeOfLevel<W>(levels[c])) : 0;
       }
       uint8_t* unit = bytes_.data() + Lookups::Offset(cols_, row, group / Lookups::Packing::kUnitGroups);
       Lookups::Store(unit, group % Lookups::Packing::kUnitGroups, codes);

@@ -1,0 +1,36 @@
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <vector>
+
+#include "bitnet/backend/simd/simd_backend.h"
+#include "bitnet/base/random.h"
+
+namespace bitnet {
+namespace {
+
+// Hidden and FFN widths of the paper's models and of the released 2B.
+constexpr size_t kShapes[][2] = {{1536, 4096}, {2048, 5460}, {3200, 8640}, {4096, 11008}, {2560, 6912}};
+
+double BitsAWeight(size_t rows, size_t cols, Access access) {
+  const QuantizedMatrix<Ternary> weights(rows, cols, {});
+  const auto matrix = SimdBackend().Prepare<Int<4>>(weights, access);
+  return 8.0 * static_cast<double>(matrix.StoredBytes()) / static_cast<double>(rows * cols);
+}
+
+TEST_CASE("SimdMatrix: ternary weights are held once, in at most 1.7 bits by lookups and 2 by rows and columns") {
+  constexpr bool kHasLookups = HWY_NAMESPACE::kTableEntries != 0;
+  // The step, and what vectors may read beyond the end, weigh less than this.
+  constexpr double kRest = 0.002;
+  for (const auto& [hidden, ffn] : kShapes) {
+    INFO(hidden << " and " << ffn);
+    CHECK(BitsAWeight(hidden, hidden, Access::kDense) <= (kHasLookups ? 1.7 : 2.0 + kRest));
+    CHECK(BitsAWeight(ffn, hidden, Access::kDense) <= (kHasLookups ? 1.7 : 2.0 + kRest));
+    CHECK(BitsAWeight(ffn, hidden, Access::kRows) <= 2.0 + kRest);
+    CHECK(BitsAWeight(hidden, hidden, Access::kColumns) <= 2.0 + kRest);
+    CHECK(BitsAWeight(hidden, ffn, Access::kColumns) <= 2.0 + kRest);
+  }
+}
+
+}  // namespace
+}  // namespace bitnet
