@@ -90,7 +90,7 @@ class SimdBackend : public ReferenceBackend {
     if (x.tokens() < executor().Threads()) {
       for (size_t t = 0; t < x.tokens(); ++t) {
         thread_local AlignedVector<uint32_t> order_buffer;
-        if (order_buffer.size() < rows.Count(t)) order_buffer.resize(rows.Count(t));
+        if (order_buffer.size() < matrix.rows()) order_buffer.resize(matrix.rows());
         uint32_t* order = order_buffer.data();
         ParallelRanges(executor(), rows.Count(t), Grain(matrix.cols()), kRowTile, [&](size_t begin, size_t end) {
           product.OneToken(t, InTurns({rows[t].data() + begin, 0, end - begin}, order + begin));
@@ -319,10 +319,11 @@ class SimdBackend : public ReferenceBackend {
       const size_t parts = std::clamp<size_t>(columns.count / Grain(matrix.rows()), 1, executor().Threads());
       const size_t count = matrix.tiles() * kTileRows;
       thread_local AlignedVector<int32_t> buffer;
-      if (buffer.size() < parts * count) buffer.resize(parts * count);
+      // (For all threads at once, so that decoding allocates nothing when a later token has more columns.)
+      if (buffer.size() < executor().Threads() * count) buffer.resize(executor().Threads() * count);
       int32_t* sums = buffer.data();
       thread_local AlignedVector<uint32_t> order_buffer;
-      if (order_buffer.size() < columns.count) order_buffer.resize(columns.count);
+      if (order_buffer.size() < matrix.cols()) order_buffer.resize(matrix.cols());
       uint32_t* order = order_buffer.data();
       executor().Run(parts, [&](size_t part) {
         const size_t begin = columns.count * part / parts;
