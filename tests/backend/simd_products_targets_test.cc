@@ -1,10 +1,10 @@
 // Products of SimdBackend on every target that this CPU has, in one program.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/simd_products_targets_test.cc"
-// clang-format off: this order is Highway's
-#include "hwy/foreach_target.h"
 #include "testing/targets.h"
-// clang-format on
+// (targets.h chooses the targets, so it must come first.)
+#include "hwy/foreach_target.h"
+
 #include "bitnet/backend/simd/simd_backend-inl.h"
 #include "testing/conformance_products.h"
 

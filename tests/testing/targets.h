@@ -15,14 +15,19 @@
 #ifndef BITNET_TESTS_TESTING_TARGETS_H_
 #define BITNET_TESTS_TESTING_TARGETS_H_
 
+#ifdef HWY_TARGETS
+#error "testing/targets.h chooses Highway's targets: include it before every Highway header"
+#endif
+
 // All that the compiler can make: the emulated target and those below the baseline too. (With -march=native, where the
 // emulated target would be compiled for the native CPU: only better ones than the baseline.)
 #define HWY_COMPILE_ALL_ATTAINABLE
 #define HWY_WANT_AVX3_DL
 // AVX3_ZEN4 and AVX3_SPR use the same instructions as AVX3_DL in our kernels: they would cost compile time only. The
 // others: see simd/targets.h.
-#define HWY_DISABLED_TARGETS \
-  (HWY_SCALAR | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_AVX3_ZEN4 | HWY_AVX3_SPR)
+#define HWY_DISABLED_TARGETS                                                                                          \
+  (HWY_SCALAR | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_AVX3_ZEN4 | HWY_AVX3_SPR | HWY_NEON | \
+   HWY_NEON_BF16)
 
 #include <doctest/doctest.h>
 

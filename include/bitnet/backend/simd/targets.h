@@ -24,9 +24,16 @@
 #endif
 
 // HWY_SCALAR: see above. The scalable targets: our kernels hold vectors in arrays, whose size must be known when they
-// are compiled. Arm CPUs with SVE run NEON instead, RISC-V runs EMU128.
+// are compiled. Arm CPUs with SVE run NEON instead, RISC-V runs EMU128. Highway's three kinds of NEON differ by AES and
+// bfloat16, which we do not use: the one that the compiler's flags give is enough.
 #ifndef HWY_DISABLED_TARGETS
-#define HWY_DISABLED_TARGETS (HWY_SCALAR | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#if defined(__aarch64__) && defined(__ARM_FEATURE_AES)
+#define BITNET_OTHER_NEON HWY_NEON_BF16
+#else
+#define BITNET_OTHER_NEON (HWY_NEON | HWY_NEON_BF16)
+#endif
+#define HWY_DISABLED_TARGETS \
+  (HWY_SCALAR | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | BITNET_OTHER_NEON)
 #endif
 
 // Highway takes SSE4, AVX2 and AVX-512 to include AES and PCLMUL, which -march=x86-64-v2, -v3 and -v4 leave out: they
