@@ -333,6 +333,7 @@ class QuantizedLayers {
   void ToHeads(const SimdBackend& backend, Reals& r) {
     layer_ = &layers_[next_++ % layers_.size()];
     backend.template Quantize<typename S::Input>(r.normed, input_);
+    backend.PrepareInputs(layer_->q, input_);
     backend.MatMul(layer_->q, input_, r.q);
     backend.MatMul(layer_->k, input_, r.k);
     backend.MatMul(layer_->v, input_, r.v);
@@ -345,12 +346,14 @@ class QuantizedLayers {
       backend.MatMulColumns(layer_->o, output_input_, r.added);
     } else {
       backend.template Quantize<typename S::OutputInput>(r.attended, output_input_);
+      backend.PrepareInputs(layer_->o, output_input_);
       backend.MatMul(layer_->o, output_input_, r.added);
     }
   }
   void Ffn(const SimdBackend& backend, Reals& r) {
     using Act = typename S::FfnActivation;
     backend.template Quantize<typename S::Input>(r.normed, input_);
+    backend.PrepareInputs(layer_->gate, input_);
     backend.MatMul(layer_->gate, input_, r.gate);
     backend.template OpenGates<Act>(r.gate_signs, open_);
     if constexpr (kSkips) {
@@ -364,6 +367,7 @@ class QuantizedLayers {
       backend.FindNonzero(down_input_);
       backend.MatMulColumns(layer_->down, down_input_, r.added);
     } else {
+      backend.PrepareInputs(layer_->down, down_input_);
       backend.MatMul(layer_->down, down_input_, r.added);
     }
   }

@@ -36,6 +36,10 @@ struct PowersOfTwo {
 struct Lopsided {
   static constexpr auto kLevels = std::array{-1, 0, 64};
 };
+// Two levels, so large that few fit a sum of bytes.
+struct Sixteens {
+  static constexpr auto kLevels = std::array{-32, 32};
+};
 // Neither zero nor symmetry: zero itself is nearer to the negative level.
 struct OneSided {
   static constexpr auto kLevels = std::array{-1, 3, 7};

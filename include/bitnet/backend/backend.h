@@ -82,7 +82,8 @@ concept Backend = requires(const B backend, const QuantizedMatrix<detail::AnyW>&
   // row[0, cols) = step * level of a weight row: the token embedding, where it shares the output head's matrix.
   backend.DequantizeRow(matrix, size_t{0}, row);
 
-  // Computes once what every product of x with a matrix of these formats and this access may use, until x changes.
+  // Computes once what every product of x with a matrix of these formats and this access may use, until the next
+  // Quantize: levels must not change after it.
   // Optional for the caller, and nothing to do for most backends.
   backend.PrepareInputs(matrix, tokens);
 

@@ -84,6 +84,7 @@ class Attention {
 
     if constexpr (S::OutputKeep::kAll) {
       backend.template Quantize<typename S::OutputInput>(attended, buffers.output_input);
+      o_.PrepareInputs(buffers.output_input);
       o_.Apply(buffers.output_input, y);
     } else {
       backend.template QuantizeTopK<typename S::OutputInput>(attended, S::OutputKeep::Count(attended.cols()),

@@ -71,6 +71,7 @@ class SparseFfn {
       backend.FindNonzero(buffers.down_input);
       down_.ApplyColumns(buffers.down_input, y);
     } else {
+      down_.PrepareInputs(buffers.down_input);
       down_.Apply(buffers.down_input, y);
     }
     if (use != nullptr) {

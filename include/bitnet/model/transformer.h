@@ -200,6 +200,7 @@ class Transformer {
       const MatrixView<float> normed = state.normed_.Shape(last.rows(), config_.hidden);
       final_norm_(backend_, last, normed);
       backend_.template Quantize<typename S::HeadInput>(normed, state.head_input_);
+      head.PrepareInputs(state.head_input_);
       head.Apply(state.head_input_, all ? logits.Rows(done, count) : logits);
     }
     return MatrixView<const float>(logits);

@@ -75,11 +75,7 @@ class QuantizedTokens {
   size_t stride() const { return stride_; }
   Segments segments() const { return segments_; }
 
-  // Writing to it makes what was prepared stale.
-  Level* Row(size_t token) {
-    key_ = nullptr;
-    return levels_.data() + token * stride_;
-  }
+  Level* Row(size_t token) { return levels_.data() + token * stride_; }
   const Level* Row(size_t token) const { return levels_.data() + token * stride_; }
   float& Step(size_t token, size_t segment) { return steps_[token * segments_.Count() + segment]; }
   float Step(size_t token, size_t segment) const { return steps_[token * segments_.Count() + segment]; }
@@ -91,7 +87,7 @@ class QuantizedTokens {
   ChannelLists& nonzero() { return nonzero_; }
 
   PreparedInputs prepared() const { return {key_, prepared_.data()}; }
-  // Room for a prepared form, valid until the inputs change.
+  // Room for a prepared form, which holds until the next Resize: levels must not change after it.
   uint8_t* Prepare(const void* key, size_t bytes) {
     if (prepared_.size() < bytes) prepared_.resize(bytes);
     key_ = key;

@@ -260,18 +260,6 @@ struct DotSum {
   }
 };
 
-// An accumulator at the end of a loop's body. g++ 12 otherwise copies every accumulator of a large tile before vpdpbusd
-// (which overwrites it) and back after it, and spills some: 16 instructions become 50.
-HWY_INLINE hn::Vec<DI32> KeepInRegister(hn::Vec<DI32> v) {
-#if HWY_COMPILER_GCC_ACTUAL && HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
-  auto raw = v.raw;
-  asm("" : "+v"(raw));
-  return hn::Vec<DI32>{raw};
-#else
-  return v;
-#endif
-}
-
 // sum of x[0, n) modulo 2^32; x is readable and zero up to a multiple of kVectorBytes.
 template <class X>
 HWY_INLINE int32_t SumOfInputs(const X* HWY_RESTRICT x, size_t n) {

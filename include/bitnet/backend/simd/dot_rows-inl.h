@@ -80,6 +80,9 @@ HWY_INLINE void UnpackOffsets(const uint8_t* HWY_RESTRICT row, const PlaneRun<Co
   if (i < n) {
     auto block = Codes::Block::LoadTail(at, run.tail_bytes);
     for (size_t p = 0; p < Codes::kPlanes; ++p) Codes::StorePlane(block.Next(), to + i + p * run.tail_bytes);
+    // Whole vectors are read.
+    const size_t end = i + Codes::kPlanes * run.tail_bytes;
+    std::fill(to + end, to + RoundUp(end, kVectorBytes), typename Codes::Unpacked{});
   }
 }
 

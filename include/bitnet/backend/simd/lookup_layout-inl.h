@@ -111,7 +111,7 @@ struct IndexPacking {
     constexpr Place kAt = OfIndex(j, k);
     V piece = hn::LoadU(d, unit + kAt.vector * kVectorBytes);
     if constexpr (kAt.bit != k) piece = hn::BitCast(d, hn::ShiftRight<kAt.bit - k>(hn::BitCast(DU16(), piece)));
-    if constexpr (k != 0) piece = hn::IfVecThenElse(hn::Set(d, static_cast<uint8_t>((1u << k) - 1)), low, piece);
+    if constexpr (k != 0) piece = hn::BitwiseIfThenElse(hn::Set(d, static_cast<uint8_t>((1u << k) - 1)), low, piece);
     constexpr size_t kNext = [] {
       size_t next = k + 1;
       while (next < kIndexBits && OfIndex(j, next).vector == kAt.vector) ++next;

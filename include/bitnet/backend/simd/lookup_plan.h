@@ -61,7 +61,7 @@ constexpr LookupPlan PlanProduct(size_t table_entries) {
   } else {
     using Weights = FormatTraits<W>;
     using Inputs = FormatTraits<X>;
-    // Tables are built from products of a digit with up to 16 levels; kernels read inputs of 8 bits.
+    // Tables are built from products of a digit with up to 16 levels; two digits are enough for inputs up to 255.
     if (Weights::kCount > 16 || Weights::kMaxMagnitude > 127 || Inputs::kMaxMagnitude > 255) return best;
     size_t combinations = 1;
     for (size_t group = 1; group <= 8; ++group) {
@@ -90,10 +90,11 @@ constexpr LookupPlan PlanProduct(size_t table_entries) {
         }
         if (largest * plan.max_digit > 127 || group < 2 * plan.planes) continue;
         plan.groups_per_widening = static_cast<size_t>(127 / (largest * plan.max_digit));
-        // Fewer bits a weight; then more weights an index.
+        // Fewer bits a weight; then more weights a lookup.
         const size_t bits = plan.StoredBits() * best.group;
         const size_t best_bits = best.StoredBits() * plan.group;
-        if (best.method != ProductMethod::kLookup || bits < best_bits || (bits == best_bits && group > best.group)) {
+        if (best.method != ProductMethod::kLookup || bits < best_bits ||
+            (bits == best_bits && group * best.planes > best.group * plan.planes)) {
           best = plan;
         }
       }

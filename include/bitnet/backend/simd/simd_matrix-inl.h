@@ -119,16 +119,12 @@ class PackedWeights {
         run_(by_columns() ? rows_ : cols_),
         steps_(weights.steps().begin(), weights.steps().end()) {
     // Threads must write different bytes: rows, or rows that share no byte.
-    size_t multiple = 1;
-    if (by_columns()) multiple = Codes::kBlockCodes;
-    bytes_.resize((by_columns() ? cols_ : rows_) * run_.Bytes() + kReadBeyond);
+    const size_t multiple = by_columns() ? Codes::kBlockCodes : by_lookups() ? kVectorBytes : 1;
+    size_t bytes = (by_columns() ? cols_ : rows_) * run_.Bytes();
     if constexpr (kCanBeByLookups) {
-      if (by_lookups()) {
-        bytes_.clear();
-        bytes_.resize(Lookups::Bytes(rows_, cols_) + kReadBeyond);
-        multiple = kVectorBytes;
-      }
+      if (by_lookups()) bytes = Lookups::Bytes(rows_, cols_);
     }
+    bytes_.resize(bytes + kReadBeyond);
     ParallelRanges(executor, rows_, 16, multiple, [&](size_t begin, size_t end) {
       std::vector<LevelOf<W>> levels(cols_);
       for (size_t r = begin; r < end; ++r) {
