@@ -89,7 +89,7 @@ concept Backend = requires(const B backend, const QuantizedMatrix<detail::AnyW>&
 
   // y [tokens, rows] = x [tokens, cols] * matrix^T, for all outputs ...
   backend.MatMul(matrix, x, y);
-  // ... for the outputs that `rows` lists for each token; other elements of y stay as they are (Access::kRows) ...
+  // ... for the outputs that `rows` lists for each token; other elements of y may hold anything (Access::kRows) ...
   backend.MatMulRows(matrix, x, rows, y);
   // ... reading only the columns that x.nonzero() lists; the same result as MatMul (Access::kColumns).
   backend.MatMulColumns(matrix, x, y);
@@ -109,7 +109,8 @@ concept Backend = requires(const B backend, const QuantizedMatrix<detail::AnyW>&
 
   // Lists the channels where the activation of the gate is not zero (all, if it makes no zeros) ...
   backend.template OpenGates<SquaredRelu>(reals, lists);
-  // ... and y = up * activation(gate) there, 0 elsewhere: (gate, up, open, y). y may be up.
+  // ... and y = up * activation(gate) there, 0 elsewhere: (gate, up, open, y), `open` as OpenGates lists them. y may be
+  // up; `up` may hold anything elsewhere.
   backend.template Glu<SquaredRelu>(reals, reals, rows, y);
 
   // y [tokens, heads * head_dim] = attention of the queries x [tokens * heads, head_dim] over keys and values.

@@ -99,14 +99,9 @@ HWY_NOINLINE void AddColumns(const uint8_t* HWY_RESTRICT tile, size_t stride, co
       const auto b = kIsWide ? hn::Zero(d8) : hn::LoadU(d8, block[kIsWide ? 0 : 1]);
       const auto c = hn::LoadU(d8, block[kIsWide ? 1 : 2]);
       const auto d = kIsWide ? hn::Zero(d8) : hn::LoadU(d8, block[kIsWide ? 0 : 3]);
-      const auto ab0 = hn::BitCast(d16, hn::InterleaveLower(d8, a, b));
-      const auto ab1 = hn::BitCast(d16, hn::InterleaveUpper(d8, a, b));
-      const auto cd0 = hn::BitCast(d16, hn::InterleaveLower(d8, c, d));
-      const auto cd1 = hn::BitCast(d16, hn::InterleaveUpper(d8, c, d));
-      // quads[j], block b of 16 bytes: rows 16b + 4j ... 16b + 4j + 3 of each plane.
-      hn::Vec<DU8> quads[4] = {
-          hn::BitCast(d8, hn::InterleaveLower(d16, ab0, cd0)), hn::BitCast(d8, hn::InterleaveUpper(d16, ab0, cd0)),
-          hn::BitCast(d8, hn::InterleaveLower(d16, ab1, cd1)), hn::BitCast(d8, hn::InterleaveUpper(d16, ab1, cd1))};
+      // Block b of 16 bytes of quads[j]: rows 16b + 4j ... 16b + 4j + 3 of each plane.
+      hn::Vec<DU8> quads[4];
+      Interleave(a, b, c, d, quads);
       HWY_UNROLL(4) for (size_t j = 0; j < 4; ++j) {
         auto packed = quads[j];
         if constexpr (kPassPlanes < Codes::kPlanes) {

@@ -80,7 +80,7 @@ HWY_NOINLINE inline void AddTo(const float* HWY_RESTRICT x, size_t n, float* HWY
   for (; i < n; ++i) y[i] += x[i];
 }
 
-// y = up * activation(gate) where listed, 0 elsewhere; y may be up.
+// y = up * activation(gate) where listed, 0 elsewhere; y may be up. What `up` holds elsewhere is not looked at.
 template <Activation A>
 void GluOfListed(A, const float* gate, const float* up, std::span<const uint32_t> open, size_t n, float* y) {
   size_t next = 0;
@@ -90,6 +90,23 @@ void GluOfListed(A, const float* gate, const float* up, std::span<const uint32_t
     next = c + 1;
   }
   std::fill(y + next, y + n, 0.0f);
+}
+
+// The list is of the channels that are open, which gate says as well.
+HWY_NOINLINE inline void GluOfListed(SquaredRelu, const float* gate, const float* up, std::span<const uint32_t>,
+                                     size_t n, float* y) {
+  const DF32 d;
+  size_t i = 0;
+  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
+    const auto g = hn::LoadU(d, gate + i);
+    const auto square = hn::Mul(g, g);
+    const auto closed = hn::Or(hn::Le(g, hn::Zero(d)), hn::Eq(square, hn::Zero(d)));
+    hn::StoreU(hn::IfThenZeroElse(closed, hn::Mul(hn::LoadU(d, up + i), square)), d, y + i);
+  }
+  for (; i < n; ++i) {
+    const float value = SquaredRelu::Value(gate[i]);
+    y[i] = value == 0.0f ? 0.0f : up[i] * value;
+  }
 }
 
 // The same where all channels are open.

@@ -29,20 +29,22 @@ HWY_INLINE float Scaled(int32_t dot, float scale) {
   return static_cast<float>(0.0 + static_cast<double>(dot) * static_cast<double>(scale));
 }
 
-// Scaled of n dots; the scale of each is `step`, or steps[i] where there are any, times x_step.
+// Scaled of n dots; the scale of each is `step`, or steps[i] where there are any, times x_step. `are_small`: the dots
+// are below 2^24, so that they are floats, and a float product rounds like the definition's.
 HWY_NOINLINE inline void ScaleDots(const int32_t* HWY_RESTRICT dots, size_t n, const float* steps, float step,
-                                   float x_step, float* HWY_RESTRICT y) {
-  if (steps != nullptr) {
-    for (size_t i = 0; i < n; ++i) y[i] = Scaled(dots[i], steps[i] * x_step);
-    return;
-  }
-  const Doubles8 scale = Doubles8::Set(static_cast<double>(step * x_step));
+                                   float x_step, bool are_small, float* HWY_RESTRICT y) {
+  const DF32 d;
   size_t i = 0;
-  // (The product is exact, so adding it to 0 rounds nothing.)
-  for (; i + kSumLanes <= n; i += kSumLanes) {
-    Doubles8::MulAdd(Doubles8::Load(dots + i), scale, Doubles8::Set(0.0)).StoreFloats(y + i);
+  if (are_small) {
+    const auto x_steps = hn::Set(d, x_step);
+    auto scale = hn::Mul(hn::Set(d, step), x_steps);
+    for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
+      if (steps != nullptr) scale = hn::Mul(hn::LoadU(d, steps + i), x_steps);
+      const auto dot = hn::ConvertTo(d, hn::LoadU(DI32(), dots + i));
+      hn::StoreU(hn::Add(hn::Mul(dot, scale), hn::Zero(d)), d, y + i);
+    }
   }
-  for (; i < n; ++i) y[i] = Scaled(dots[i], step * x_step);
+  for (; i < n; ++i) y[i] = Scaled(dots[i], (steps != nullptr ? steps[i] : step) * x_step);
 }
 
 // Products of one matrix with some tokens, whose levels are of type X. Each function does a range of the work;
@@ -64,14 +66,18 @@ class Product {
   HWY_NOINLINE void Rows(size_t begin, size_t end) const {
     if constexpr (Matrix::kCanBeByLookups) {
       if (matrix_.by_lookups() && has_one_segment_) {
-        if constexpr (std::is_same_v<X, int8_t>) {
-          if (x_.tokens >= kManyTokens) return BlockRows(begin, end);
-        }
         for (size_t t = 0; t < x_.tokens; ++t) LookupRows(begin, end, t);
         return;
       }
     }
-    if (x_.tokens == 1) return OneToken(0, {nullptr, begin, end - begin});
+    if (x_.tokens == 1) {
+      constexpr size_t kAtOnce = 1024;
+      for (size_t row = begin; row < end; row += kAtOnce) {
+        uint32_t order[kAtOnce];
+        OneToken(0, InTurns({nullptr, row, std::min(kAtOnce, end - row)}, order));
+      }
+      return;
+    }
     if (!has_one_segment_) return RowsBySegments(begin, end);
     if constexpr (kIsInteger) {
       IntegerRows(begin, end);
@@ -80,6 +86,17 @@ class Product {
         FloatRows({nullptr, begin, end - begin}, t, std::min(kFloatTokenBlock, x_.tokens - t));
       }
     }
+  }
+
+  // The same in blocks of rows, each unpacked for many tokens: how many blocks there are, or 0 if Rows is to be taken;
+  // and blocks [begin, end).
+  size_t Blocks() const {
+    size_t blocks = 0;
+    WithQuads([&](const auto& quads) { blocks = quads.blocks(); });
+    return blocks;
+  }
+  void MultiplyBlocks(size_t begin, size_t end) const {
+    WithQuads([&](const auto& quads) { MultiplyQuads(quads, begin, end); });
   }
 
   // The listed rows of one token.
@@ -142,6 +159,8 @@ class Product {
  private:
   static constexpr size_t kFloatTokenBlock = 16;
 
+  static constexpr size_t kResultsAhead = 8;
+
   // From so many tokens on, unpacking the weights for all costs less than tables for each.
   static constexpr size_t kManyTokens = 4;
 
@@ -154,6 +173,10 @@ class Product {
 
   float Scale(size_t row, size_t token) const { return matrix_.Step(row, 0) * x_.Step(token, 0); }
 
+  bool DotsAreSmall() const {
+    constexpr size_t kLargest = size_t{FormatTraits<W>::kMaxMagnitude} * (size_t{1} << (8 * sizeof(X) - 1));
+    return matrix_.cols() <= (size_t{1} << 24) / kLargest;
+  }
   int32_t SumOfToken(const IndexList& columns, size_t token) const {
     return Correction<W>::kBottom == 0 ? 0 : SumOfListed(columns, x_.Row(token));
   }
@@ -196,35 +219,59 @@ class Product {
         const size_t row = block * kVectorBytes;
         ScaleDots(dots, std::min(blocks * kVectorBytes, matrix_.rows() - row),
                   row_steps == nullptr ? nullptr : row_steps + row, matrix_.Step(0, 0), x_.Step(token, 0),
-                  y_.Row(token) + row);
+                  DotsAreSmall(), y_.Row(token) + row);
         block += blocks;
       }
     }
   }
 
-  void BlockRows(size_t begin, size_t end) const {
-    if constexpr (Matrix::kCanBeByLookups) {
-      using Layout = typename Matrix::Lookups;
-      using Dot = BlockDot<W, kPlan>;
-      const size_t units = Layout::Units(matrix_.cols());
-      HWY_ALIGN int32_t dots[Dot::kTokens * kVectorBytes];
-      for (size_t first = 0; first < x_.tokens; first += Dot::kTokens) {
-        const size_t tokens = std::min(Dot::kTokens, x_.tokens - first);
-        const X* inputs[Dot::kTokens];
-        int32_t sums[Dot::kTokens];
+  // f(quads of the matrix), if its blocks are what many tokens are multiplied with.
+  template <class F>
+  void WithQuads(F&& f) const {
+    if constexpr (std::is_same_v<X, int8_t> && Matrix::kCanBeByColumns) {
+      if (!has_one_segment_ || x_.tokens < kManyTokens) return;
+      if constexpr (Matrix::kCanBeByLookups) {
+        if (matrix_.by_lookups()) return f(LookupQuads<W, kPlan>(matrix_));
+      }
+      if (matrix_.by_columns()) return f(ColumnQuads<W, kPlan>(matrix_));
+      if constexpr (kVectorBytes == 64) {
+        // (The vectors' dot product needs no quads of rows.)
+        if (HasMatrixUnit()) return f(RowQuads<W, kPlan>(matrix_));
+      }
+    }
+  }
+
+  template <class Quads>
+  HWY_NOINLINE void MultiplyQuads(const Quads& quads, size_t begin, size_t end) const {
+    using Dot = BlockDot<W>;
+    const size_t most = std::min(Dot::MaxTokens(), x_.tokens);
+    thread_local AlignedVector<int32_t> buffer;
+    if (buffer.size() < Dot::SumsCount(most)) buffer.resize(Dot::SumsCount(most));
+    int32_t* const sums = buffer.data();
+    for (size_t first = 0; first < x_.tokens; first += most) {
+      const size_t tokens = std::min(most, x_.tokens - first);
+      int32_t input_sums[Dot::kMostTokens];
+      for (size_t t = 0; t < tokens; ++t) input_sums[t] = SumOfToken(first + t);
+      for (size_t block = begin; block < end; ++block) {
+        const RowRange rows = quads.Rows(block);
+        if (rows.count == 0) continue;
+        Dot::Run(quads, block, x_, first, tokens, sums);
+        const float* row_steps = matrix_.RowSteps() == nullptr ? nullptr : matrix_.RowSteps() + rows.begin;
         for (size_t t = 0; t < tokens; ++t) {
-          inputs[t] = x_.Row(first + t);
-          sums[t] = SumOfToken(first + t);
-        }
-        for (size_t row = begin; row < end; row += kVectorBytes) {
-          Dot::Run(matrix_.LookupBlock(row / kVectorBytes), units, inputs, tokens, dots);
-          const size_t rows = std::min(kVectorBytes, end - row);
-          for (size_t t = 0; t < tokens; ++t) {
-            int32_t* dot = dots + t * kVectorBytes;
-            for (size_t r = 0; r < rows; ++r) dot[r] = Correction<W>::DotOfLevels(dot[r], sums[t]);
-            ScaleDots(dot, rows, matrix_.RowSteps() == nullptr ? nullptr : matrix_.RowSteps() + row, matrix_.Step(0, 0),
-                      x_.Step(first + t, 0), y_.Row(first + t) + row);
+          // The rows of y are far apart, for the hardware to fetch ahead.
+          if (t + kResultsAhead < tokens) {
+            const float* ahead = y_.Row(first + t + kResultsAhead) + rows.begin;
+            for (size_t r = 0; r < rows.count; r += 16) __builtin_prefetch(ahead + r, 1);
           }
+          HWY_ALIGN int32_t ordered[kVectorBytes];
+          int32_t* dots = sums + t * kVectorBytes;
+          if constexpr (!Quads::kIsOrdered) {
+            OrderSums<typename Dot::Codes>(dots, ordered);
+            dots = ordered;
+          }
+          for (size_t r = 0; r < kVectorBytes; ++r) dots[r] = Correction<W>::DotOfLevels(dots[r], input_sums[t]);
+          ScaleDots(dots, rows.count, row_steps, matrix_.Step(0, 0), x_.Step(first + t, 0), DotsAreSmall(),
+                    y_.Row(first + t) + rows.begin);
         }
       }
     }

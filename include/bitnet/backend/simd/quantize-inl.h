@@ -194,7 +194,8 @@ inline constexpr bool kIsBuiltInQuantizer<Quantizer<F, R, G>> = true;
 
 // ---- Top-k.
 
-// FindTopK of quant/top_k.h, and whether values equal to the threshold are left out.
+// Magnitudes from `threshold` on are kept, of those equal to it the first few if some of them are left out. (FindTopK
+// of quant/top_k.h goes on to the k-th magnitude itself.)
 struct TopK {
   TopKThreshold threshold;
   bool leaves_equals = false;
@@ -219,21 +220,16 @@ HWY_NOINLINE inline size_t CountAtLeast(std::span<const float> x, uint32_t bits)
 
 inline TopK FindTopKOfSpan(std::span<const float> x, size_t k) {
   BITNET_ASSERT(k >= 1 && k <= x.size(), "top-k needs 1 <= k <= n");
-  TopK found;
   uint32_t bits = 0;
-  size_t at_least = x.size();
   for (int bit = 30; bit >= 0; --bit) {
     const uint32_t candidate = bits | (uint32_t{1} << bit);
-    const size_t count = CountAtLeast(x, candidate);
-    if (count >= k) {
-      bits = candidate;
-      at_least = count;
-    }
+    const size_t at_least = CountAtLeast(x, candidate);
+    // Exactly k: more bits would tell no values apart.
+    if (at_least == k) return {{candidate, k}, false};
+    if (at_least > k) bits = candidate;
   }
   const size_t above = bits == 0x7fffffffu ? 0 : CountAtLeast(x, bits + 1);
-  found.threshold = {bits, k - above};
-  found.leaves_equals = at_least > k;
-  return found;
+  return {{bits, k - above}, true};
 }
 
 }  // namespace HWY_NAMESPACE

@@ -76,6 +76,21 @@ HWY_INLINE IndexList InTurns(const IndexList& list, uint32_t* HWY_RESTRICT order
   return {order, 0, count};
 }
 
+// Four columns of bytes to quads, one row's bytes of the four in 32 bits: in quads[j] block b of 16 bytes has the rows
+// 16b + 4j ... 16b + 4j + 3.
+HWY_INLINE void Interleave(hn::Vec<DU8> a, hn::Vec<DU8> b, hn::Vec<DU8> c, hn::Vec<DU8> d, hn::Vec<DU8> (&quads)[4]) {
+  const DU8 d8;
+  const DU16 d16;
+  const auto ab0 = hn::BitCast(d16, hn::InterleaveLower(d8, a, b));
+  const auto ab1 = hn::BitCast(d16, hn::InterleaveUpper(d8, a, b));
+  const auto cd0 = hn::BitCast(d16, hn::InterleaveLower(d8, c, d));
+  const auto cd1 = hn::BitCast(d16, hn::InterleaveUpper(d8, c, d));
+  quads[0] = hn::BitCast(d8, hn::InterleaveLower(d16, ab0, cd0));
+  quads[1] = hn::BitCast(d8, hn::InterleaveUpper(d16, ab0, cd0));
+  quads[2] = hn::BitCast(d8, hn::InterleaveLower(d16, ab1, cd1));
+  quads[3] = hn::BitCast(d8, hn::InterleaveUpper(d16, ab1, cd1));
+}
+
 // ---- Eight lanes of double (docs/numerics.md, "Long sums have one order"): 1, 2 or 4 registers.
 
 #if HWY_HAVE_FLOAT64 && HWY_TARGET != HWY_EMU128
