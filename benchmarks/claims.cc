@@ -16,8 +16,8 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 #include <memory>
-#include <optional>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -30,8 +30,10 @@
 namespace bitnet {
 namespace {
 
-constexpr size_t kContext = 2048;      // tokens in the cache while decoding
-constexpr size_t kShortContext = 128;  // ... of a second line
+// Tokens in the cache while decoding; the table shows the first two, the first of them is that of memory.
+constexpr size_t kContexts[] = {2048, 128, 8192, 32768};
+constexpr size_t kContext = kContexts[0];
+constexpr size_t kShortContext = kContexts[1];
 constexpr size_t kPrompt = 256;
 constexpr double kSeconds = 0.4;  // of a measurement
 
@@ -40,8 +42,8 @@ using HeadInputs = Quantizer<Int<8>, AbsMax>;
 
 struct Timing {
   double layer = 0.0;  // a token through a layer, without Attend
-  double attend = 0.0;
-  double attend_short = 0.0;
+  double ffn = 0.0;    // ... its FFN alone
+  double attend[std::size(kContexts)] = {};
   double head = 0.0;
   double layer_prefill = 0.0;  // kPrompt tokens, with attention
 };
@@ -57,8 +59,9 @@ struct Measured {
   double TotalBytes() const { return weight_bytes + embedding_bytes + cache_bytes; }
 };
 
-double DecodeRate(const Timing& t, const ModelConfig& c, bool is_short) {
-  return 1.0 / (c.layers * (t.layer + (is_short ? t.attend_short : t.attend)) + t.head);
+// With kContexts[context] tokens in the cache.
+double DecodeRate(const Timing& t, const ModelConfig& c, size_t context) {
+  return 1.0 / (c.layers * (t.layer + t.attend[context]) + t.head);
 }
 double PrefillRate(const Timing& t, const ModelConfig& c) {
   return static_cast<double>(kPrompt) / (c.layers * t.layer_prefill + t.head);
@@ -174,21 +177,22 @@ void Store(MatrixView<const float> from, size_t first_position, size_t kv_heads,
 
 class Bf16Attention {
  public:
-  explicit Bf16Attention(const ModelConfig& c) : config_(c) {
-    Bf16Cache first(c.kv_heads, c.head_dim, kContext);
-    first.keys = first.values = MadeUpBf16(c.kv_heads * kContext, c.head_dim);
-    caches_ = Copies(std::move(first), 2 * c.kv_width() * kContext * sizeof(uint16_t), c.layers);
+  Bf16Attention(const ModelConfig& c, size_t tokens) : config_(c), tokens_(tokens) {
+    Bf16Cache first(c.kv_heads, c.head_dim, tokens);
+    first.keys = first.values = MadeUpBf16(c.kv_heads * tokens, c.head_dim);
+    caches_ = Copies(std::move(first), 2 * c.kv_width() * tokens * sizeof(uint16_t), c.layers);
   }
   double Bytes() const { return static_cast<double>(caches_[0].StoredBytes()); }
 
   void StoreAt(const SimdBackend&, const Reals& r, size_t first_position) {
     Bf16Cache& cache = caches_[next_++ % caches_.size()];
-    Store(r.k, first_position, config_.kv_heads, kContext, cache.keys);
-    Store(r.v, first_position, config_.kv_heads, kContext, cache.values);
+    Store(r.k, first_position, config_.kv_heads, tokens_, cache.keys);
+    Store(r.v, first_position, config_.kv_heads, tokens_, cache.values);
   }
-  void AttendOne(const SimdBackend& backend, Reals& r, size_t visible) {
+  // Over all tokens of a cache.
+  void AttendOne(const SimdBackend& backend, Reals& r) {
     const Bf16Cache& cache = caches_[next_++ % caches_.size()];
-    bf16::Attend(backend.executor(), cache, r.q[0], config_.heads, visible, scratches_[0], r.out[0]);
+    bf16::Attend(backend.executor(), cache, r.q[0], config_.heads, tokens_, scratches_[0], r.out[0]);
   }
   // A prompt: threads take tokens.
   void AttendPrompt(const SimdBackend& backend, Reals& r) {
@@ -205,6 +209,7 @@ class Bf16Attention {
 
  private:
   ModelConfig config_;
+  size_t tokens_;
   std::vector<Bf16Cache> caches_;
   std::vector<Bf16Scratch> scratches_ = std::vector<Bf16Scratch>(1);
   size_t next_ = 0;
@@ -215,12 +220,13 @@ class Bf16Attention {
 template <class S>
 class QuantizedAttention {
  public:
-  explicit QuantizedAttention(const ModelConfig& c) : config_(c) {
-    KvCache<S> first(c.kv_heads, c.head_dim, kContext);
+  QuantizedAttention(const ModelConfig& c, size_t tokens) : config_(c), tokens_(tokens) {
+    KvCache<S> first(c.kv_heads, c.head_dim, tokens);
     const SimdBackend backend;
-    const std::vector<float> reals = Normals(kContext * c.kv_width(), 7);
-    const MatrixView<const float> heads(reals.data(), kContext, c.kv_width());
-    first.Store(backend, heads, heads, 0);
+    constexpr size_t kRandomTokens = 128;
+    const std::vector<float> reals = Normals(kRandomTokens * c.kv_width(), 7);
+    const MatrixView<const float> heads(reals.data(), kRandomTokens, c.kv_width());
+    for (size_t t = 0; t < tokens; t += kRandomTokens) first.Store(backend, heads, heads, t);
     bytes_ = static_cast<double>(first.StoredBytes());
     caches_ = Copies(std::move(first), static_cast<size_t>(bytes_), c.layers);
   }
@@ -229,7 +235,7 @@ class QuantizedAttention {
   void StoreAt(const SimdBackend& backend, const Reals& r, size_t first_position) {
     caches_[next_++ % caches_.size()].Store(backend, r.k, r.v, first_position);
   }
-  void AttendOne(const SimdBackend& backend, Reals& r, size_t visible) { Attend(backend, r, visible - 1); }
+  void AttendOne(const SimdBackend& backend, Reals& r) { Attend(backend, r, tokens_ - 1); }
   void AttendPrompt(const SimdBackend& backend, Reals& r) { Attend(backend, r, 0); }
 
  private:
@@ -242,6 +248,7 @@ class QuantizedAttention {
   }
 
   ModelConfig config_;
+  size_t tokens_;
   double bytes_ = 0.0;
   std::vector<KvCache<S>> caches_;
   QuantizedTokens<typename S::Query::Format> queries_;
@@ -271,8 +278,9 @@ class Bf16Layers {
   double Bytes() const { return static_cast<double>(bytes_); }
   size_t Count() const { return layers_.size(); }
 
+  // The copy that is used from here on.
+  void Take() { layer_ = &layers_[next_++ % layers_.size()]; }
   void ToHeads(const SimdBackend& backend, Reals& r) {
-    layer_ = &layers_[next_++ % layers_.size()];
     Multiply(backend, layer_->q, r.normed, r.q);
     Multiply(backend, layer_->k, r.normed, r.k);
     Multiply(backend, layer_->v, r.normed, r.v);
@@ -331,8 +339,9 @@ class QuantizedLayers {
   double Bytes() const { return static_cast<double>(bytes_); }
   size_t Count() const { return layers_.size(); }
 
+  // The copy that is used from here on.
+  void Take() { layer_ = &layers_[next_++ % layers_.size()]; }
   void ToHeads(const SimdBackend& backend, Reals& r) {
-    layer_ = &layers_[next_++ % layers_.size()];
     backend.template Quantize<typename S::Input>(r.normed, input_);
     backend.PrepareInputs(layer_->q, input_);
     backend.MatMul(layer_->q, input_, r.q);
@@ -451,19 +460,22 @@ Measured Measure(const char* name, const ModelShape& shape) {
       t.head = Median(TimeCalls(kSeconds, 5, [&] { head(backend, one); }));
     });
   }
-  typename Layers::Attention attention(c);
-  m.cache_bytes = attention.Bytes() * c.layers;
-  each_thread_count([&](const SimdBackend& backend, Timing& t) {
-    t.attend = Median(TimeCalls(kSeconds, 5, [&] { attention.AttendOne(backend, one, kContext); }));
-    t.attend_short = Median(TimeCalls(kSeconds / 4, 5, [&] { attention.AttendOne(backend, one, kShortContext); }));
-  });
+  for (size_t i = 0; i < std::size(kContexts); ++i) {
+    typename Layers::Attention attention(c, kContexts[i]);
+    each_thread_count([&](const SimdBackend& backend, Timing& t) {
+      t.attend[i] = Median(TimeCalls(kSeconds / 2, 5, [&] { attention.AttendOne(backend, one); }));
+    });
+  }
 
+  typename Layers::Attention attention(c, kContext);
+  m.cache_bytes = attention.Bytes() * c.layers;
   Layers layers(c);
   m.weight_bytes = layers.Bytes() * c.layers;
   m.layer_copies = layers.Count();
   const auto run_layer = [&](const SimdBackend& backend, Reals& r, size_t first_position) {
     const std::span<const float> gain(r.gain.data(), c.hidden);
     backend.RmsNorm(r.x, gain, 1e-5f, r.normed);
+    layers.Take();
     layers.ToHeads(backend, r);
     RotateHeads(backend, c, angles, r);
     attention.StoreAt(backend, r, first_position);
@@ -476,6 +488,10 @@ Measured Measure(const char* name, const ModelShape& shape) {
   };
   each_thread_count([&](const SimdBackend& backend, Timing& t) {
     t.layer = Median(TimeCalls(kSeconds, 2 * layers.Count(), [&] { run_layer(backend, one, kContext - 1); }));
+    t.ffn = Median(TimeCalls(kSeconds, 2 * layers.Count(), [&] {
+      layers.Take();
+      layers.Ffn(backend, one);
+    }));
     t.layer_prefill = Median(TimeCalls(kSeconds, 2, [&] { run_layer(backend, prompt, 0); }));
   });
   return m;
@@ -502,9 +518,9 @@ void PrintShape(const ModelShape& shape, const std::vector<Measured>& models) {
     for (size_t i = 0; i < m.timings.size(); ++i) {
       const Timing& t = m.timings[i];
       const Timing& base = models[0].timings[i];
-      std::printf("              %7.2f %6.2f %7.2f %6.2f %7.1f %6.2f |", DecodeRate(t, c, false),
-                  DecodeRate(t, c, false) / DecodeRate(base, c, false), DecodeRate(t, c, true),
-                  DecodeRate(t, c, true) / DecodeRate(base, c, true), PrefillRate(t, c),
+      std::printf("              %7.2f %6.2f %7.2f %6.2f %7.1f %6.2f |", DecodeRate(t, c, 0),
+                  DecodeRate(t, c, 0) / DecodeRate(base, c, 0), DecodeRate(t, c, 1),
+                  DecodeRate(t, c, 1) / DecodeRate(base, c, 1), PrefillRate(t, c),
                   PrefillRate(t, c) / PrefillRate(base, c));
     }
     std::printf("\n");
@@ -513,10 +529,12 @@ void PrintShape(const ModelShape& shape, const std::vector<Measured>& models) {
     for (size_t i = 0; i < m.timings.size(); ++i) {
       const Timing& t = m.timings[i];
       std::printf(
-          "    %-8s t%zu, us: layer %.0f, attention %.0f (at %zu: %.0f), head %.0f, layer of %zu tokens %.0f; %zu "
-          "copies of a layer\n",
-          m.name, ThreadCounts()[i], 1e6 * t.layer, 1e6 * t.attend, kShortContext, 1e6 * t.attend_short, 1e6 * t.head,
-          kPrompt, 1e6 * t.layer_prefill, m.layer_copies);
+          "    %-8s t%zu, us: layer %.0f (its FFN %.0f), attention %.0f (at %zu: %.0f, %zu: %.0f, %zu: %.0f), head "
+          "%.0f, layer of %zu "
+          "tokens %.0f; %zu copies of a layer\n",
+          m.name, ThreadCounts()[i], 1e6 * t.layer, 1e6 * t.ffn, 1e6 * t.attend[0], kContexts[1], 1e6 * t.attend[1],
+          kContexts[2], 1e6 * t.attend[2], kContexts[3], 1e6 * t.attend[3], 1e6 * t.head, kPrompt,
+          1e6 * t.layer_prefill, m.layer_copies);
     }
   }
   std::fflush(stdout);
@@ -530,22 +548,24 @@ void WriteJson(std::FILE* to, const std::vector<std::pair<ModelShape, std::vecto
                  threads, ReadBandwidth(threads).bytes_per_second, DotPeak(threads));
     separator = ",";
   }
-  std::fprintf(to, "\n  ],\n  \"context\": %zu, \"short_context\": %zu, \"prompt\": %zu,\n  \"results\": [", kContext,
-               kShortContext, kPrompt);
+  std::fprintf(to, "\n  ],\n  \"prompt\": %zu,\n  \"results\": [", kPrompt);
   separator = "";
   for (const auto& [shape, models] : all) {
     for (const Measured& m : models) {
       for (size_t i = 0; i < m.timings.size(); ++i) {
         const Timing& t = m.timings[i];
-        std::fprintf(to,
-                     "%s\n    {\"shape\": \"%s\", \"model\": \"%s\", \"threads\": %zu, \"weight_bytes\": %.0f, "
-                     "\"embedding_bytes\": %.0f, \"cache_bytes\": %.0f, \"decode_per_s\": %.4g, "
-                     "\"decode_short_per_s\": %.4g, \"prefill_per_s\": %.4g, \"layer_s\": %.4g, \"attend_s\": %.4g, "
-                     "\"attend_short_s\": %.4g, \"head_s\": %.4g, \"layer_prefill_s\": %.4g, \"layer_copies\": %zu}",
-                     separator, shape.name, m.name, ThreadCounts()[i], m.weight_bytes, m.embedding_bytes, m.cache_bytes,
-                     DecodeRate(t, shape.config, false), DecodeRate(t, shape.config, true),
-                     PrefillRate(t, shape.config), t.layer, t.attend, t.attend_short, t.head, t.layer_prefill,
-                     m.layer_copies);
+        std::fprintf(
+            to,
+            "%s\n    {\"shape\": \"%s\", \"model\": \"%s\", \"threads\": %zu, \"layers\": %u, \"weight_bytes\": %.0f, "
+            "\"embedding_bytes\": %.0f, \"cache_bytes\": %.0f, \"prefill_per_s\": %.4g, \"layer_s\": %.4g, "
+            "\"ffn_s\": %.4g, \"head_s\": %.4g, \"layer_prefill_s\": %.4g, \"layer_copies\": %zu, \"decode\": [",
+            separator, shape.name, m.name, ThreadCounts()[i], shape.config.layers, m.weight_bytes, m.embedding_bytes,
+            m.cache_bytes, PrefillRate(t, shape.config), t.layer, t.ffn, t.head, t.layer_prefill, m.layer_copies);
+        for (size_t k = 0; k < std::size(kContexts); ++k) {
+          std::fprintf(to, "%s{\"context\": %zu, \"per_s\": %.4g, \"attend_s\": %.4g}", k == 0 ? "" : ", ",
+                       kContexts[k], DecodeRate(t, shape.config, k), t.attend[k]);
+        }
+        std::fprintf(to, "]}");
         separator = ",";
       }
     }

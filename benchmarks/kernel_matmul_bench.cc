@@ -1,13 +1,14 @@
 // Products, kernel alone:
-//   BM_<Op>/<formats>/<backend>/<rows>x<cols>[x<tokens>]/t<threads>
+//   BM_<Op>/<formats>/<backend>/<rows>x<cols>[x<tokens>][/<percent>%]/t<threads>
 // Op: MatVec (all of the matrix, one token), MatMul (some tokens), MatMulRows (a share of the rows), MatMulColumns (a
-// share of the inputs is not zero); with InCache, one matrix is read again and again, else copies of it in turn, of
-// RotatedBytes() in all (measure.h), as in a model.
+// share of the inputs is not zero), MatVecByRows (all of the matrix, in the layout of MatMulRows: an integer dot
+// product), PrepareInputs (the tables of one token); with InCache, one matrix is read again and again, else copies of
+// it in turn, of RotatedBytes() in all (measure.h), as in a model.
 //
 // A line is the median of calls (so Google Benchmark sees one iteration, and says so after the name). Counters: bytes
 // of weights that the product needs per second, multiply-adds per second (of what is needed), both as shares of what
-// the machine can (read bandwidth with as many threads, and peak of the int8 dot product, measured in the same run:
-// BM_ReadBandwidth, BM_DotPeak), and the density where something is skipped.
+// the machine can (read bandwidth with as many threads, and peak of the int8 dot product, measured right before and
+// after the line), and the density where something is skipped.
 //
 // BITNET_BENCH_ALL=1 in the environment adds the shapes of the paper's models.
 #include <benchmark/benchmark.h>
@@ -15,11 +16,13 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <any>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "benchmarks/bf16.h"
@@ -89,15 +92,17 @@ struct Work {
 template <class F>
 void Report(benchmark::State& state, size_t threads, const Work& work, F&& call) {
   for (auto _ : state) {
+    double bandwidth = work.is_rotated ? ReadRateNow(threads) : 0.0;
+    double peak = DotPeakNow(threads);
     call();
     const double seconds = Median(TimeCalls(kSecondsALine, 3, call));
+    bandwidth = (bandwidth + (work.is_rotated ? ReadRateNow(threads) : 0.0)) / 2;
+    peak = (peak + DotPeakNow(threads)) / 2;
     state.SetIterationTime(seconds);
     state.counters["bytes/s"] = work.bytes / seconds;
     state.counters["MAC/s"] = work.products / seconds;
-    if (work.is_rotated) {
-      state.counters["of_bandwidth"] = work.bytes / seconds / ReadBandwidth(threads).bytes_per_second;
-    }
-    state.counters["of_dot_peak"] = work.products / seconds / DotPeak(threads);
+    if (work.is_rotated) state.counters["of_bandwidth"] = work.bytes / seconds / bandwidth;
+    state.counters["of_dot_peak"] = work.products / seconds / peak;
     if (work.density < 1.0) state.counters["density"] = work.density;
   }
 }
@@ -148,6 +153,13 @@ struct Line {
   Shape shape;
   size_t tokens = 1;
   double density = 1.0;
+
+  std::string Name() const {
+    std::string name = shape.Name(tokens);
+    const bool skips = std::string_view(op) == "MatMulRows" || std::string_view(op) == "MatMulColumns";
+    if (skips) name.append("/").append(std::to_string(std::lround(100 * density))).append("%");
+    return name;
+  }
 };
 
 template <class W, class X, class B>
@@ -178,15 +190,17 @@ void RunLine(benchmark::State& state, const std::string& formats, const Line& li
     }
   }
 
+  const std::string_view op = line.op;
   Work work;
-  if (line.access == Access::kRows) work.density = static_cast<double>(open.Count(0)) / static_cast<double>(rows);
+  if (op == "MatMulRows") work.density = static_cast<double>(open.Count(0)) / static_cast<double>(rows);
   if (by_columns) work.density = static_cast<double>(x.nonzero().Count(0)) / static_cast<double>(cols);
   work.is_rotated = is_rotated;
   work.bytes = work.density * static_cast<double>(operands.matrices.First().StoredBytes());
   work.products = work.density * static_cast<double>(rows * cols * line.tokens);
   Report(state, threads, work, [&] {
     const auto& matrix = is_rotated ? operands.matrices.Next() : operands.matrices.First();
-    if (line.access == Access::kDense) backend.MatMul(matrix, x, y);
+    if (op == "PrepareInputs") return backend.PrepareInputs(matrix, x);
+    if (line.access == Access::kDense || op == "MatVecByRows") return backend.MatMul(matrix, x, y);
     if (line.access == Access::kRows) backend.MatMulRows(matrix, x, open, y);
     if (line.access == Access::kColumns) backend.MatMulColumns(matrix, x, y);
   });
@@ -197,7 +211,7 @@ void AddLine(const std::string& formats, const char* backend, const Line& line, 
   for (const bool is_rotated : {true, false}) {
     if (!is_rotated && !in_cache_too) continue;
     const std::string op = std::string(line.op) + (is_rotated ? "" : "InCache");
-    const std::string shape = line.shape.Name(line.tokens);
+    const std::string shape = line.Name();
     for (const size_t threads : ThreadCounts()) {
       Add(Label(op.c_str(), formats, backend, shape, threads),
           [=](benchmark::State& state) { RunLine<W, X, B>(state, formats, line, is_rotated, threads); });
@@ -266,6 +280,7 @@ void BM_Eigen(benchmark::State& state, const Shape& shape) {
 constexpr Shape kUp{6912, 2560};
 constexpr Shape kDown{2560, 6912};
 constexpr Shape kSquare{2560, 2560};
+constexpr Shape kInCache{1536, 1536};  // 0.5 MB
 
 // What a layer of an a4.8 model does, for inputs of `X` and 8-bit inputs of down.
 template <class X>
@@ -274,12 +289,27 @@ void AddTernary(const std::string& formats) {
   AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatVec", Access::kDense, kUp});
   AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatVec", Access::kDense, kDown});
   AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatVec", Access::kDense, kSquare});
+  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatVec", Access::kDense, kInCache});
+  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatVecByRows", Access::kRows, kInCache});
+  AddLine<TernaryWeights, X, B>(formats, "Simd", {"PrepareInputs", Access::kDense, kUp});
   AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatMul", Access::kDense, kUp, 64}, false);
-  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatMulRows", Access::kRows, kUp, 1, 0.325});
+  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatMul", Access::kDense, kUp, 256}, false);
   AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatMulRows", Access::kRows, kUp, 64, 0.325}, false);
-  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatMulColumns", Access::kColumns, kDown, 1, 0.16});
   AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatMulColumns", Access::kColumns, kDown, 64, 0.16}, false);
-  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatMulColumns", Access::kColumns, kSquare, 1, 0.5});
+}
+
+// Time against density.
+void AddDensities() {
+  for (const double density : {0.01, 0.05, 0.1, 0.16, 0.25, 0.325, 0.5, 0.65, 0.8, 1.0}) {
+    AddLine<TernaryWeights, Int4Inputs, SimdBackend>("Ternary*Int<4>", "Simd",
+                                                     {"MatMulRows", Access::kRows, kUp, 1, density}, false);
+  }
+  for (const double density : {0.01, 0.05, 0.1, 0.16, 0.25, 0.325, 0.5, 0.65, 0.8, 1.0}) {
+    AddLine<TernaryWeights, Int8Inputs, SimdBackend>("Ternary*Int<8>", "Simd",
+                                                     {"MatMulColumns", Access::kColumns, kDown, 1, density}, false);
+  }
+  AddLine<TernaryWeights, Int8Inputs, SimdBackend>("Ternary*Int<8>", "Simd",
+                                                   {"MatMulColumns", Access::kColumns, kSquare, 1, 0.5}, false);
 }
 
 const bool kRegistered = [] {
@@ -293,6 +323,7 @@ const bool kRegistered = [] {
   AddTernary<Int4Inputs>("Ternary*Int<4>");
   AddTernary<Fp4Inputs>("Ternary*Fp4E2M1");
   AddTernary<Int8Inputs>("Ternary*Int<8>");
+  AddDensities();
   AddLine<HeadWeights, Int8Inputs, SimdBackend>("Int<4>PerRow*Int<8>", "Simd",
                                                 {"MatVec", Access::kDense, {32000, 2560}}, false);
   AddLine<TernaryWeights, Unquantized, SimdBackend>("Ternary*Float", "Simd", {"MatVec", Access::kDense, kDown}, false);
@@ -302,10 +333,14 @@ const bool kRegistered = [] {
   AddBf16(kDown, 1);
   for (const size_t threads : ThreadCounts()) {
     const std::string t = "/t" + std::to_string(threads);
-    Add("BM_Attend/Float*Bf16/Baseline/32x32x128x2048" + t,
-        [threads](benchmark::State& state) { BM_AttendBf16(state, 32, 32, 128, 2048, threads); });
-    Add("BM_Attend/Float*Bf16/Baseline/20x5x128x2048" + t,
-        [threads](benchmark::State& state) { BM_AttendBf16(state, 20, 5, 128, 2048, threads); });
+    for (const size_t tokens : {2048, 8192, 32768}) {
+      for (const size_t kv_heads : {32, 5}) {
+        const size_t heads = kv_heads == 5 ? 20 : 32;
+        Add("BM_Attend/Float*Bf16/Baseline/" + std::to_string(heads) + "x" + std::to_string(kv_heads) + "x128/" +
+                std::to_string(tokens) + t,
+            [=](benchmark::State& state) { BM_AttendBf16(state, heads, kv_heads, 128, tokens, threads); });
+      }
+    }
   }
   Add("BM_MatVec/Float*Float/Eigen/" + kDown.Name() + "/t1", [](benchmark::State& state) { BM_Eigen(state, kDown); });
   AddLine<TernaryWeights, Int4Inputs, ReferenceBackend>("Ternary*Int<4>", "Reference",

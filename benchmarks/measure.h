@@ -204,35 +204,38 @@ struct Bandwidth {
   ReadMethod method;
 };
 
-// The best that some threads read from memory beyond the caches, over all methods; median of passes. Found once.
+// Bytes per second of some threads that read memory beyond the caches; median of passes.
+inline double ReadRate(size_t threads, const ReadMethod& method, size_t passes) {
+  static const AlignedVector<uint8_t> memory(std::max(RotatedBytes(), size_t{64} << 20), 1);
+  std::vector<uint64_t> sums(threads * 16);
+  const auto times = TimeCalls(0.0, passes, [&] {
+    ParallelRanges(PoolOf(threads), memory.size(), 1, 4096, [&](size_t begin, size_t end) {
+      sums[begin * threads / memory.size() * 16] += ReadBy(method, memory.data() + begin, end - begin);
+    });
+  });
+  return static_cast<double>(memory.size()) / Median(times);
+}
+
+// The best that some threads read, over all methods. Found once.
 inline const Bandwidth& ReadBandwidth(size_t threads) {
   static std::map<size_t, Bandwidth> found;
   if (const auto it = found.find(threads); it != found.end()) return it->second;
-  const size_t bytes = std::max(RotatedBytes(), size_t{64} << 20);
-  const AlignedVector<uint8_t> memory(bytes, 1);
-  Executor& executor = PoolOf(threads);
-  std::vector<uint64_t> sums(threads * 16);
-  const auto measure = [&](const ReadMethod& method, size_t passes) {
-    const auto times = TimeCalls(0.0, passes, [&] {
-      ParallelRanges(executor, bytes, 1, 4096, [&](size_t begin, size_t end) {
-        sums[begin * threads / bytes * 16] += ReadBy(method, memory.data() + begin, end - begin);
-      });
-    });
-    return static_cast<double>(bytes) / Median(times);
-  };
   Bandwidth best;
   for (const size_t streams : {1, 4, 8, 16}) {
     for (const size_t prefetch : {0, 1024, 4096}) {
       for (const size_t step : {64, 256}) {
         const ReadMethod method{streams, prefetch, step};
-        const double rate = measure(method, 3);
+        const double rate = ReadRate(threads, method, 3);
         if (rate > best.bytes_per_second) best = {rate, method};
       }
     }
   }
-  best.bytes_per_second = std::max(best.bytes_per_second, measure(best.method, 7));
+  best.bytes_per_second = std::max(best.bytes_per_second, ReadRate(threads, best.method, 7));
   return found[threads] = best;
 }
+
+// The same now, by the best method: on a machine that is shared with others it changes from second to second.
+inline double ReadRateNow(size_t threads) { return ReadRate(threads, ReadBandwidth(threads).method, 2); }
 
 // Multiply-adds of `rounds` rounds of independent unsigned times signed int8 dot products that stay in registers.
 HWY_NOINLINE inline double DotRounds(size_t rounds, int32_t* out) {
@@ -278,27 +281,34 @@ HWY_NOINLINE inline double DotRounds(size_t rounds, int32_t* out) {
   return static_cast<double>(rounds * kSums * hn::Lanes(d8));
 }
 
-// Multiply-adds per second of the int8 dot product in registers, best of many tries: no kernel that multiplies int8
-// does more. Found once.
-inline double DotPeak(size_t threads) {
-  static std::map<size_t, double> found;
-  if (const auto it = found.find(threads); it != found.end()) return it->second;
+// Multiply-adds per second of the int8 dot product in registers, best of some tries: no kernel that multiplies int8 by
+// vectors does more.
+inline double DotPeakNow(size_t threads, double seconds = 0.03) {
   std::vector<int32_t> out(threads * 32);
   double products = 0.0;
-  const auto times = TimeCalls(0.2, 9, [&] {
+  const auto times = TimeCalls(seconds, 3, [&] {
     PoolOf(threads).Run(threads, [&](size_t i) {
       const double mine = DotRounds(100000, &out[i * 32]);
       if (i == 0) products = mine;
     });
   });
-  return found[threads] = products * static_cast<double>(threads) / *std::min_element(times.begin(), times.end());
+  return products * static_cast<double>(threads) / *std::min_element(times.begin(), times.end());
+}
+// The same, found once.
+inline double DotPeak(size_t threads) {
+  static std::map<size_t, double> found;
+  double& peak = found[threads];
+  if (peak == 0.0) peak = DotPeakNow(threads, 0.2);
+  return peak;
 }
 
 }  // namespace HWY_NAMESPACE
 
 using HWY_NAMESPACE::Bandwidth;
 using HWY_NAMESPACE::DotPeak;
+using HWY_NAMESPACE::DotPeakNow;
 using HWY_NAMESPACE::ReadBandwidth;
+using HWY_NAMESPACE::ReadRateNow;
 
 }  // namespace bitnet
 HWY_AFTER_NAMESPACE();

@@ -9,6 +9,7 @@
 #ifndef BITNET_FORMAT_PACKING_H_
 #define BITNET_FORMAT_PACKING_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -79,6 +80,7 @@ struct Packing {
   // Whether the units of the first n positions hold codes below kCount, and radix bytes are below count^k.
   static bool Valid(std::span<const uint8_t> packed, size_t n) {
     if (packed.size() < Bytes(n)) return false;
+    if constexpr (!kIsRadix && kBase == kCount) return true;  // all bits are codes, and all codes have levels
     for (size_t unit = 0; unit * kUnitCodes < n; ++unit) {
       uint64_t word = Unit(packed.data(), unit);
       for (size_t i = 0; i < kUnitCodes; ++i) {
@@ -93,6 +95,19 @@ struct Packing {
  private:
   static constexpr uint64_t kBase = kIsRadix ? kCount : uint64_t{1} << Traits::kCodeBits;
 
+  // The codes of each byte that is a unit; a foreign byte may hold a code without a level, which becomes the last one.
+  static constexpr auto kCodesOfByte = [] {
+    std::array<std::array<uint8_t, kUnitCodes>, kUnitBytes == 1 ? 256 : 1> codes{};
+    for (size_t byte = 0; byte < codes.size(); ++byte) {
+      size_t rest = byte;
+      for (uint8_t& code : codes[byte]) {
+        code = static_cast<uint8_t>(rest % kBase < kCount ? rest % kBase : kCount - 1);
+        rest /= kBase;
+      }
+    }
+    return codes;
+  }();
+
   static uint64_t Unit(const uint8_t* packed, size_t unit) {
     uint64_t word = 0;
     for (size_t byte = 0; byte < kUnitBytes; ++byte) {
@@ -106,6 +121,18 @@ struct Packing {
   static void Each(const uint8_t* packed, size_t first, size_t n, Use&& use) {
     size_t unit = first / kUnitCodes;
     size_t within = first % kUnitCodes;
+    if constexpr (kUnitBytes == 1) {
+      if (within == 0) {
+        size_t i = 0;
+        for (; i + kUnitCodes <= n; i += kUnitCodes, ++unit) {
+          for (size_t k = 0; k < kUnitCodes; ++k) use(i + k, kCodesOfByte[packed[unit]][k]);
+        }
+        if (i < n) {
+          for (size_t k = 0; i < n; ++i, ++k) use(i, kCodesOfByte[packed[unit]][k]);
+        }
+        return;
+      }
+    }
     for (size_t i = 0; i < n; ++unit, within = 0) {
       uint64_t word = Unit(packed, unit);
       for (size_t skip = 0; skip < within; ++skip) word /= kBase;

@@ -71,6 +71,12 @@ class QuantizedMatrix {
     return steps_[(layout_.per_row ? row * segments().Count() : 0) + segment];
   }
 
+  // codes[0, cols) of a row.
+  void UnpackCodes(size_t row, std::span<uint8_t> codes) const {
+    static_assert(!kIsFloat<F>, "bitnet: reals have no codes");
+    BITNET_ASSERT(codes.size() == cols_, "UnpackCodes: the destination must hold one code a column");
+    Packing<F>::Unpack(RowCodes(row).data(), 0, codes);
+  }
   // levels[0, cols) of a row (for Float: its values).
   void UnpackRow(size_t row, std::span<LevelOf<F>> levels) const {
     BITNET_ASSERT(levels.size() == cols_, "UnpackRow: the destination must hold one value a column");

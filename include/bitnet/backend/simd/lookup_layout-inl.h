@@ -145,26 +145,30 @@ struct LookupLayout {
     return row / kVectorBytes * BlockBytes(cols) + unit * kUnitBytes + row % kVectorBytes;
   }
 
-  // Sets (in zeroed bytes) the index of the group of `codes`, group j of its unit.
-  static void Store(uint8_t* unit, size_t j, const uint8_t* codes) {
+  // Sets (in zeroed bytes) the index of the group of `codes`, group j of its unit. A row's byte in the next vector is
+  // `stride` further.
+  static void Store(uint8_t* unit, size_t stride, size_t j, const uint8_t* codes) {
     constexpr size_t kLevels = FormatTraits<W>::kCount;
     size_t index = 0;
     size_t combinations = 1;
     for (size_t i = 0; i < kPlan.group; ++i, combinations *= kLevels) index += codes[i] * combinations;
-    if (kPlan.mirrored && index >= kPlan.entries) {
-      index = combinations - 1 - index;
-      Set(unit, Packing::OfSign(j));
-    }
-    for (size_t k = 0; k < kPlan.index_bits; ++k) {
-      if ((index >> k & 1) != 0) Set(unit, Packing::OfIndex(j, k));
+    const bool is_negative = kPlan.mirrored && index >= kPlan.entries;
+    if (is_negative) index = combinations - 1 - index;
+    if constexpr (Packing::kIsByte) {
+      unit[0] = static_cast<uint8_t>(index | (is_negative ? 0x80 : 0));
+    } else {
+      if (is_negative) Set(unit, stride, Packing::OfSign(j));
+      for (size_t k = 0; k < kPlan.index_bits; ++k) {
+        if ((index >> k & 1) != 0) Set(unit, stride, Packing::OfIndex(j, k));
+      }
     }
   }
   // The codes of group j of a unit.
-  static void Load(const uint8_t* unit, size_t j, uint8_t* codes) {
+  static void Load(const uint8_t* unit, size_t stride, size_t j, uint8_t* codes) {
     constexpr size_t kLevels = FormatTraits<W>::kCount;
     size_t index = 0;
-    for (size_t k = 0; k < kPlan.index_bits; ++k) index |= Get(unit, Packing::OfIndex(j, k)) << k;
-    const bool negative = kPlan.mirrored && Get(unit, Packing::OfSign(j)) != 0;
+    for (size_t k = 0; k < kPlan.index_bits; ++k) index |= Get(unit, stride, Packing::OfIndex(j, k)) << k;
+    const bool negative = kPlan.mirrored && Get(unit, stride, Packing::OfSign(j)) != 0;
     for (size_t i = 0; i < kPlan.group; ++i, index /= kLevels) {
       const size_t code = index % kLevels;
       codes[i] = static_cast<uint8_t>(negative ? kLevels - 1 - code : code);
@@ -172,12 +176,12 @@ struct LookupLayout {
   }
 
  private:
-  static void Set(uint8_t* unit, typename Packing::Place at) {
-    uint8_t& byte = unit[at.vector * kVectorBytes];
+  static void Set(uint8_t* unit, size_t stride, typename Packing::Place at) {
+    uint8_t& byte = unit[at.vector * stride];
     byte = static_cast<uint8_t>(byte | 1u << at.bit);
   }
-  static size_t Get(const uint8_t* unit, typename Packing::Place at) {
-    return unit[at.vector * kVectorBytes] >> at.bit & 1;
+  static size_t Get(const uint8_t* unit, size_t stride, typename Packing::Place at) {
+    return unit[at.vector * stride] >> at.bit & 1;
   }
 };
 

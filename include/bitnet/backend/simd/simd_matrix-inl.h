@@ -83,6 +83,16 @@ struct PlaneRun {
     return i % Codes::kBlockCodes / (i / Codes::kBlockCodes < whole_blocks ? kVectorBytes : tail_bytes);
   }
 
+  // f(byte, plane, i, n): codes i ... i + n - 1 are in this plane of the bytes from `byte` on; for all `count` codes.
+  template <class F>
+  void EachPlane(size_t count, F&& f) const {
+    for (size_t i = 0; i < count;) {
+      const size_t n = i / Codes::kBlockCodes < whole_blocks ? kVectorBytes : tail_bytes;
+      f(Byte(i), Plane(i), i, std::min(n, count - i));
+      i += n;
+    }
+  }
+
   static constexpr size_t kTailBytes = 16;
   size_t whole_blocks;
   size_t tail_bytes = 0;  // 0: none
@@ -125,13 +135,7 @@ class PackedWeights {
       if (by_lookups()) bytes = Lookups::Bytes(rows_, cols_);
     }
     bytes_.resize(bytes + kReadBeyond);
-    ParallelRanges(executor, rows_, 16, multiple, [&](size_t begin, size_t end) {
-      std::vector<LevelOf<W>> levels(cols_);
-      for (size_t r = begin; r < end; ++r) {
-        weights.UnpackRow(r, levels);
-        StoreRow(r, levels.data());
-      }
-    });
+    ParallelRanges(executor, rows_, 16, multiple, [&](size_t begin, size_t end) { StoreRows(weights, begin, end); });
     if constexpr (kIsFloat<W>) {
       is_finite_ = access == Access::kColumns;
       for (size_t r = 0; r < rows_ && is_finite_; ++r) {
@@ -210,50 +214,111 @@ class PackedWeights {
   // What vectors may read past the last row or column: a block, and the planes of a smaller one.
   static constexpr size_t kReadBeyond = kIsFloat<W> ? 0 : 128;
 
-  void StoreRow(size_t row, const LevelOf<W>* levels) {
+  // What is stored for a code, in OffsetTraits' words.
+  static uint8_t Stored(uint8_t code) {
+    if constexpr (FormatTraits<W>::kIsUniform || OffsetTraits<W>::kIsListed) {
+      return code;
+    } else {
+      return static_cast<uint8_t>(OffsetTraits<W>::Stored(code));
+    }
+  }
+
+  void StoreRows(const QuantizedMatrix<W>& weights, size_t begin, size_t end) {
     if constexpr (kIsFloat<W>) {
-      std::memcpy(bytes_.data() + row * run_.Bytes(), levels, cols_ * sizeof(float));
+      for (size_t r = begin; r < end; ++r) {
+        std::memcpy(bytes_.data() + r * run_.Bytes(), weights.RowCodes(r).data(), cols_ * sizeof(float));
+      }
     } else {
       if constexpr (kCanBeByLookups) {
-        if (by_lookups()) return StoreLookups(row, levels);
+        if (by_lookups()) return StoreLookups(weights, begin, end);
       }
-      for (size_t c = 0; c < cols_; ++c) {
-        const int stored = OffsetTraits<W>::Stored(CodeOfLevel<W>(levels[c]));
+      if constexpr (kCanBeByColumns) {
+        if (by_columns()) return StoreColumns(weights, begin, end);
+      }
+      std::vector<uint8_t> codes(cols_);
+      for (size_t r = begin; r < end; ++r) {
+        weights.UnpackCodes(r, codes);
+        uint8_t* row = bytes_.data() + r * run_.Bytes();
         if constexpr (Codes::kBits == 16) {
-          const auto wide = static_cast<int16_t>(stored);
-          std::memcpy(bytes_.data() + row * run_.Bytes() + c * sizeof(wide), &wide, sizeof(wide));
+          for (size_t c = 0; c < cols_; ++c) {
+            const auto wide = static_cast<int16_t>(OffsetTraits<W>::Stored(codes[c]));
+            std::memcpy(row + c * sizeof(wide), &wide, sizeof(wide));
+          }
         } else {
-          uint8_t& byte = bytes_[ByteOf(row, c)];
-          byte = static_cast<uint8_t>(byte | stored << (PlaneOf(row, c) * Codes::kBits));
+          run_.EachPlane(cols_, [&](size_t byte, size_t plane, size_t first, size_t count) {
+            for (size_t i = 0; i < count; ++i) {
+              row[byte + i] = static_cast<uint8_t>(row[byte + i] | Stored(codes[first + i]) << (plane * Codes::kBits));
+            }
+          });
         }
       }
     }
   }
-  size_t ByteOf(size_t row, size_t col) const {
-    return by_columns() ? col * run_.Bytes() + run_.Byte(row) : row * run_.Bytes() + run_.Byte(col);
+
+  // Rows whose bytes in a column, or a vector, are written at once.
+  static constexpr size_t kRowsAtOnce = 16;
+
+  // to[v * stride + i] = rows[i][v], for v < n and the first `count` rows of kRowsAtOnce.
+  static void StoreTransposed(const std::vector<uint8_t>& rows, size_t n, size_t count, size_t stride, uint8_t* to) {
+    for (size_t v = 0; v < n; ++v) {
+      for (size_t i = 0; i < count; ++i) to[v * stride + i] = rows[i * n + v];
+    }
   }
-  size_t PlaneOf(size_t row, size_t col) const { return run_.Plane(by_columns() ? row : col); }
+
+  void StoreColumns(const QuantizedMatrix<W>& weights, size_t begin, size_t end) {
+    std::vector<uint8_t> codes(cols_);
+    std::vector<uint8_t> packed(kRowsAtOnce * cols_);
+    for (size_t tile = begin / Codes::kBlockCodes; tile * Codes::kBlockCodes < end; ++tile) {
+      const size_t plane_codes = tile < run_.whole_blocks ? kVectorBytes : run_.tail_bytes;
+      for (size_t first = 0; first < plane_codes; first += kRowsAtOnce) {
+        std::fill(packed.begin(), packed.end(), uint8_t{0});
+        for (size_t plane = 0; plane < Codes::kPlanes; ++plane) {
+          for (size_t i = 0; i < kRowsAtOnce; ++i) {
+            const size_t row = tile * Codes::kBlockCodes + plane * plane_codes + first + i;
+            if (row >= end) break;
+            weights.UnpackCodes(row, codes);
+            uint8_t* to = packed.data() + i * cols_;
+            for (size_t c = 0; c < cols_; ++c) {
+              to[c] = static_cast<uint8_t>(to[c] | Stored(codes[c]) << (plane * Codes::kBits));
+            }
+          }
+        }
+        StoreTransposed(packed, cols_, kRowsAtOnce, run_.Bytes(), bytes_.data() + tile * Codes::kBlockBytes + first);
+      }
+    }
+  }
 
   template <class T>
   void UnpackFromColumns(size_t row, size_t first, size_t n, T* to) const {
     if constexpr (kCanBeByColumns) {
       for (size_t c = first; c < first + n; ++c) {
-        const size_t code = (bytes_[ByteOf(row, c)] >> (PlaneOf(row, c) * Codes::kBits)) & ((1u << Codes::kBits) - 1);
+        const size_t packed = bytes_[c * run_.Bytes() + run_.Byte(row)];
+        const size_t code = (packed >> (run_.Plane(row) * Codes::kBits)) & ((1u << Codes::kBits) - 1);
         const int offset = OffsetTraits<W>::kIsListed ? OffsetTraits<W>::Offset(code) : static_cast<int>(code);
         to[c - first] = LevelFromOffset<T>(offset);
       }
     }
   }
 
-  void StoreLookups(size_t row, const LevelOf<W>* levels) {
-    uint8_t codes[kPlan.group];
-    for (size_t group = 0; group * kPlan.group < cols_; ++group) {
-      for (size_t i = 0; i < kPlan.group; ++i) {
-        const size_t c = group * kPlan.group + i;
-        codes[i] = c < cols_ ? static_cast<uint8_t>(CodeOfLevel<W>(levels[c])) : 0;
+  void StoreLookups(const QuantizedMatrix<W>& weights, size_t begin, size_t end) {
+    using Packing = typename Lookups::Packing;
+    const size_t units = Lookups::Units(cols_);
+    const size_t row_bytes = units * Packing::kUnitVectors;
+    std::vector<uint8_t> codes(units * Lookups::kUnitCols);  // zeros at the end
+    std::vector<uint8_t> packed(kRowsAtOnce * row_bytes);
+    for (size_t first = begin; first < end; first += kRowsAtOnce) {
+      const size_t count = std::min(kRowsAtOnce, end - first);
+      std::fill(packed.begin(), packed.end(), uint8_t{0});
+      for (size_t i = 0; i < count; ++i) {
+        weights.UnpackCodes(first + i, std::span(codes).first(cols_));
+        for (size_t unit = 0; unit < units; ++unit) {
+          for (size_t j = 0; j < Packing::kUnitGroups; ++j) {
+            Lookups::Store(packed.data() + i * row_bytes + unit * Packing::kUnitVectors, 1, j,
+                           codes.data() + (unit * Packing::kUnitGroups + j) * kPlan.group);
+          }
+        }
       }
-      uint8_t* unit = bytes_.data() + Lookups::Offset(cols_, row, group / Lookups::Packing::kUnitGroups);
-      Lookups::Store(unit, group % Lookups::Packing::kUnitGroups, codes);
+      StoreTransposed(packed, row_bytes, count, kVectorBytes, bytes_.data() + Lookups::Offset(cols_, first, 0));
     }
   }
   template <class T>
@@ -262,7 +327,7 @@ class PackedWeights {
     for (size_t c = first; c < first + n;) {
       const size_t group = c / kPlan.group;
       const uint8_t* unit = bytes_.data() + Lookups::Offset(cols_, row, group / Lookups::Packing::kUnitGroups);
-      Lookups::Load(unit, group % Lookups::Packing::kUnitGroups, codes);
+      Lookups::Load(unit, kVectorBytes, group % Lookups::Packing::kUnitGroups, codes);
       for (; c < first + n && c / kPlan.group == group; ++c) {
         to[c - first] = static_cast<T>(FormatTraits<W>::Level(codes[c % kPlan.group]));
       }
