@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "bitnet/backend/simd/simd_backend.h"
 #include "bitnet/model/generate.h"
 #include "bitnet/model/model_file.h"
 #include "bitnet/model/transformer.h"
@@ -142,6 +143,34 @@ TEST_CASE("Transformer: after the first tokens, decoding and sampling allocate n
   SUBCASE("A48Fp4") { CheckDecoding<A48Fp4>(); }
   SUBCASE("B158") { CheckDecoding<B158>(); }
   SUBCASE("Fp32") { CheckDecoding<Fp32>(); }
+}
+
+TEST_CASE("SimdBackend: skipping products of one token allocate nothing when a later token has longer lists") {
+  constexpr size_t kSize = 512;
+  ThreadPool pool(2);
+  const SimdBackend backend(pool);
+  const QuantizedMatrix<Ternary> weights(kSize, kSize, {});
+  const auto by_rows = backend.Prepare<Int<4>>(weights, Access::kRows);
+  const auto by_columns = backend.Prepare<Int<4>>(weights, Access::kColumns);
+  QuantizedTokens<Int<4>> x;
+  x.Resize(1, kSize);
+  std::fill(x.Row(0), x.Row(0) + kSize, int8_t{1});
+  x.Step(0, 0) = 1.0f;
+  std::vector<float> y(kSize);
+  ChannelLists rows;
+  size_t before = 0;
+  for (const size_t count : {8, 64, 256, 511}) {
+    rows.Resize(1, kSize);
+    for (size_t r = 0; r < count; ++r) rows.Row(0)[r] = static_cast<uint32_t>(r);
+    rows.SetCount(0, count);
+    std::fill(x.Row(0), x.Row(0) + count, int8_t{1});
+    std::fill(x.Row(0) + count, x.Row(0) + kSize, int8_t{0});
+    backend.FindNonzero(x);
+    backend.MatMulRows(by_rows, x, rows, {y.data(), 1, kSize});
+    backend.MatMulColumns(by_columns, x, {y.data(), 1, kSize});
+    if (before == 0) before = allocations;
+    CHECK(allocations == before);
+  }
 }
 
 // A step for each weight: 4 bytes of memory for a fifth of a byte of codes.

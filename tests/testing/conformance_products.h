@@ -223,6 +223,11 @@ void TestProductCase(const B& backend, const char* pair, const ProductCase& c, s
     GuardedMatrix all_of_prepared(c.tokens, c.rows);
     backend.MatMul(matrix, prepared, all_of_prepared.view());
     all_of_prepared.ExpectSame(expected.all, "MatMul of prepared inputs", expected.place);
+    backend.MatMulRows(matrix, prepared, expected.rows, listed.view());
+    ForgetUnlisted(expected.rows, listed.view());
+    listed.ExpectSame(expected.listed, "MatMulRows of prepared inputs", expected.place);
+    backend.MatMulColumns(matrix, prepared, by_columns.view());
+    by_columns.ExpectSame(expected.by_columns, "MatMulColumns of prepared inputs", expected.place);
     backend.DequantizeRow(matrix, c.rows - 1, last_row.view()[0]);
     last_row.ExpectSame(expected.last_row, "DequantizeRow", expected.place);
   }

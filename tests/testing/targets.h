@@ -34,6 +34,10 @@
 #include "bitnet/backend/simd/cpu.h"
 #include "bitnet/backend/simd/targets.h"
 
+#if HWY_ARCH_X86 && defined(__GNUC__)
+static_assert((HWY_TARGETS & HWY_AVX3_DL) != 0 && (HWY_TARGETS & HWY_AVX2) != 0 && (HWY_TARGETS & HWY_SSE4) != 0);
+#endif
+
 #define BITNET_TARGET_NAME HWY_STR(HWY_NAMESPACE)
 
 namespace bitnet::testing {

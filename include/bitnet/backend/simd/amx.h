@@ -2,7 +2,8 @@
 // a cycle where the vector instructions do 128. Highway has no operation for it, so the instructions stand here.
 //
 // Nothing needs to be asked for when compiling: CPU and operating system are asked at run time (Linux lets a process
-// use the unit when it says so, once). BITNET_NO_AMX leaves all of it out.
+// use the unit when it says so, once). BITNET_NO_AMX leaves it alone: a macro when compiling, or, with a value, a
+// variable of the environment. Results are the same.
 #ifndef BITNET_BACKEND_SIMD_AMX_H_
 #define BITNET_BACKEND_SIMD_AMX_H_
 
@@ -13,6 +14,7 @@
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(BITNET_NO_AMX)
 #define BITNET_HAS_AMX 1
 #include <cpuid.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #else
@@ -30,6 +32,8 @@ inline constexpr size_t kAmxCols = 64;
 // Whether this process may use the unit.
 inline bool HasAmx() {
   static const bool has = [] {
+    const char* unwanted = getenv("BITNET_NO_AMX");
+    if (unwanted != nullptr && unwanted[0] != '\0') return false;
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
     constexpr unsigned kOsXsave = 1u << 27;
     if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0 || (ecx & kOsXsave) == 0) return false;
