@@ -23,7 +23,6 @@
 #include "bitnet/backend/simd/dot_columns-inl.h"
 #include "bitnet/backend/simd/dot_lookup-inl.h"
 #include "bitnet/backend/simd/dot_rows-inl.h"
-#include "bitnet/tensor/aligned_vector.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -229,6 +228,11 @@ class RowQuads {
 
 // ---- Products of quads.
 
+// Tokens that one unpacking serves: their sums, and a chunk, fit the first-level cache, or, where multiplying costs
+// little, the second.
+inline constexpr size_t kMostBlockTokens = kVectorBytes == 64 ? 256 : 64;
+HWY_INLINE size_t MaxBlockTokens() { return HasMatrixUnit() ? kMostBlockTokens : 64; }
+
 template <LevelFormat W>
 class BlockDot {
   static constexpr size_t kTokenTile = kManyRegisters ? 4 : 2;
@@ -236,12 +240,6 @@ class BlockDot {
  public:
   // Offsets in memory, one a byte.
   using Codes = ByteCodes<8, OffsetTraits<W>::kMaxOffset, Unlisted>;
-  // Tokens that one unpacking serves: their sums, and a chunk, fit the first-level cache, or, where multiplying costs
-  // little, the second.
-  static constexpr size_t kMostTokens = kVectorBytes == 64 ? 256 : 64;
-  static size_t MaxTokens() { return HasMatrixUnit() ? kMostTokens : 64; }
-  static size_t SumsCount(size_t tokens) { return (tokens + 1) * kVectorBytes; }
-
   // sums[t * N + i] = dot of offsets of row i of the block with token first + t of x, for t < tokens; rows of a vector
   // are in the order of OrderSums. `sums` has room for one token more. Inputs are read beyond the last column, whatever
   // they are.

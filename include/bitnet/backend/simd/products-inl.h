@@ -89,14 +89,15 @@ class Product {
   }
 
   // The same in blocks of rows, each unpacked for many tokens: how many blocks there are, or 0 if Rows is to be taken;
-  // and blocks [begin, end).
+  // and blocks [begin, end), with room for SumsCount() sums.
   size_t Blocks() const {
     size_t blocks = 0;
     WithQuads([&](const auto& quads) { blocks = quads.blocks(); });
     return blocks;
   }
-  void MultiplyBlocks(size_t begin, size_t end) const {
-    WithQuads([&](const auto& quads) { MultiplyQuads(quads, begin, end); });
+  size_t SumsCount() const { return (std::min(MaxBlockTokens(), x_.tokens) + 1) * kVectorBytes; }
+  void MultiplyBlocks(size_t begin, size_t end, int32_t* sums) const {
+    WithQuads([&](const auto& quads) { MultiplyQuads(quads, begin, end, sums); });
   }
 
   // The listed rows of one token.
@@ -242,15 +243,12 @@ class Product {
   }
 
   template <class Quads>
-  HWY_NOINLINE void MultiplyQuads(const Quads& quads, size_t begin, size_t end) const {
+  HWY_NOINLINE void MultiplyQuads(const Quads& quads, size_t begin, size_t end, int32_t* HWY_RESTRICT sums) const {
     using Dot = BlockDot<W>;
-    const size_t most = std::min(Dot::MaxTokens(), x_.tokens);
-    thread_local AlignedVector<int32_t> buffer;
-    if (buffer.size() < Dot::SumsCount(most)) buffer.resize(Dot::SumsCount(most));
-    int32_t* const sums = buffer.data();
+    const size_t most = std::min(MaxBlockTokens(), x_.tokens);
     for (size_t first = 0; first < x_.tokens; first += most) {
       const size_t tokens = std::min(most, x_.tokens - first);
-      int32_t input_sums[Dot::kMostTokens];
+      int32_t input_sums[kMostBlockTokens];
       for (size_t t = 0; t < tokens; ++t) input_sums[t] = SumOfToken(first + t);
       for (size_t block = begin; block < end; ++block) {
         const RowRange rows = quads.Rows(block);

@@ -25,6 +25,7 @@
 #include "bitnet/backend/simd/lists-inl.h"
 #include "bitnet/backend/simd/products-inl.h"
 #include "bitnet/backend/simd/quantize-inl.h"
+#include "bitnet/tensor/aligned_vector.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -315,8 +316,15 @@ class SimdBackend : public ReferenceBackend {
   bool MultiplyBlocks(const M& matrix, size_t tokens, const P& product) const {
     const size_t blocks = product.Blocks();
     if (blocks == 0) return false;
-    ParallelRanges(executor(), blocks, Grain(matrix.cols() * tokens * kVectorBytes), 1,
-                   [&](size_t begin, size_t end) { product.MultiplyBlocks(begin, end); });
+    const size_t most = std::min(blocks, executor().Threads());
+    const size_t parts = std::clamp<size_t>(blocks / Grain(matrix.cols() * tokens * kVectorBytes), 1, most);
+    // (The caller's: a thread that comes late to its first task would allocate.)
+    thread_local AlignedVector<int32_t> sums;
+    const size_t count = product.SumsCount();
+    if (sums.size() < executor().Threads() * count) sums.resize(executor().Threads() * count);
+    executor().Run(parts, [&, memory = sums.data()](size_t part) {
+      product.MultiplyBlocks(blocks * part / parts, blocks * (part + 1) / parts, memory + part * count);
+    });
     return true;
   }
 
