@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "bitnet/backend/simd/amx.h"
@@ -79,8 +80,7 @@ class LookupQuads {
       HWY_UNROLL(4) for (size_t u = 0; u < count; ++u) {
         Unpack(from + (unit + u) * Layout::kUnitBytes, columns + u * Layout::kUnitCols * kVectorBytes);
       }
-      if (count < kQuadUnits)
-        std::fill(columns + count * Layout::kUnitCols * kVectorBytes, std::end(columns), uint8_t{0});
+      std::fill(columns + count * Layout::kUnitCols * kVectorBytes, std::end(columns), uint8_t{0});
       for (size_t c = 0; c < kQuadCols; c += 4) {
         const uint8_t* HWY_RESTRICT four = columns + c * kVectorBytes;
         StoreQuads(hn::LoadU(DU8(), four), hn::LoadU(DU8(), four + kVectorBytes),
