@@ -146,13 +146,54 @@ HWY_NOINLINE inline float MaxOf(const float* HWY_RESTRICT score, size_t n) {
   return max;
 }
 
-// OrderedSum of p[0, n).
-HWY_NOINLINE inline double SumOfProbabilities(const float* HWY_RESTRICT p, size_t n) {
+// What the probabilities of a block's tokens add up to, and the largest magnitude of a weight (NaN or infinite if one is).
+struct BlockSums {
+  double total;
+  float largest;
+};
+
+// Weights of a row in a block: weight[s] = p[s] * step[s] for s < n (p[s], where there are no steps), zeros from n on up
+// to a multiple of kVectorBytes; scores are readable up to there. p[s] = Exp(score[s] - max), which is not above zero;
+// if it is, there is a NaN score, whose p makes the total NaN, and so all outputs.
+template <bool kHasSteps>
+HWY_NOINLINE BlockSums WeighScores(const float* HWY_RESTRICT score, float max, const float* HWY_RESTRICT steps,
+                                   size_t n, float* HWY_RESTRICT weight) {
+  const DF32 d;
+  const DU32 du32;
+  constexpr size_t kLanes = HWY_LANES(float);
+  constexpr size_t kCount = HWY_MAX(kManyRegisters ? 4 : 1, kSumLanes / kLanes);
+  constexpr size_t kChunk = kCount * kLanes;
+  static_assert(kAttentionBlock % kVectorBytes == 0 && kVectorBytes % kChunk == 0);
+  const auto magnitude = hn::Set(du32, 0x7fffffffu);
+  auto most = hn::Zero(du32);
   Doubles8 sum = Doubles8::Set(0.0);
-  size_t i = 0;
-  for (; i + kSumLanes <= n; i += kSumLanes) sum = sum + Doubles8::Load(p + i);
-  if (i < n) sum = sum + LoadTail(p + i, n - i);
-  return Fold(sum);
+  HWY_ALIGN float p[kChunk];
+  const auto weigh = [&](size_t first, auto is_whole) HWY_ATTR {
+    hn::Vec<DF32> x[kCount];
+    HWY_UNROLL(4) for (size_t k = 0; k < kCount; ++k) {
+      const size_t s = first + k * kLanes;
+      x[k] = hn::Sub(hn::LoadU(d, score + s), hn::Set(d, max));
+      // exp is 0 there.
+      if (!is_whole && s + kLanes > n) x[k] = hn::IfThenElse(hn::FirstN(d, s < n ? n - s : 0), x[k], hn::Set(d, -1e9f));
+    }
+    ExpOf<kCount>(x);
+    HWY_UNROLL(4) for (size_t k = 0; k < kCount; ++k) {
+      const size_t s = first + k * kLanes;
+      hn::Store(x[k], d, p + k * kLanes);
+      if constexpr (kHasSteps) {
+        const bool is_inside = is_whole || s + kLanes <= n;
+        x[k] = hn::Mul(x[k], is_inside ? hn::LoadU(d, steps + s) : hn::LoadN(d, steps + s, s < n ? n - s : 0));
+        most = hn::Max(most, hn::And(hn::BitCast(du32, x[k]), magnitude));
+      }
+      hn::StoreU(x[k], d, weight + s);
+    }
+    // (Zeros change no sum.)
+    HWY_UNROLL(8) for (size_t i = 0; i < kChunk; i += kSumLanes) sum = sum + Doubles8::Load(p + i);
+  };
+  size_t s = 0;
+  for (; s + kChunk <= n; s += kChunk) weigh(s, std::true_type());
+  for (; s % kVectorBytes != 0 || s < n; s += kChunk) weigh(s, std::false_type());
+  return {Fold(sum), std::bit_cast<float>(hn::ReduceMax(du32, most))};
 }
 
 // The weights of one row in a block, counted in units: 256 * high + low, and their sums.
@@ -169,26 +210,15 @@ struct BlockWeights {
   int32_t Weight(size_t row, size_t s) const { return 256 * int32_t{high[row][s]} + int32_t{low[row][s]}; }
 };
 
-// weights of `row` from p[s] * step[s], s < n; those from n on are 0. Returns the unit. Overwrites p.
-HWY_NOINLINE inline double CountWeights(float* HWY_RESTRICT p, const float* HWY_RESTRICT steps, size_t n,
+// weights of `row` from what WeighScores left; those from n on are 0. Returns the unit.
+HWY_NOINLINE inline double CountWeights(const float* HWY_RESTRICT weight, float largest, size_t n,
                                         BlockWeights& weights, size_t row) {
   const DF32 d;
   const DI32 d32;
-  const DU32 du32;
-  const auto magnitude = hn::Set(du32, 0x7fffffffu);
-  auto most = hn::Zero(du32);
-  const auto multiply = [&](size_t s, auto probability, auto step) HWY_ATTR {
-    const auto weight = hn::Mul(probability, step);
-    most = hn::Max(most, hn::And(hn::BitCast(du32, weight), magnitude));
-    hn::StoreU(weight, d, p + s);
-  };
+  const DI16 d16;
+  const DU8 du8;
+  const double unit = ReferenceBackend::WeightUnit(largest);
   size_t s = 0;
-  for (; s + hn::Lanes(d) <= n; s += hn::Lanes(d)) multiply(s, hn::LoadU(d, p + s), hn::LoadU(d, steps + s));
-  if (s < n) multiply(s, hn::LoadN(d, p + s, n - s), hn::LoadN(d, steps + s, n - s));
-
-  uint8_t* HWY_RESTRICT low = weights.low[row];
-  int8_t* HWY_RESTRICT high = weights.high[row];
-  const double unit = ReferenceBackend::WeightUnit(std::bit_cast<float>(hn::ReduceMax(du32, most)));
   auto sum = hn::Zero(d32);
   if (unit > 0.0) {
     // 1 / unit may be beyond the floats: in two steps, both exact (but for weights that count 0).
@@ -198,23 +228,29 @@ HWY_NOINLINE inline double CountWeights(float* HWY_RESTRICT p, const float* HWY_
     const auto second = hn::Set(d, std::ldexp(1.0f, std::max(exponent - 1 - 100, 0)));
     // A float that large has no bits below 1: the addition rounds, to even. (So it may be fused with exact products.)
     const auto large = hn::Set(d, 12582912.0f);
-    const auto bound = hn::Set(d32, ReferenceBackend::kMaxWeight);
-    const hn::Rebind<uint8_t, DF32> d8;
-    for (s = 0; s < n; s += hn::Lanes(d)) {
-      const auto scaled = hn::Add(hn::Mul(hn::Mul(hn::LoadU(d, p + s), first), second), large);
-      const auto rounded = hn::Sub(hn::BitCast(d32, scaled), hn::BitCast(d32, large));
-      const auto count = hn::Max(hn::Min(rounded, bound), hn::Neg(bound));
-      sum = hn::Add(sum, count);
-      hn::StoreU(hn::TruncateTo(d8, hn::BitCast(du32, count)), d8, low + s);
-      hn::StoreU(hn::TruncateTo(d8, hn::BitCast(du32, hn::ShiftRight<8>(count))), d8,
-                 reinterpret_cast<uint8_t*>(high + s));
+    const auto count = [&](size_t at) HWY_ATTR {
+      const auto scaled = hn::Add(hn::Mul(hn::Mul(hn::LoadU(d, weight + at), first), second), large);
+      return hn::Sub(hn::BitCast(d32, scaled), hn::BitCast(d32, large));
+    };
+    // Saturates at 32767; below, -32767 is the bound.
+    static_assert(ReferenceBackend::kMaxWeight == 32767);
+    const auto counts = [&](size_t at) HWY_ATTR {
+      const auto both = hn::OrderedDemote2To(d16, count(at), count(at + hn::Lanes(d)));
+      return hn::Max(both, hn::Set(d16, int16_t{-ReferenceBackend::kMaxWeight}));
+    };
+    const auto ones = hn::Set(d16, int16_t{1});
+    for (; s < n; s += kVectorBytes) {
+      const auto lower = counts(s);
+      const auto upper = counts(s + 2 * hn::Lanes(d));
+      sum = hn::Add(sum, hn::Add(hn::WidenMulPairwiseAdd(d32, lower, ones), hn::WidenMulPairwiseAdd(d32, upper, ones)));
+      const auto low = hn::ConcatEven(du8, hn::BitCast(du8, upper), hn::BitCast(du8, lower));
+      const auto high = hn::ConcatOdd(du8, hn::BitCast(du8, upper), hn::BitCast(du8, lower));
+      hn::StoreU(low, du8, weights.low[row] + s);
+      hn::StoreU(high, du8, reinterpret_cast<uint8_t*>(weights.high[row]) + s);
     }
-    s = RoundUp(n, hn::Lanes(d));
-  } else {
-    s = 0;
   }
-  std::memset(low + s, 0, kAttentionBlock - s);
-  std::memset(high + s, 0, kAttentionBlock - s);
+  std::memset(weights.low[row] + s, 0, kAttentionBlock - s);
+  std::memset(weights.high[row] + s, 0, kAttentionBlock - s);
   weights.sum[row] = hn::ReduceSum(d32, sum);
   return unit;
 }
@@ -410,16 +446,20 @@ class AttentionCall {
     void SumValues(size_t b, const Tile& of) const {
       const size_t begin = b * kAttentionBlock;
       const size_t tokens = InBlock(count_ - 1, begin);
-      HWY_ALIGN float p[kTileRows][kAttentionBlock];
+      HWY_ALIGN float p[kIsFloat<V> ? kTileRows : 1][kAttentionBlock];
       BlockWeights weights;
       bool counts = false;
       for (size_t r = 0; r < count_; ++r) {
         const size_t n = InBlock(r, begin);
-        Probabilities(Scores(r, of) + begin, max_[r], n, p[r]);
-        of.totals[r * call_.max_blocks_ + b] = SumOfProbabilities(p[r], n);
-        if constexpr (!kIsFloat<V>) {
+        const float* score = Scores(r, of) + begin;
+        double& total = of.totals[r * call_.max_blocks_ + b];
+        if constexpr (kIsFloat<V>) {
+          total = WeighScores<false>(score, max_[r], nullptr, n, p[r]).total;
+        } else {
+          const auto sums = WeighScores<true>(score, max_[r], call_.values_.Steps(kv_head_) + begin, n, p[0]);
+          total = sums.total;
           double& unit = of.units[r * call_.max_blocks_ + b];
-          unit = CountWeights(p[r], call_.values_.Steps(kv_head_) + begin, n, weights, r);
+          unit = CountWeights(p[0], sums.largest, n, weights, r);
           counts = counts || unit > 0.0;
         }
       }
