@@ -35,13 +35,27 @@ namespace HWY_NAMESPACE {
 
 inline constexpr size_t kTileRows = 4;
 
+#ifndef HINT
+#define HINT 3
+#endif
+#ifndef STREAMS
+#define STREAMS 4
+#endif
+HWY_INLINE void FetchGroup(const uint8_t* block, size_t group_bytes, size_t g) {
+  constexpr size_t kGroups = kAttentionBlock / 4;
+  const uint8_t* from = block + (g % STREAMS * (kGroups / STREAMS) + g / STREAMS) * group_bytes;
+  for (size_t byte = 0; byte < group_bytes; byte += 64) __builtin_prefetch(from + byte, 0, HINT);
+}
+
 // ---- Kernels. All take rows 0 ... kRows - 1 of a tile; what belongs to a row is `stride` values after the one before.
 
 // dots[r * kAttentionBlock + s] = dot of the offsets of token s with row r, for the tokens of `count` groups (and up to
-// 12 more). A row of q: the query's dimensions 0 ... 7 four times, then 8 ... 15, ...; zeros up to a vector.
-template <LevelFormat K, size_t kRows>
+// 12 more). A row of q: the query's dimensions 0 ... 7 four times, then 8 ... 15, ..., or arranged for pairs; zeros up to
+// a multiple of 64 dimensions.
+template <LevelFormat K, size_t kRows, bool kInPairs>
 HWY_NOINLINE void DotGroups(const uint8_t* HWY_RESTRICT groups, size_t group_bytes, size_t count,
-                            const int8_t* HWY_RESTRICT q, size_t stride, size_t dim, int32_t* HWY_RESTRICT dots) {
+                            const int8_t* HWY_RESTRICT q, size_t stride, size_t dim, const uint8_t* ahead,
+                            int32_t* HWY_RESTRICT dots) {
   using Head = HeadCodes<K>;
   using D8 = hn::RebindToSigned<typename Head::D>;
   using D32 = hn::RepartitionToWideX2<D8>;
@@ -51,34 +65,48 @@ HWY_NOINLINE void DotGroups(const uint8_t* HWY_RESTRICT groups, size_t group_byt
   // Vectors of 16 bytes hold half a group's unit; larger ones give sums of pairs of lanes for kLanes / 4 groups.
   constexpr size_t kHalves = Head::kCodes == 16 ? 2 : 1;
   constexpr size_t kGroups = HWY_MAX(1, kLanes / 4);
-  // Beyond the page that the CPU's own prefetcher keeps to. Sapphire Rapids, one thread, 20x5x128 heads, 8192 tokens
-  // (benchmarks/attention_bench.cc, busy machine): 1160 us without, 960 at 2 KiB, 900 at 4 KiB, 840 at 8 KiB.
-  constexpr size_t kAhead = 8192;
   using Sum = hn::Vec<D32>;
+  constexpr size_t kParts = kInPairs ? 2 : 1;
+  const auto LoadCodes = [](const uint8_t* from) HWY_ATTR {
+    if constexpr (kInPairs) {
+      return Head::LoadPair(from);
+    } else {
+      struct Codes {
+        hn::Vec<typename Head::D> part[1];
+      };
+      return Codes{{Head::Load(from)}};
+    }
+  };
   for (size_t g = 0; g < count; g += kGroups) {
     Sum sum[kRows][kGroups * kHalves];
     const uint8_t* HWY_RESTRICT packed[kGroups];
     HWY_UNROLL(4) for (size_t k = 0; k < kGroups; ++k) {
       packed[k] = groups + HWY_MIN(g + k, count - 1) * group_bytes;
-      for (size_t byte = 0; byte < group_bytes; byte += 64) hwy::Prefetch(packed[k] + kAhead + byte);
+      FetchGroup(ahead, group_bytes, g + k);
       HWY_UNROLL(4) for (size_t r = 0; r < kRows; ++r) {
         HWY_UNROLL(2) for (size_t h = 0; h < kHalves; ++h) sum[r][k * kHalves + h] = hn::Zero(d32);
       }
     }
     const int8_t* HWY_RESTRICT inputs = q;
-    for (size_t i = 0; i < 4 * dim; i += Head::kCodes * kHalves) {
+    for (size_t i = 0; i < 4 * dim; i += Head::kCodes * kHalves * kParts) {
       HWY_UNROLL(2) for (size_t h = 0; h < kHalves; ++h) {
-        hn::Vec<D8> input[kRows];
-        HWY_UNROLL(4) for (size_t r = 0; r < kRows; ++r) input[r] = hn::LoadU(d8, inputs + r * stride);
-        HWY_UNROLL(4) for (size_t k = 0; k < kGroups; ++k) {
-          const auto codes = Head::Load(packed[k]);
-          packed[k] += Head::kBytes;
-          HWY_UNROLL(4) for (size_t r = 0; r < kRows; ++r) {
-            Sum& to = sum[r][k * kHalves + h];
-            to = KeepInRegister(hn::SumOfMulQuadAccumulate(d32, codes, input[r], to));
+        hn::Vec<D8> input[kRows][kParts];
+        HWY_UNROLL(4) for (size_t r = 0; r < kRows; ++r) {
+          HWY_UNROLL(2) for (size_t part = 0; part < kParts; ++part) {
+            input[r][part] = hn::LoadU(d8, inputs + r * stride + part * Head::kCodes);
           }
         }
-        inputs += Head::kCodes;
+        HWY_UNROLL(4) for (size_t k = 0; k < kGroups; ++k) {
+          const auto codes = LoadCodes(packed[k]);
+          packed[k] += Head::kBytes * kParts;
+          HWY_UNROLL(2) for (size_t part = 0; part < kParts; ++part) {
+            HWY_UNROLL(4) for (size_t r = 0; r < kRows; ++r) {
+              Sum& to = sum[r][k * kHalves + h];
+              to = KeepInRegister(hn::SumOfMulQuadAccumulate(d32, codes.part[part], input[r][part], to));
+            }
+          }
+        }
+        inputs += Head::kCodes * kParts;
       }
     }
     HWY_UNROLL(4) for (size_t r = 0; r < kRows; ++r) {
@@ -96,7 +124,8 @@ HWY_NOINLINE void DotGroups(const uint8_t* HWY_RESTRICT groups, size_t group_byt
         high =
             hn::Add(hn::ConcatLowerLower(d32, sum[r][3], sum[r][2]), hn::ConcatUpperUpper(d32, sum[r][3], sum[r][2]));
       }
-      const auto of_tokens = hn::Add(hn::ConcatEven(d32, high, low), hn::ConcatOdd(d32, high, low));
+      auto of_tokens = hn::Add(hn::ConcatEven(d32, high, low), hn::ConcatOdd(d32, high, low));
+      if constexpr (kInPairs) of_tokens = hn::ShiftRight<Head::kBits>(of_tokens);
       hn::StoreU(of_tokens, d32, dots + r * kAttentionBlock + 4 * g);
     }
   }
@@ -277,16 +306,28 @@ HWY_NOINLINE void SumGroups(const uint8_t* HWY_RESTRICT groups, size_t group_byt
   const D8 du8;
   const hn::RebindToSigned<D8> d8;
   const D32 d32;
+  constexpr bool kInPairs = Head::kHasPairs;
+  static_assert(!kInPairs || kVectors % 2 == 0);
   hn::Vec<D32> low[kRows][kVectors];
   hn::Vec<D32> high[kRows][kVectors];
   HWY_UNROLL(4) for (size_t r = 0; r < kRows; ++r) {
     HWY_UNROLL(8) for (size_t v = 0; v < kVectors; ++v) low[r][v] = high[r][v] = hn::Zero(d32);
   }
   for (size_t g = 0; g < count; ++g) {
-    for (size_t byte = 0; byte < ahead_bytes; byte += 64) hwy::Prefetch(ahead + g * ahead_bytes + byte);
+    for (size_t byte = 0; byte < ahead_bytes; byte += 64) {
+      __builtin_prefetch(ahead + g % STREAMS * (kAttentionBlock / 4 / STREAMS) * group_bytes + g / STREAMS * ahead_bytes + byte, 0, HINT);
+    }
     hn::Vec<D8> codes[kVectors];
-    HWY_UNROLL(8) for (size_t v = 0; v < kVectors; ++v) {
-      codes[v] = Head::LoadAcross(groups + g * group_bytes, first + v);
+    if constexpr (kInPairs) {
+      HWY_UNROLL(4) for (size_t v = 0; v < kVectors; v += 2) {
+        const auto pair = Head::LoadAcrossPair(groups + g * group_bytes, (first + v) / 2);
+        codes[v] = pair.part[0];
+        codes[v + 1] = pair.part[1];
+      }
+    } else {
+      HWY_UNROLL(8) for (size_t v = 0; v < kVectors; ++v) {
+        codes[v] = Head::LoadAcross(groups + g * group_bytes, first + v);
+      }
     }
     HWY_UNROLL(4) for (size_t r = 0; r < kRows; ++r) {
       int32_t low_of_four, high_of_four;
@@ -302,10 +343,20 @@ HWY_NOINLINE void SumGroups(const uint8_t* HWY_RESTRICT groups, size_t group_byt
   }
   HWY_UNROLL(4) for (size_t r = 0; r < kRows; ++r) {
     const auto bottom = hn::Set(d32, Correction<V>::DotOfLevels(0, weights.sum[r]));
-    HWY_UNROLL(8) for (size_t v = 0; v < kVectors; ++v) {
-      auto sum = hn::Add(low[r][v], hn::ShiftLeft<8>(high[r][v]));
+    const auto total = [&](size_t v) HWY_ATTR { return hn::Add(low[r][v], hn::ShiftLeft<8>(high[r][v])); };
+    const auto store = [&](auto sum, size_t v) HWY_ATTR {
       if constexpr (Correction<V>::kFactor != 1) sum = hn::Mul(sum, hn::Set(d32, Correction<V>::kFactor));
       hn::StoreU(hn::Add(sum, bottom), d32, sums + r * stride + (first + v) * (Head::kCodes / 4));
+    };
+    if constexpr (kInPairs) {
+      HWY_UNROLL(4) for (size_t v = 0; v < kVectors; v += 2) {
+        const auto even = total(v);
+        const auto odd = hn::ShiftRight<Head::kBits>(total(v + 1));
+        store(hn::InterleaveWholeLower(d32, even, odd), v);
+        store(hn::InterleaveWholeUpper(d32, even, odd), v + 1);
+      }
+    } else {
+      HWY_UNROLL(8) for (size_t v = 0; v < kVectors; ++v) store(total(v), v);
     }
   }
 }
@@ -377,9 +428,10 @@ class AttentionCall {
           acc_(reinterpret_cast<double*>(levels_ + RoundUp(call.dims_ * sizeof(float), kAlignment))) {}
 
     // All of a tile, in this thread.
-    void Run(size_t tile, const Tile& of) {
+    void Run(size_t tile, size_t next_tile, const Tile& of) {
       Take(tile);
       const size_t blocks = Blocks(visible_[count_ - 1]);
+      Expect(0, blocks, next_tile, 0);
       for (size_t b = 0; b < blocks; ++b) Score(b, of);
       FindMaxima(of);
       std::fill(acc_, acc_ + count_ * call_.dims_, 0.0);
@@ -411,6 +463,10 @@ class AttentionCall {
         if constexpr (kFastScores) {
           input_sum_[r] = SumOfInputs(q_[r], dim);
           int8_t* to = queries_ + r * 4 * call_.dims_;
+          if constexpr (kKeyPairs) {
+            HeadCodes<K>::ArrangeForPairs(q_[r], dim, to);
+            continue;
+          }
           std::memset(to, 0, 4 * call_.dims_);
           for (size_t i = 0; i < dim; i += 8) {
             for (size_t k = 0; k < 4; ++k) std::memcpy(to + 4 * i + 8 * k, q_[r] + i, std::min<size_t>(8, dim - i));
@@ -419,6 +475,12 @@ class AttentionCall {
       }
     }
 
+    void Expect(size_t begin, size_t end, size_t next_tile, size_t next_begin) {
+      begin_ = begin;
+      end_ = end;
+      next_kv_head_ = next_tile / call_.tiles_of_head_;
+      next_begin_ = next_begin;
+    }
     size_t Blocks(size_t visible) const { return (visible + kAttentionBlock - 1) / kAttentionBlock; }
     size_t tile_blocks() const { return Blocks(visible_[count_ - 1]); }
     size_t count() const { return count_; }
@@ -507,6 +569,14 @@ class AttentionCall {
 
    private:
     static constexpr bool kFastScores = std::is_same_v<LevelOf<Q>, int8_t> && kHasBitCodes<K>;
+    // Products of pairs are larger than those of levels by the factor of the inputs, which must fit a byte.
+    static constexpr bool kKeyPairs = [] {
+      if constexpr (kFastScores) {
+        return HeadCodes<K>::kHasPairs && (FormatTraits<Q>::kMaxMagnitude << HeadCodes<K>::kBits) <= 127;
+      } else {
+        return false;
+      }
+    }();
     static constexpr bool kSumsGroups = kHasValueSums<V> && std::is_same_v<Sum, int32_t>;
 
     float* Scores(size_t r, const Tile& of) const { return of.scores + r * call_.ScoreStride(); }
@@ -523,8 +593,8 @@ class AttentionCall {
         HWY_ALIGN int32_t dots[kTileRows * kAttentionBlock];
         const size_t dim = call_.shape_.head_dim;
         const auto run = [&]<size_t kRows>(std::integral_constant<size_t, kRows>) {
-          DotGroups<K, kRows>(call_.keys_.Group(kv_head_, begin), call_.keys_.GroupBytes(), (end - begin + 3) / 4,
-                              queries_, 4 * call_.dims_, dim, dots);
+          DotGroups<K, kRows, kKeyPairs>(call_.keys_.Group(kv_head_, begin), call_.keys_.GroupBytes(), (end - begin + 3) / 4,
+                              queries_, 4 * call_.dims_, dim, Ahead(false, begin / kAttentionBlock), dots);
         };
         WithRows(run);
         const bool is_small = dim <= (size_t{1} << 24) / (size_t{FormatTraits<K>::kMaxMagnitude} *
@@ -536,13 +606,25 @@ class AttentionCall {
       }
     }
 
+    // Where the block lies that is used kAhead blocks after block b of the keys or the values.
+    const uint8_t* Ahead(bool of_values, size_t b) const {
+      size_t at = b + kAhead;
+      if (!of_values) {
+        if (at < end_) return call_.keys_.Group(kv_head_, at * kAttentionBlock);
+        at -= end_ - begin_;
+      }
+      if (at < end_) return call_.values_.Group(kv_head_, at * kAttentionBlock);
+      return call_.keys_.Group(next_kv_head_, std::min(end_ - 1, at - end_ + next_begin_) * kAttentionBlock);
+    }
+
     void SumAllGroups(size_t b, size_t groups, const BlockWeights& weights, const Tile& of) const {
       if constexpr (kSumsGroups) {
         constexpr size_t kDims = HeadCodes<V>::kCodes / 4;
-        const size_t vectors = (call_.shape_.head_dim + kDims - 1) / kDims;
+        constexpr size_t kLeast = HeadCodes<V>::kHasPairs ? 2 : 1;
+        const size_t vectors = RoundUp(call_.shape_.head_dim, kLeast * kDims) / kDims;
         const uint8_t* from = call_.values_.Group(kv_head_, b * kAttentionBlock);
         const size_t group_bytes = call_.values_.GroupBytes();
-        const uint8_t* ahead = from + kAttentionBlock / 4 * group_bytes;
+        const uint8_t* ahead = Ahead(true, b);
         const auto run = [&]<size_t kRows>(std::integral_constant<size_t, kRows>) {
           constexpr size_t kVectors = (kManyRegisters ? 8 : 4) / kRows;
           const size_t stride = of.sum_blocks * call_.dims_;
@@ -551,10 +633,10 @@ class AttentionCall {
           for (; v + kVectors <= vectors; v += kVectors) {
             SumGroups<V, kRows, kVectors>(from, group_bytes, groups, v, weights, Sums(0, b, of), stride, ahead,
                                           ahead_bytes);
-            ahead += groups * ahead_bytes;
+            ahead += kAttentionBlock / 4 / STREAMS * ahead_bytes;
           }
-          for (; kVectors > 1 && v < vectors; ++v) {
-            SumGroups<V, kRows, 1>(from, group_bytes, groups, v, weights, Sums(0, b, of), stride, ahead, 64);
+          for (; kVectors > kLeast && v < vectors; v += kLeast) {
+            SumGroups<V, kRows, kLeast>(from, group_bytes, groups, v, weights, Sums(0, b, of), stride, ahead, 64);
           }
         };
         WithRows(run);
@@ -669,6 +751,14 @@ class AttentionCall {
     int8_t* queries_;
     std::byte* levels_;
     double* acc_;
+#ifndef AHEAD
+#define AHEAD 1
+#endif
+    static constexpr size_t kAhead = AHEAD;
+    size_t begin_ = 0;
+    size_t end_ = 0;
+    size_t next_kv_head_ = 0;
+    size_t next_begin_ = 0;
     size_t kv_head_ = 0;
     size_t count_ = 0;
     const LevelOf<Q>* q_[kTileRows];

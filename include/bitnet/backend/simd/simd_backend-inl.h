@@ -234,6 +234,7 @@ class SimdBackend : public ReferenceBackend {
         if (i / blocks != tile) {
           tile = i / blocks;
           worker.Take(tiles - split + tile);
+          worker.Expect(i % blocks, blocks, tiles - split + tile, 0);
           taken(split_tile(tile));
         }
         if (i % blocks < worker.tile_blocks()) f(i % blocks, split_tile(tile));
@@ -243,7 +244,7 @@ class SimdBackend : public ReferenceBackend {
       std::byte* const own = memory + part * whole_bytes;
       typename Call::Worker worker(call, own);
       const auto tile = call.TileAt(own + call.WorkerBytes(), 1);
-      for (size_t i = part; i < tiles - split; i += parts) worker.Run(i, tile);
+      for (size_t i = part; i < tiles - split; i += parts) worker.Run(i, i + parts < tiles ? i + parts : i, tile);
       each_split_block(
           part, worker, [](const auto&) {}, [&](size_t b, const auto& of) { worker.Score(b, of); });
     });
