@@ -159,12 +159,19 @@ HWY_NOINLINE void ScoresOfDots(const int32_t* HWY_RESTRICT dots, int32_t sum_of_
 // The largest of score[0, n), n > 0. With a NaN among them all outputs are NaN, whatever the maximum is taken to be.
 HWY_NOINLINE inline float MaxOf(const float* HWY_RESTRICT score, size_t n) {
   const DF32 d;
+  constexpr size_t kLanes = HWY_LANES(float);
+  constexpr size_t kCount = 4;  // a maximum waits for the one before
   float max = score[0];
   size_t s = 0;
-  if (n >= hn::Lanes(d)) {
-    auto most = hn::LoadU(d, score);
-    for (; s + hn::Lanes(d) <= n; s += hn::Lanes(d)) most = hn::Max(most, hn::LoadU(d, score + s));
-    max = hn::ReduceMax(d, most);
+  if (n >= kCount * kLanes) {
+    hn::Vec<DF32> most[kCount];
+    HWY_UNROLL(4) for (size_t k = 0; k < kCount; ++k) most[k] = hn::LoadU(d, score + k * kLanes);
+    for (s = kCount * kLanes; s + kCount * kLanes <= n; s += kCount * kLanes) {
+      HWY_UNROLL(4) for (size_t k = 0; k < kCount; ++k) {
+        most[k] = hn::Max(most[k], hn::LoadU(d, score + s + k * kLanes));
+      }
+    }
+    max = hn::ReduceMax(d, hn::Max(hn::Max(most[0], most[1]), hn::Max(most[2], most[3])));
   }
   for (; s < n; ++s) max = std::max(max, score[s]);
   return max;
@@ -246,10 +253,10 @@ HWY_NOINLINE inline double CountWeights(const float* HWY_RESTRICT weight, float 
   auto sum = hn::Zero(d32);
   if (unit > 0.0) {
     // 1 / unit may be beyond the floats: in two steps, both exact (but for weights that count 0).
-    int exponent = 0;
-    std::frexp(1.0 / unit, &exponent);
-    const auto first = hn::Set(d, std::ldexp(1.0f, std::min(exponent - 1, 100)));
-    const auto second = hn::Set(d, std::ldexp(1.0f, std::max(exponent - 1 - 100, 0)));
+    const int exponent = 1023 - static_cast<int>(std::bit_cast<uint64_t>(unit) >> 52);
+    const auto power = [](int n) { return std::bit_cast<float>((127 + n) << 23); };
+    const auto first = hn::Set(d, power(std::min(exponent, 100)));
+    const auto second = hn::Set(d, power(std::max(exponent - 100, 0)));
     // A float that large has no bits below 1: the addition rounds, to even. (So it may be fused with exact products.)
     const auto large = hn::Set(d, 12582912.0f);
     const auto count = [&](size_t at) HWY_ATTR {
