@@ -81,17 +81,16 @@ struct HeadCodes {
     }
   }
 
-  // Codes of 2 * kCodes / 4 dimensions of four tokens: those of even dimensions, and those of odd ones times 2^kBits.
-  struct Pair {
-    hn::Vec<D> part[2];
-  };
+  // Offsets of 32 dimensions of four tokens: those of even dimensions, and those of odd ones times 2^kBits. A 32-bit lane
+  // holds those of one token's unit, in the order of ArrangeForPairs.
+  static HWY_INLINE void LoadPair(const uint8_t* HWY_RESTRICT packed, hn::Vec<D>* HWY_RESTRICT offsets) {
+    Split(Windows<64>(packed, kGatherPair), offsets);
+  }
 
-  // A 32-bit lane holds a unit of one token, in the order of ArrangeForPairs.
-  static HWY_INLINE Pair LoadPair(const uint8_t* HWY_RESTRICT packed) { return Split(Windows(packed, kGatherPair)); }
-
-  // Pair i of a group of four tokens: a 32-bit lane holds one dimension of the four, lane j of part k is 2 * j + k.
-  static HWY_INLINE Pair LoadAcrossPair(const uint8_t* HWY_RESTRICT group, size_t i) {
-    return Split(Windows(group + i * 2 * kBytes, kGatherAcrossPair));
+  // The same of dimensions 32 * i, ... of a group. A 32-bit lane holds those of a dimension: lane j dimension 2 * j, and
+  // 2 * j + 1.
+  static HWY_INLINE void LoadAcrossPair(const uint8_t* HWY_RESTRICT group, size_t i, hn::Vec<D>* HWY_RESTRICT offsets) {
+    Split(Windows<64>(group + i * 2 * kBytes, kGatherAcrossPair), offsets);
   }
 
   // The inputs that meet the parts of pairs: 32 dimensions of x for each four tokens, those of even dimensions times
@@ -218,23 +217,24 @@ struct HeadCodes {
     }
     return from;
   }();
-  static HWY_INLINE Pair Split(hn::Vec<D> windows) {
+  static HWY_INLINE void Split(hn::Vec<D> windows, hn::Vec<D>* HWY_RESTRICT offsets) {
     constexpr unsigned kMask = (1u << kBits) - 1;
-    return {hn::And(windows, hn::Set(D(), static_cast<uint8_t>(kMask))),
-            hn::And(windows, hn::Set(D(), static_cast<uint8_t>(kMask << kBits)))};
+    offsets[0] = hn::And(windows, hn::Set(D(), static_cast<uint8_t>(kMask)));
+    offsets[1] = hn::And(windows, hn::Set(D(), static_cast<uint8_t>((kMask << kBits) & 0xff)));
   }
 
   static HWY_INLINE hn::Vec<D> Gather(const uint8_t* HWY_RESTRICT packed, const BitGather& gather) {
-    return Listed(hn::And(Windows(packed, gather), hn::Set(D(), static_cast<uint8_t>((1u << kBits) - 1))));
+    // No more is read than is needed: fewer loads touch two cache lines.
+    return Listed(hn::And(Windows<kBytes <= 32 ? 32 : 64>(packed, gather),
+                          hn::Set(D(), static_cast<uint8_t>((1u << kBits) - 1))));
   }
 
   // 8 bits from each place.
+  template <size_t kRead>
   static HWY_INLINE hn::Vec<D> Windows(const uint8_t* HWY_RESTRICT packed, const BitGather& gather) {
 #if HWY_TARGET <= HWY_AVX3_DL && HWY_ARCH_X86_64
     const D d;
-    // No more than is needed: fewer loads touch two cache lines. (Of pairs, more is needed.)
-    const bool is_short = kBytes <= 32 && &gather != &kGatherPair && &gather != &kGatherAcrossPair;
-    const auto bytes = is_short ? hn::ResizeBitCast(d, hn::LoadU(hn::CappedTag<uint8_t, 32>(), packed)) : hn::LoadU(d, packed);
+    const auto bytes = hn::ResizeBitCast(d, hn::LoadU(hn::CappedTag<uint8_t, kRead>(), packed));
     const auto lanes = hn::TableLookupLanes(bytes, hn::IndicesFromVec(d, hn::Load(d, gather.bytes.data())));
     const auto places = hn::Load(d, gather.bits.data());
     return hn::Vec<D>{_mm512_multishift_epi64_epi8(places.raw, lanes.raw)};
