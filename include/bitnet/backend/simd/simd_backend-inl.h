@@ -232,22 +232,27 @@ class SimdBackend : public ReferenceBackend {
     // blocks, then sum up some, then merge some rows.
     const size_t split = tiles % parts;
     const size_t blocks = call.blocks();
+    const auto split_begin = [&](size_t part) { return split * blocks * part / parts; };
     const auto each_split_block = [&](size_t part, auto& worker, auto&& taken, auto&& f) {
-      size_t tile = split;
-      for (size_t i = split * blocks * part / parts; i < split * blocks * (part + 1) / parts; ++i) {
-        if (i / blocks != tile) {
-          tile = i / blocks;
-          worker.Take(tiles - split + tile);
-          taken(split_tile(tile));
+      for (size_t i = split_begin(part); i < split_begin(part + 1);) {
+        const size_t tile = i / blocks;
+        const size_t end = std::min(split_begin(part + 1), (tile + 1) * blocks);
+        worker.Take(tiles - split + tile, i % blocks, end - tile * blocks, nullptr);
+        taken(split_tile(tile));
+        for (; i < end; ++i) {
+          if (i % blocks < worker.tile_blocks()) f(i % blocks, split_tile(tile));
         }
-        if (i % blocks < worker.tile_blocks()) f(i % blocks, split_tile(tile));
       }
     };
     executor().Run(parts, [&](size_t part) {
       std::byte* const own = memory + part * whole_bytes;
       typename Call::Worker worker(call, own);
       const auto tile = call.TileAt(own + call.WorkerBytes(), 1);
-      for (size_t i = part; i < tiles - split; i += parts) worker.Run(i, tile);
+      const uint8_t* const split_keys =
+          split == 0 ? nullptr : call.Keys(tiles - split + split_begin(part) / blocks, split_begin(part) % blocks);
+      for (size_t i = part; i < tiles - split; i += parts) {
+        worker.Run(i, tile, i + parts < tiles - split ? call.Keys(i + parts, 0) : split_keys);
+      }
       each_split_block(
           part, worker, [](const auto&) {}, [&](size_t b, const auto& of) { worker.Score(b, of); });
     });
@@ -261,7 +266,7 @@ class SimdBackend : public ReferenceBackend {
     executor().Run(parts, [&](size_t part) {
       typename Call::Worker worker(call, memory + part * whole_bytes);
       for (size_t i = part; i < split * kTileRows; i += parts) {
-        worker.Take(tiles - split + i / kTileRows);
+        worker.Take(tiles - split + i / kTileRows, 0, 0, nullptr);
         if (i % kTileRows < worker.count()) worker.Merge(i % kTileRows, split_tile(i / kTileRows));
       }
     });
