@@ -331,7 +331,7 @@ class SimdBackend : public ReferenceBackend {
         std::fill(sums + part * count, sums + (part + 1) * count, 0);
         product.AddColumnsOfPart(0, InTurns(mine, order + begin), sums + part * count);
       });
-      product.StoreParts(0, columns, parts, sums);
+      product.StoreParts(0, parts, sums);
       return;
     }
     ParallelRanges(executor(), matrix.tiles(), Grain(matrix.cols() * kTileRows * tokens), 1,
