@@ -87,12 +87,12 @@ class SimdBackend : public ReferenceBackend {
     CheckShapes(matrix, x, y);
     BITNET_ASSERT(rows.tokens() == x.tokens(), "MatMulRows: a list of rows for each token");
     const auto product = ProductOf(matrix, x, y);
-    if (x.tokens() < executor().Threads()) {
+    if (x.tokens() == 1 || x.tokens() < executor().Threads()) {
       for (size_t t = 0; t < x.tokens(); ++t) {
         thread_local AlignedVector<uint32_t> order_buffer;
         if (order_buffer.size() < matrix.rows()) order_buffer.resize(matrix.rows());
         uint32_t* order = order_buffer.data();
-        ParallelRanges(executor(), rows.Count(t), Grain(matrix.cols()), kRowTile, [&](size_t begin, size_t end) {
+        ParallelRanges(executor(), rows.Count(t), Grain(matrix.cols()), kRowsAtOnce, [&](size_t begin, size_t end) {
           product.OneToken(t, InTurns({rows[t].data() + begin, 0, end - begin}, order + begin));
         });
       }
