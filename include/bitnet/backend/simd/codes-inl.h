@@ -69,6 +69,7 @@ struct ByteCodes {
   static constexpr size_t kBits = kBitsT;
   static constexpr int kMaxOffset = kMaxOffsetT;
   static constexpr bool kIsByte = true;
+  static constexpr bool kIsOffset = std::is_same_v<List, Unlisted>;  // a code
   static constexpr size_t kPlanes = 8 / kBits;
   static constexpr size_t kBlockCodes = kPlanes * kVectorBytes;
   static constexpr size_t kBlockBytes = kVectorBytes;
@@ -79,7 +80,7 @@ struct ByteCodes {
 
   // Codes 0 ... 2^kBits - 1 to offsets.
   static HWY_INLINE Plane OffsetsOf(Plane codes) {
-    if constexpr (std::is_same_v<List, Unlisted>) {
+    if constexpr (kIsOffset) {
       return codes;
     } else {
       alignas(16) static constexpr auto kOffsets = [] {

@@ -1,8 +1,8 @@
 // Integer products with weights by rows and one segment (the whole row has one step on either side).
 //
-// One token: packed rows are unpacked in registers and multiplied at once, four rows at a time so that each vector of
-// inputs is loaded once for four. More tokens: four rows are unpacked to a buffer, then multiplied with tiles of
-// tokens, whose accumulators stay in registers.
+// One token: packed rows are unpacked in registers and multiplied at once, eight rows at a time so that each vector of
+// inputs is loaded once for eight, while the same lines of the next eight are asked for. More tokens: four rows are
+// unpacked to a buffer, then multiplied with tiles of tokens, whose accumulators stay in registers.
 #if defined(BITNET_BACKEND_SIMD_DOT_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITNET_BACKEND_SIMD_DOT_ROWS_INL_H_
 #undef BITNET_BACKEND_SIMD_DOT_ROWS_INL_H_
@@ -23,44 +23,72 @@ namespace HWY_NAMESPACE {
 
 inline constexpr size_t kRowTile = 4;
 inline constexpr size_t kTokenTile = kManyRegisters ? 4 : 2;
+// Of one token's rows. Memory has more lines under way for eight than for four: 5 to 8 %.
+inline constexpr size_t kRowsAtOnce = 8;
 
-// dots[r] = dot of offsets of the packed row rows[r] with x, modulo 2^32, r < kRowTile. x is readable up to whole
-// blocks.
-// Asks for the lines of the rows `ahead`.
+// dots[r] = dot of offsets of the packed row rows[r] with x, modulo 2^32, r < kRowsAtOnce. x is readable up to whole
+// blocks. Asks for the lines of the rows `ahead`.
 template <class Codes, class X>
 HWY_NOINLINE void DotPackedRows(const uint8_t* const* HWY_RESTRICT rows, const uint8_t* const* HWY_RESTRICT ahead,
                                 const PlaneRun<Codes>& run, const X* HWY_RESTRICT x, int32_t* HWY_RESTRICT dots) {
   using Sum = DotSum<Codes, X>;
   using Block = typename Codes::Block;
-  const uint8_t* HWY_RESTRICT row0 = rows[0];
-  const uint8_t* HWY_RESTRICT row1 = rows[1];
-  const uint8_t* HWY_RESTRICT row2 = rows[2];
-  const uint8_t* HWY_RESTRICT row3 = rows[3];
-  Sum sum0 = Sum::Zero(), sum1 = Sum::Zero(), sum2 = Sum::Zero(), sum3 = Sum::Zero();
-
-  const auto add = [&](Block block0, Block block1, Block block2, Block block3, size_t plane_codes) HWY_ATTR {
-    HWY_UNROLL(8) for (size_t p = 0; p < Codes::kPlanes; ++p, x += plane_codes) {
-      const auto inputs = Inputs<Codes, X>::Load(x);
-      sum0.Add(block0.Next(), inputs);
-      sum1.Add(block1.Next(), inputs);
-      sum2.Add(block2.Next(), inputs);
-      sum3.Add(block3.Next(), inputs);
+  // Codes that are offsets are multiplied in pairs of planes, without a shift between the two: the sums of odd planes
+  // are 2^kBits times their dots. That fits 32 bits: DotFits keeps dots of levels below 2^29, offsets are at most twice
+  // as large as levels, and half of the columns are in odd planes. (Pairs of bytes have no room for it.)
+  constexpr bool kInPlace = [] {
+    if constexpr (Codes::kIsByte) {
+      return Sum::kMethod == DotMethod::kQuads && Codes::kIsOffset && Codes::kBits <= 2 && kManyRegisters;
     }
-    sum0.Flush(), sum1.Flush(), sum2.Flush(), sum3.Flush();
+    return false;
+  }();
+  Sum sum[kRowsAtOnce];
+  Sum odd[kInPlace ? kRowsAtOnce : 1];
+  HWY_UNROLL(8) for (size_t r = 0; r < kRowsAtOnce; ++r) sum[r] = odd[kInPlace ? r : 0] = Sum::Zero();
+
+  const auto add = [&](size_t r, Block block, size_t plane_codes) HWY_ATTR {
+    if constexpr (kInPlace) {
+      constexpr uint8_t kLow = (1u << Codes::kBits) - 1;
+      auto packed = block.packed;
+      HWY_UNROLL(4) for (size_t p = 0; p < Codes::kPlanes; p += 2) {
+        sum[r].Add(hn::And(packed, hn::Set(DU8(), kLow)), Inputs<Codes, X>::Load(x + p * plane_codes));
+        odd[r].Add(hn::And(packed, hn::Set(DU8(), static_cast<uint8_t>(kLow << Codes::kBits))),
+                   Inputs<Codes, X>::Load(x + (p + 1) * plane_codes));
+        packed = hn::BitCast(DU8(), hn::ShiftRight<2 * Codes::kBits>(hn::BitCast(DU16(), packed)));
+      }
+      odd[r].sum = KeepInRegister(odd[r].sum);
+    } else {
+      HWY_UNROLL(8) for (size_t p = 0; p < Codes::kPlanes; ++p) {
+        sum[r].Add(block.Next(), Inputs<Codes, X>::Load(x + p * plane_codes));
+      }
+      sum[r].Flush();
+    }
+    sum[r].sum = KeepInRegister(sum[r].sum);
   };
   size_t at = 0;
-  for (; at < run.whole_blocks * Codes::kBlockBytes; at += Codes::kBlockBytes) {
-    if (at % 64 == 0) {
-      HWY_UNROLL(4) for (size_t r = 0; r < kRowTile; ++r) __builtin_prefetch(ahead[r] + at);
+  for (; at < run.whole_blocks * Codes::kBlockBytes; at += Codes::kBlockBytes, x += Codes::kBlockCodes) {
+    HWY_UNROLL(8) for (size_t r = 0; r < kRowsAtOnce; ++r) {
+      HWY_UNROLL(2) for (size_t line = 0; line < Codes::kBlockBytes; line += 64) {
+        if ((at + line) % 64 == 0) __builtin_prefetch(ahead[r] + at + line);
+      }
+      add(r, Block::Load(rows[r] + at), kVectorBytes);
     }
-    add(Block::Load(row0 + at), Block::Load(row1 + at), Block::Load(row2 + at), Block::Load(row3 + at), kVectorBytes);
   }
   if (run.tail_bytes != 0) {
     const size_t n = run.tail_bytes;
-    add(Block::LoadTail(row0 + at, n), Block::LoadTail(row1 + at, n), Block::LoadTail(row2 + at, n),
-        Block::LoadTail(row3 + at, n), n);
+    HWY_UNROLL(8) for (size_t r = 0; r < kRowsAtOnce; ++r) {
+      if (at % 64 == 0) __builtin_prefetch(ahead[r] + at);
+      add(r, Block::LoadTail(rows[r] + at, n), n);
+    }
   }
-  hn::StoreU(SumsOfLanes(sum0.sum, sum1.sum, sum2.sum, sum3.sum), DI32x4(), dots);
+  if constexpr (kInPlace) {
+    HWY_UNROLL(8) for (size_t r = 0; r < kRowsAtOnce; ++r) {
+      sum[r].sum = hn::Add(sum[r].sum, hn::ShiftRight<Codes::kBits>(odd[r].sum));
+    }
+  }
+  HWY_UNROLL(2) for (size_t r = 0; r < kRowsAtOnce; r += 4) {
+    hn::StoreU(SumsOfLanes(sum[r].sum, sum[r + 1].sum, sum[r + 2].sum, sum[r + 3].sum), DI32x4(), dots + r);
+  }
 }
 
 // Offsets of columns [first, first + n) of a packed row; `first` is a multiple of Codes::kBlockCodes. Writes whole

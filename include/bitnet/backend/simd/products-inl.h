@@ -123,7 +123,7 @@ class Product {
         if (has_one_segment_) {
           HWY_ALIGN int32_t sums[Codes::kBlockCodes] = {};
           AddColumnsOfTiles(tile, 1, token, columns, sums);
-          StoreTile(tile, token, SumOfToken(columns, token), sums);
+          StoreTile(tile, token, SumOfToken(token), sums);
         } else {
           TileBySegments(tile, token, columns);
         }
@@ -141,16 +141,11 @@ class Product {
       }
     }
   }
-  HWY_NOINLINE void StoreParts(size_t token, const IndexList& columns, size_t parts, int32_t* sums) const {
+  HWY_NOINLINE void StoreParts(size_t token, size_t parts, int32_t* sums) const {
     if constexpr (Matrix::kCanBeByColumns) {
       const size_t count = matrix_.tiles() * Codes::kBlockCodes;
-      for (size_t part = 1; part < parts; ++part) {
-        for (size_t i = 0; i < count; ++i) {
-          sums[i] =
-              static_cast<int32_t>(static_cast<uint32_t>(sums[i]) + static_cast<uint32_t>(sums[part * count + i]));
-        }
-      }
-      const int32_t sum_of_inputs = SumOfToken(columns, token);
+      for (size_t part = 1; part < parts; ++part) AddSums(sums + part * count, count, sums);
+      const int32_t sum_of_inputs = SumOfToken(token);
       for (size_t tile = 0; tile < matrix_.tiles(); ++tile) {
         StoreTile(tile, token, sum_of_inputs, sums + tile * Codes::kBlockCodes);
       }
@@ -165,21 +160,17 @@ class Product {
   // From so many tokens on, unpacking the weights for all costs less than tables for each.
   static constexpr size_t kManyTokens = 4;
 
-  // Tiles that share the lines asked for: their accumulators, and a batch of their columns, stay in the caches.
+  // Tiles whose accumulators are in the first-level cache together.
   static constexpr size_t kTileGroup = 16;
-  static constexpr size_t kColumnBatch = 32;
-
-  // Rows whose lines are asked for, line by line, while others are multiplied.
-  static constexpr size_t kRowsAhead = 16;
 
   float Scale(size_t row, size_t token) const { return matrix_.Step(row, 0) * x_.Step(token, 0); }
 
-  bool DotsAreSmall() const {
-    constexpr size_t kLargest = size_t{FormatTraits<W>::kMaxMagnitude} * (size_t{1} << (8 * sizeof(X) - 1));
-    return matrix_.cols() <= (size_t{1} << 24) / kLargest;
-  }
-  int32_t SumOfToken(const IndexList& columns, size_t token) const {
-    return Correction<W>::kBottom == 0 ? 0 : SumOfListed(columns, x_.Row(token));
+  // y of rows [row, row + n) from their dots of levels (one segment).
+  void StoreDots(const int32_t* dots, size_t row, size_t n, size_t token) const {
+    constexpr size_t kLargest = size_t{FormatTraits<W>::kMaxMagnitude} << (8 * sizeof(X) - 1);
+    const bool are_small = matrix_.cols() <= (size_t{1} << 24) / kLargest;
+    const float* steps = matrix_.RowSteps() == nullptr ? nullptr : matrix_.RowSteps() + row;
+    ScaleDots(dots, n, steps, matrix_.Step(0, 0), x_.Step(token, 0), are_small, y_.Row(token) + row);
   }
   int32_t SumOfToken(size_t token) const {
     return Correction<W>::kBottom == 0 ? 0 : SumOfInputs(x_.Row(token), matrix_.cols());
@@ -202,7 +193,6 @@ class Product {
       using Dot = LookupDot<W, kPlan>;
       const uint8_t* tables = LookupTablesOf<W, kPlan>(x_, token, matrix_.cols());
       const size_t block_bytes = Layout::BlockBytes(matrix_.cols());
-      const float* row_steps = matrix_.RowSteps();
       HWY_ALIGN int32_t dots[Layout::kBlocks * kVectorBytes];
       const size_t end_block = (end + kVectorBytes - 1) / kVectorBytes;
       for (size_t block = begin / kVectorBytes; block < end_block;) {
@@ -218,9 +208,7 @@ class Product {
           Dot::template Run<1>(packed, block_bytes, tables, dots);
         }
         const size_t row = block * kVectorBytes;
-        ScaleDots(dots, std::min(blocks * kVectorBytes, matrix_.rows() - row),
-                  row_steps == nullptr ? nullptr : row_steps + row, matrix_.Step(0, 0), x_.Step(token, 0),
-                  DotsAreSmall(), y_.Row(token) + row);
+        StoreDots(dots, row, std::min(blocks * kVectorBytes, matrix_.rows() - row), token);
         block += blocks;
       }
     }
@@ -254,7 +242,6 @@ class Product {
         const RowRange rows = quads.Rows(block);
         if (rows.count == 0) continue;
         Dot::Run(quads, block, x_, first, tokens, sums);
-        const float* row_steps = matrix_.RowSteps() == nullptr ? nullptr : matrix_.RowSteps() + rows.begin;
         for (size_t t = 0; t < tokens; ++t) {
           // The rows of y are far apart, for the hardware to fetch ahead.
           if (t + kResultsAhead < tokens) {
@@ -268,46 +255,52 @@ class Product {
             dots = ordered;
           }
           for (size_t r = 0; r < kVectorBytes; ++r) dots[r] = Correction<W>::DotOfLevels(dots[r], input_sums[t]);
-          ScaleDots(dots, rows.count, row_steps, matrix_.Step(0, 0), x_.Step(first + t, 0), DotsAreSmall(),
-                    y_.Row(first + t) + rows.begin);
+          StoreDots(dots, rows.begin, rows.count, first + t);
         }
       }
     }
   }
 
-  // sums of tiles [begin, begin + tiles): += the listed columns.
+  // sums of tiles [begin, begin + tiles), at most kTileGroup: += the listed columns.
   void AddColumnsOfTiles(size_t begin, size_t tiles, size_t token, const IndexList& columns, int32_t* sums) const {
+    using Dot = ColumnDot<Codes, X>;
     const size_t stride = matrix_.run().Bytes();
     const uint8_t* first = matrix_.Column(0) + begin * Codes::kBlockBytes;
-    const size_t bytes = std::min(tiles * Codes::kBlockBytes, stride - begin * Codes::kBlockBytes);
-    for (size_t i = 0; i < columns.count; i += kColumnBatch) {
-      const IndexList batch = columns.Part(i, std::min(kColumnBatch, columns.count - i));
-      const size_t next = i + batch.count;
-      LineQueue ahead(first, stride, bytes, columns.Part(next, std::min(kColumnBatch, columns.count - next)));
-      for (size_t tile = 0; tile < tiles; ++tile) {
-        AddColumns<Codes>(first + tile * Codes::kBlockBytes, stride, batch, x_.Row(token), ahead,
-                          sums + tile * Codes::kBlockCodes);
+    HWY_ALIGN int32_t dots[kTileGroup * Codes::kBlockCodes];
+    for (size_t i = 0; i < columns.count;) {
+      std::fill(dots, dots + tiles * Codes::kBlockCodes, 0);
+      const size_t end = std::min(columns.count - i, Dot::kMaxColumns) + i;
+      ColumnGroup ahead(first, stride, columns, i);
+      for (; i < end; i += kColumnsAtOnce) {
+        const ColumnGroup group = ahead;
+        ahead = ColumnGroup(first, stride, columns, i + kColumnsAtOnce);
+        int32_t inputs[Dot::kGroups];
+        Dot::Gather(columns, i, x_.Row(token), inputs);
+        Dot::AddTiles(group, ahead, inputs, tiles, dots);
       }
+      Dot::AddDots(dots, tiles, sums);
     }
   }
 
-  // f(row, dot of levels) for the rows of a tile.
-  template <class F>
-  void EachRowOfTile(size_t tile, int32_t sum_of_inputs, const int32_t* sums, F&& f) const {
-    int32_t dots[Codes::kBlockCodes];
+  // dots (of levels) of a tile's rows in order, from its sums; returns how many. dots has room for kBlockCodes.
+  size_t DotsOfTile(size_t tile, int32_t sum_of_inputs, const int32_t* sums, int32_t* dots) const {
     OrderSums<Codes>(sums, dots);
-    const size_t begin = tile * Codes::kBlockCodes;
-    const size_t rows = std::min(Codes::kBlockCodes, matrix_.rows() - begin);
-    const size_t plane_codes = tile < matrix_.run().whole_blocks ? kVectorBytes : matrix_.run().tail_bytes;
-    for (size_t r = 0; r < rows; ++r) {
-      const int32_t dot = dots[r / plane_codes * kVectorBytes + r % plane_codes];
-      f(begin + r, Correction<W>::DotOfLevels(dot, sum_of_inputs));
+    const size_t rows = std::min(Codes::kBlockCodes, matrix_.rows() - tile * Codes::kBlockCodes);
+    if (tile >= matrix_.run().whole_blocks) {
+      // Smaller planes.
+      const size_t n = matrix_.run().tail_bytes;
+      for (size_t p = 1; p < Codes::kPlanes; ++p) {
+        std::copy(dots + p * kVectorBytes, dots + p * kVectorBytes + n, dots + p * n);
+      }
     }
+    for (size_t r = 0; r < Codes::kBlockCodes; ++r) dots[r] = Correction<W>::DotOfLevels(dots[r], sum_of_inputs);
+    return rows;
   }
 
   void StoreTile(size_t tile, size_t token, int32_t sum_of_inputs, const int32_t* sums) const {
-    float* y = y_.Row(token);
-    EachRowOfTile(tile, sum_of_inputs, sums, [&](size_t row, int32_t dot) { y[row] = Scaled(dot, Scale(row, token)); });
+    HWY_ALIGN int32_t dots[Codes::kBlockCodes];
+    const size_t rows = DotsOfTile(tile, sum_of_inputs, sums, dots);
+    StoreDots(dots, tile * Codes::kBlockCodes, rows, token);
   }
 
   void TileBySegments(size_t tile, size_t token, const IndexList& columns) const {
@@ -320,10 +313,12 @@ class Product {
       int32_t sums[Codes::kBlockCodes] = {};
       AddColumnsOfTiles(tile, 1, token, part, sums);
       const int32_t sum = SumOfListed(part, x_.Row(token));
-      EachRowOfTile(tile, sum, sums, [&](size_t row, int32_t dot) {
-        const float scale = matrix_.Step(row, ws) * x_.Step(token, xs);
-        totals[row % Codes::kBlockCodes] += static_cast<double>(dot) * static_cast<double>(scale);
-      });
+      int32_t dots[Codes::kBlockCodes];
+      const size_t rows = DotsOfTile(tile, sum, sums, dots);
+      for (size_t r = 0; r < rows; ++r) {
+        const float scale = matrix_.Step(tile * Codes::kBlockCodes + r, ws) * x_.Step(token, xs);
+        totals[r] += static_cast<double>(dots[r]) * static_cast<double>(scale);
+      }
     });
     const size_t begin = tile * Codes::kBlockCodes;
     for (size_t r = begin; r < std::min(begin + Codes::kBlockCodes, matrix_.rows()); ++r) {
@@ -334,15 +329,15 @@ class Product {
   void IntegerRowsOfToken(size_t token, const IndexList& rows) const {
     const int32_t sum = SumOfToken(token);
     float* y = y_.Row(token);
-    for (size_t i = 0; i < rows.count; i += kRowTile) {
-      const size_t n = std::min(kRowTile, rows.count - i);
-      const uint8_t* packed[kRowTile];
-      const uint8_t* ahead[kRowTile];
-      for (size_t k = 0; k < kRowTile; ++k) {
+    for (size_t i = 0; i < rows.count; i += kRowsAtOnce) {
+      const size_t n = std::min(kRowsAtOnce, rows.count - i);
+      const uint8_t* packed[kRowsAtOnce];
+      const uint8_t* ahead[kRowsAtOnce];
+      for (size_t k = 0; k < kRowsAtOnce; ++k) {
         packed[k] = matrix_.Row(rows[i + std::min(k, n - 1)]);
-        ahead[k] = matrix_.Row(rows[std::min(i + kRowsAhead + k, rows.count - 1)]);
+        ahead[k] = matrix_.Row(rows[std::min(i + kRowsAtOnce + k, rows.count - 1)]);
       }
-      int32_t dots[kRowTile];
+      int32_t dots[kRowsAtOnce];
       DotPackedRows<Codes>(packed, ahead, matrix_.run(), x_.Row(token), dots);
       for (size_t k = 0; k < n; ++k) {
         const size_t row = rows[i + k];

@@ -90,12 +90,12 @@ class SimdBackend : public ReferenceBackend {
     BITNET_ASSERT(rows.tokens() == x.tokens(), "MatMulRows: a list of rows for each token");
     const auto product = ProductOf(matrix, x, y);
     if (IsWorthAll(rows, matrix.rows(), 0.3)) return MatMul(matrix, x, y);
-    if (x.tokens() < executor().Threads()) {
+    if (x.tokens() == 1 || x.tokens() < executor().Threads()) {
       for (size_t t = 0; t < x.tokens(); ++t) {
         thread_local AlignedVector<uint32_t> order_buffer;
         if (order_buffer.size() < matrix.rows()) order_buffer.resize(matrix.rows());
         uint32_t* order = order_buffer.data();
-        ParallelRanges(executor(), rows.Count(t), Grain(matrix.cols()), kRowTile, [&](size_t begin, size_t end) {
+        ParallelRanges(executor(), rows.Count(t), Grain(matrix.cols()), kRowsAtOnce, [&](size_t begin, size_t end) {
           product.OneToken(t, InTurns({rows[t].data() + begin, 0, end - begin}, order + begin));
         });
       }
@@ -370,7 +370,7 @@ class SimdBackend : public ReferenceBackend {
         std::fill(sums + part * count, sums + (part + 1) * count, 0);
         product.AddColumnsOfPart(0, InTurns(mine, order + begin), sums + part * count);
       });
-      product.StoreParts(0, columns, parts, sums);
+      product.StoreParts(0, parts, sums);
       return;
     }
     ParallelRanges(executor(), matrix.tiles(), Grain(matrix.cols() * kTileRows * tokens), 1,
