@@ -3,7 +3,9 @@
 #include <cstddef>
 #include <vector>
 
+#include "bitnet/backend/reference.h"
 #include "bitnet/backend/simd/simd_backend.h"
+#include "bitnet/base/executor.h"
 #include "bitnet/base/random.h"
 
 namespace bitnet {
@@ -30,6 +32,23 @@ TEST_CASE("SimdMatrix: ternary weights are held once, in at most 1.7 bits by loo
     CHECK(BitsAWeight(hidden, hidden, Access::kColumns) <= 2.0 + kRest);
     CHECK(BitsAWeight(hidden, ffn, Access::kColumns) <= 2.0 + kRest);
   }
+}
+
+TEST_CASE("SimdBackend: so many columns that the sums of codes multiplied in place would not fit 32 bits at once") {
+  constexpr size_t kRows = 20;  // the last four in the upper bits of the first sixteen's bytes
+  constexpr size_t kCols = 80000;
+  const std::vector<float> ones(kRows * kCols, 1.0f);
+  const auto weights = QuantizedMatrix<Int<4>>::From<Quantizer<Int<4>, AbsMax>>({ones.data(), kRows, kCols});
+  const auto multiply = [&](const auto& backend) {
+    QuantizedTokens<Int<8>> x;
+    backend.template Quantize<Quantizer<Int<8>, AbsMax>>(MatrixView<const float>(ones.data(), 1, kCols), x);
+    backend.FindNonzero(x);
+    std::vector<float> y(kRows);
+    backend.MatMulColumns(backend.template Prepare<Int<8>>(weights, Access::kColumns), x, {y.data(), 1, kRows});
+    return y;
+  };
+  SequentialExecutor executor;  // threads would share the columns
+  CHECK(multiply(SimdBackend(executor)) == multiply(ReferenceBackend(executor)));
 }
 
 }  // namespace
