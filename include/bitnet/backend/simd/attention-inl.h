@@ -43,8 +43,8 @@ inline constexpr size_t kTileRows = 4;
 // ---- Kernels. All take rows 0 ... kRows - 1 of a tile; what belongs to a row is `stride` values after the one before.
 
 // dots[r * kAttentionBlock + s] = dot of the offsets of token s with row r, for the tokens of `count` groups (and up to
-// 12 more). A row of q: the query's dimensions 0 ... 7 four times, then 8 ... 15, ..., or arranged for pairs; zeros up to
-// a multiple of 64 dimensions.
+// 12 more). A row of q: the query's dimensions 0 ... 7 four times, then 8 ... 15, ..., or arranged for pairs; zeros up
+// to a multiple of 64 dimensions.
 template <LevelFormat K, size_t kRows, bool kInPairs>
 HWY_NOINLINE void DotGroups(const uint8_t* HWY_RESTRICT groups, size_t group_bytes, size_t count,
                             const int8_t* HWY_RESTRICT q, size_t stride, size_t dim, const uint8_t* ahead,
@@ -173,15 +173,16 @@ HWY_NOINLINE inline float MaxOf(const float* HWY_RESTRICT score, size_t n) {
   return max;
 }
 
-// What the probabilities of a block's tokens add up to, and the largest magnitude of a weight (NaN or infinite if one is).
+// What the probabilities of a block's tokens add up to, and the largest magnitude of a weight (NaN or infinite if one
+// is).
 struct BlockSums {
   double total;
   float largest;
 };
 
-// Weights of a row in a block: weight[s] = p[s] * step[s] for s < n (p[s], where there are no steps), zeros from n on up
-// to a multiple of kVectorBytes; scores are readable up to there. p[s] = Exp(score[s] - max), which is not above zero;
-// if it is, there is a NaN score, whose p makes the total NaN, and so all outputs.
+// Weights of a row in a block: weight[s] = p[s] * step[s] for s < n (p[s], where there are no steps), zeros from n on
+// up to a multiple of kVectorBytes; scores are readable up to there. p[s] = Exp(score[s] - max), which is not above
+// zero; if it is, there is a NaN score, whose p makes the total NaN, and so all outputs.
 template <bool kHasSteps>
 HWY_NOINLINE BlockSums WeighScores(const float* HWY_RESTRICT score, float max, const float* HWY_RESTRICT steps,
                                    size_t n, float* HWY_RESTRICT weight) {
@@ -600,8 +601,9 @@ class AttentionCall {
         HWY_ALIGN int32_t dots[kTileRows * kAttentionBlock];
         const size_t dim = call_.shape_.head_dim;
         const auto run = [&]<size_t kRows>(std::integral_constant<size_t, kRows>) {
-          DotGroups<K, kRows, kKeyPairs>(call_.keys_.Group(kv_head_, begin), call_.keys_.GroupBytes(), (end - begin + 3) / 4,
-                              queries_, 4 * call_.dims_, dim, AfterKeys(begin / kAttentionBlock), dots);
+          DotGroups<K, kRows, kKeyPairs>(call_.keys_.Group(kv_head_, begin), call_.keys_.GroupBytes(),
+                                         (end - begin + 3) / 4, queries_, 4 * call_.dims_, dim,
+                                         AfterKeys(begin / kAttentionBlock), dots);
         };
         WithRows(run);
         const bool is_small = dim <= (size_t{1} << 24) / (size_t{FormatTraits<K>::kMaxMagnitude} *
@@ -613,7 +615,8 @@ class AttentionCall {
       }
     }
 
-    // What is read after block b of the keys or of the values, to be fetched in the meantime; if nothing is, that block.
+    // What is read after block b of the keys or of the values, to be fetched in the meantime; if nothing is, that
+    // block.
     const uint8_t* AfterKeys(size_t b) const {
       return b + 1 < end_ ? call_.keys_.Group(kv_head_, (b + 1) * kAttentionBlock)
                           : call_.values_.Group(kv_head_, begin_ * kAttentionBlock);

@@ -58,10 +58,10 @@ HWY_INLINE Doubles8 ExpOrNan(const Doubles8& x) {
 // for all vectors: each step waits for the one before.
 #if HWY_NATIVE_FMA
 
-// In float, a fused multiply-add for each step of the definition. The reduction has the same bits because both roundings
-// are of the exact x - n * ln2. A step of the polynomial rounds the exact sum, where the definition rounds it to double
-// first: that would differ if the double lay half way between two floats. It never does: all 1.1e9 arguments from 0 to
-// -87 have been compared.
+// In float, a fused multiply-add for each step of the definition. The reduction has the same bits because both
+// roundings are of the exact x - n * ln2. A step of the polynomial rounds the exact sum, where the definition rounds it
+// to double first: that would differ if the double lay half way between two floats. It never does: all 1.1e9 arguments
+// from 0 to -87 have been compared.
 template <size_t kCount>
 HWY_INLINE void ExpOf(hn::Vec<DF32>* HWY_RESTRICT x) {
   using Constants = ExpConstants;

@@ -81,14 +81,14 @@ struct HeadCodes {
     }
   }
 
-  // Offsets of 32 dimensions of four tokens: those of even dimensions, and those of odd ones times 2^kBits. A 32-bit lane
-  // holds those of one token's unit, in the order of ArrangeForPairs.
+  // Offsets of 32 dimensions of four tokens: those of even dimensions, and those of odd ones times 2^kBits. A 32-bit
+  // lane holds those of one token's unit, in the order of ArrangeForPairs.
   static HWY_INLINE void LoadPair(const uint8_t* HWY_RESTRICT packed, hn::Vec<D>* HWY_RESTRICT offsets) {
     Split(Windows<64>(packed, kGatherPair), offsets);
   }
 
-  // The same of dimensions 32 * i, ... of a group. A 32-bit lane holds those of a dimension: lane j dimension 2 * j, and
-  // 2 * j + 1.
+  // The same of dimensions 32 * i, ... of a group. A 32-bit lane holds those of a dimension: lane j dimension 2 * j,
+  // and 2 * j + 1.
   static HWY_INLINE void LoadAcrossPair(const uint8_t* HWY_RESTRICT group, size_t i, hn::Vec<D>* HWY_RESTRICT offsets) {
     Split(Windows<64>(group + i * 2 * kBytes, kGatherAcrossPair), offsets);
   }
@@ -225,7 +225,7 @@ struct HeadCodes {
 
   static HWY_INLINE hn::Vec<D> Gather(const uint8_t* HWY_RESTRICT packed, const BitGather& gather) {
     // No more is read than is needed: fewer loads touch two cache lines.
-    return Listed(hn::And(Windows<kBytes <= 32 ? 32 : 64>(packed, gather),
+    return Listed(hn::And(Windows < kBytes <= 32 ? 32 : 64 > (packed, gather),
                           hn::Set(D(), static_cast<uint8_t>((1u << kBits) - 1))));
   }
 
