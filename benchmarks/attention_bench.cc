@@ -1,66 +1,32 @@
 // Decoding's attention: one query token over a cache of 3-bit keys and values.
 //   BM_Attend/<formats>/<backend>/<query heads>x<key/value heads>x<head_dim>/<tokens in the cache>/t<threads>
-// Layers' caches are taken in turn, as in a model, until they are more than the caches of the CPU hold:
-// BITNET_BENCH_ATTENTION_MIB (default 840) of them. Counters: bytes of cache read per second, and their share of the
-// read bandwidth that as many threads reach in the same run (BM_AttendBandwidth).
+// Layers' caches are taken in turn, as in a model, until they are more than the caches of the CPU hold (RotatedBytes()
+// of measure.h). A line is the median of calls. Counters: bytes of cache read per second, and their share of the read
+// bandwidth that as many threads reach right before and after.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
 
+#include "benchmarks/measure.h"
 #include "bitnet/backend/reference.h"
 #include "bitnet/backend/simd/simd_backend.h"
 #include "bitnet/base/random.h"
-#include "hwy/cache_control.h"
 
 namespace bitnet {
 namespace {
-
-size_t RotatedBytes() {
-  const char* mib = std::getenv("BITNET_BENCH_ATTENTION_MIB");
-  return (mib != nullptr ? static_cast<size_t>(std::atoll(mib)) : size_t{840}) << 20;
-}
-
-ThreadPool& Pool(size_t threads) {
-  static ThreadPool one(1), two(2);
-  return threads == 1 ? one : two;
-}
-
-// Bytes per second that the threads read together, best of some passes over memory beyond the caches. Every other pass
-// fetches ahead, as the kernels do: one core reads more that way.
-double ReadBandwidth(size_t threads) {
-  static double known[3] = {};
-  double& best = known[threads];
-  if (best > 0.0) return best;
-  const std::vector<uint64_t> memory((size_t{840} << 20) / sizeof(uint64_t), 1);
-  for (int pass = 0; pass < 6; ++pass) {
-    const size_t ahead = pass % 2 == 0 ? 0 : 8192 / sizeof(uint64_t);
-    const auto start = std::chrono::steady_clock::now();
-    ParallelRanges(Pool(threads), memory.size(), 1, 64, [&](size_t begin, size_t end) {
-      uint64_t sum[8] = {};
-      for (size_t i = begin; i + 8 <= end; i += 8) {
-        if (ahead != 0) hwy::Prefetch(memory.data() + i + ahead);
-        for (size_t k = 0; k < 8; ++k) sum[k] += memory[i + k];
-      }
-      benchmark::DoNotOptimize(sum);
-    });
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    best = std::max(best, static_cast<double>(memory.size() * sizeof(uint64_t)) / seconds.count());
-  }
-  return best;
-}
 
 struct Shape {
   const char* name;
   size_t heads, kv_heads, head_dim;
 };
 constexpr Shape kShapes[] = {{"20x5x128", 20, 5, 128}, {"32x32x128", 32, 32, 128}};
+
+constexpr double kSecondsALine = 0.25;
 
 using Q = MidRise<4>;
 using Keys = HeadCache<MidRise<3>, MidRise<4>>;
@@ -109,8 +75,7 @@ template <class B>
 void Attend(benchmark::State& state, const Shape& shape, size_t tokens, size_t threads) {
   static Layers layers;
   layers.Make(shape, tokens);
-  const double bandwidth = ReadBandwidth(threads);
-  const B backend(Pool(threads));
+  const B backend(PoolOf(threads));
   Random random(3);
   QuantizedTokens<Q> q;
   q.Resize(shape.heads, shape.head_dim);
@@ -127,22 +92,17 @@ void Attend(benchmark::State& state, const Shape& shape, size_t tokens, size_t t
     backend.Attend(q, layers.keys[layer], layers.values[layer], position, scratch,
                    MatrixView<float>(y.data(), 1, y.size()));
   };
-  run();
-  const auto start = std::chrono::steady_clock::now();
-  for (auto _ : state) run();
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  const double bytes = static_cast<double>(2 * tokens * layers.keys[0].BytesPerToken()) *
-                       static_cast<double>(state.iterations()) / seconds.count();
-  state.counters["bytes/s"] = bytes;
-  state.counters["of_bandwidth"] = bytes / bandwidth;
+  for (auto _ : state) {
+    double bandwidth = ReadRateNow(threads);
+    run();
+    const double seconds = Median(TimeCalls(kSecondsALine, 3, run));
+    bandwidth = (bandwidth + ReadRateNow(threads)) / 2;
+    state.SetIterationTime(seconds);
+    const auto bytes = static_cast<double>(2 * tokens * layers.keys[0].BytesPerToken());
+    state.counters["bytes/s"] = bytes / seconds;
+    state.counters["of_bandwidth"] = bytes / seconds / bandwidth;
+  }
 }
-
-void BM_AttendBandwidth(benchmark::State& state, size_t threads) {
-  for (auto _ : state) benchmark::DoNotOptimize(ReadBandwidth(threads));
-  state.counters["bytes/s"] = ReadBandwidth(threads);
-}
-BENCHMARK_CAPTURE(BM_AttendBandwidth, t1, 1)->Iterations(1);
-BENCHMARK_CAPTURE(BM_AttendBandwidth, t2, 2)->Iterations(1);
 
 template <class B>
 void Register(const char* backend, const Shape& shape, size_t tokens, size_t threads) {
@@ -150,13 +110,14 @@ void Register(const char* backend, const Shape& shape, size_t tokens, size_t thr
                            std::to_string(tokens) + "/t" + std::to_string(threads);
   benchmark::RegisterBenchmark(name.c_str(), [=, &shape](benchmark::State& s) { Attend<B>(s, shape, tokens, threads); })
       ->Unit(benchmark::kMicrosecond)
-      ->UseRealTime();
+      ->Iterations(1)
+      ->UseManualTime();
 }
 
 const bool kRegistered = [] {
   for (const Shape& shape : kShapes) {
     for (const size_t tokens : {512, 2048, 8192, 32768}) {
-      for (const size_t threads : {1, 2}) Register<SimdBackend>("Simd", shape, tokens, threads);
+      for (const size_t threads : ThreadCounts()) Register<SimdBackend>("Simd", shape, tokens, threads);
       if (tokens == 512) Register<ReferenceBackend>("Reference", shape, tokens, 1);
     }
   }
