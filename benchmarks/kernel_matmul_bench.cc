@@ -2,8 +2,8 @@
 //   BM_<Op>/<formats>/<backend>/<rows>x<cols>[x<tokens>][/<percent>%]/t<threads>
 // Op: MatVec (all of the matrix, one token), MatMul (some tokens), MatMulRows (a share of the rows), MatMulColumns (a
 // share of the inputs is not zero), MatVecByRows (all of the matrix, in the layout of MatMulRows: an integer dot
-// product), PrepareInputs (the tables of one token); with InCache, one matrix is read again and again, else copies of
-// it in turn, of RotatedBytes() in all (measure.h), as in a model.
+// product), PrepareInputs (the tables of one token, which are not in the time of MatVec); with InCache, one matrix is
+// read again and again, else copies of it in turn, of RotatedBytes() in all (measure.h), as in a model.
 //
 // A line is the median of calls (so Google Benchmark sees one iteration, and says so after the name). Counters: bytes
 // of weights that the product needs per second, multiply-adds per second (of what is needed), both as shares of what
@@ -174,6 +174,8 @@ void RunLine(benchmark::State& state, const std::string& formats, const Line& li
   const std::vector<float> reals = Normals(line.tokens * cols, 2, by_columns ? line.density : 1.0);
   backend.template Quantize<X>(MatrixView<const float>(reals.data(), line.tokens, cols), x);
   backend.FindNonzero(x);
+  // As layers do, for all products of the same inputs.
+  backend.PrepareInputs(operands.matrices.First(), x);
   std::vector<float> results(line.tokens * rows);
   const MatrixView<float> y(results.data(), line.tokens, rows);
 

@@ -39,8 +39,8 @@ class Attention {
   using Weights = typename Projection::Weights;
 
   // Whether the output projection reads only the columns of inputs that are kept. Where a half is kept, reading all of
-  // them in order, in fewer bits, takes 0.75 of the time (./dev bench --benchmark_filter=2560x2560). Weights that may
-  // be infinite must not meet a zero.
+  // them in order, by lookups, takes as long (./dev bench --benchmark_filter=2560x2560), in four fifths of the memory.
+  // Weights that may be infinite must not meet a zero.
   static constexpr bool kSkipsOutputs =
       S::OutputKeep::Count(100) < 40 || (!S::OutputKeep::kAll && kIsFloat<typename S::Weight::Format>);
 
