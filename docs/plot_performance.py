@@ -3,9 +3,10 @@
 
     ./dev bench --benchmark_out=bench1.json --benchmark_out_format=json      (once or more: medians are taken)
     ./dev claims --json claims1.json
-    python3 docs/plot_performance.py bench1.json ... claims1.json ...
+    python3 docs/plot_performance.py bench1.json ... claims1.json ... [avx2.json]
 
-Which file is which is seen from its contents. Needs nothing but Python.
+Which file is which is seen from its contents; avx2.json is of a bitnet_bench that was built for AVX2. Needs nothing but
+Python.
 """
 import json
 import math
@@ -256,7 +257,7 @@ def pair(a, b, digits=2):
     return f"{number(a, digits)} / {number(b, digits)}"
 
 
-def target_rows(bench, claims):
+def target_rows(bench, claims, avx2):
     """[what, target, measured]; 'a / b' is one thread / two."""
     rows = []
 
@@ -292,6 +293,11 @@ def target_rows(bench, claims):
          f"BM_MatMulColumns/{T8}/Simd/2560x2560/50%", f"BM_MatVec/{T8}/Simd/2560x2560")
     over("tables of 2560 inputs over the product with 6912 rows", "at most 0.03",
          f"BM_PrepareInputs/{T4}/Simd/6912x2560", f"BM_MatVec/{T4}/Simd/6912x2560", 3)
+    if avx2:
+        values = [avx2.get(f"BM_MatVecByRowsInCache/{f}/Simd/1536x1536/t1") / avx2.get(f"BM_MatVecInCache/{f}/Simd/1536x1536/t1")
+                  for f in (T4, F4)]
+        rows.append(("built for AVX2, in cache, 1536x1536, one thread: lookups over our 8-bit dot product, INT4 / FP4", "1.3",
+                     pair(*values)))
     values = []
     for formats in (T4, F4):
         one, two = (bench.get(line_name("MatVecInCache", formats, "2560x2560", t)) for t in (1, 2))
@@ -357,13 +363,16 @@ def fill(document, name, lines):
 
 
 def main(paths):
-    benches, claims = [], []
+    benches, avx2, claims = [], [], []
     for path in paths:
         try:
             with open(path) as file:
                 content = json.load(file)
-            (benches if "benchmarks" in content else claims).append(content)
-            content["benchmarks"] if "benchmarks" in content else content["results"]
+            if "benchmarks" in content:
+                (avx2 if "target AVX2," in content["context"]["machine"] else benches).append(content)
+            else:
+                content["results"], content["limits"]
+                claims.append(content)
         except (OSError, ValueError, KeyError, TypeError) as error:
             fail(f"{path}: cannot be read as what ./dev bench or ./dev claims writes: {type(error).__name__}: {error}")
     if not benches or not claims:
@@ -383,7 +392,7 @@ def main(paths):
         f"{rate(1):.1f} GB/s with one thread and {rate(2):.1f} with two ({claimed.limits[1] / 1e9:.1f} and "
         f"{claimed.limits[2] / 1e9:.1f} in the runs of the claims); int8 dot product of vectors, in registers, "
         f"{peak(1):.0f} and {peak(2):.0f} GMAC/s."])
-    rows = target_rows(bench, claimed)
+    rows = target_rows(bench, claimed, Bench(avx2) if avx2 else None)
     document = fill(document, "targets", ["| what, with one thread / two | target | measured |", "|---|---|---|"] +
                     [f"| {a} | {b} | {c} |" for a, b, c in rows])
     table = ["| rows x columns | threads | best peers, us | ours, INT4, us | ours, FP4, us |", "|---|---|---|---|---|"]
