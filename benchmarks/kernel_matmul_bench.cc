@@ -99,6 +99,7 @@ void Report(benchmark::State& state, size_t threads, const Work& work, F&& call)
     bandwidth = (bandwidth + (work.is_rotated ? ReadRateNow(threads) : 0.0)) / 2;
     peak = (peak + DotPeakNow(threads)) / 2;
     state.SetIterationTime(seconds);
+    if (work.bytes == 0.0) continue;
     state.counters["bytes/s"] = work.bytes / seconds;
     state.counters["MAC/s"] = work.products / seconds;
     if (work.is_rotated) state.counters["of_bandwidth"] = work.bytes / seconds / bandwidth;
@@ -197,6 +198,7 @@ void RunLine(benchmark::State& state, const std::string& formats, const Line& li
   if (op == "MatMulRows") work.density = static_cast<double>(open.Count(0)) / static_cast<double>(rows);
   if (by_columns) work.density = static_cast<double>(x.nonzero().Count(0)) / static_cast<double>(cols);
   work.is_rotated = is_rotated;
+  if (op == "PrepareInputs") work.density = 0.0;  // reads no weights
   work.bytes = work.density * static_cast<double>(operands.matrices.First().StoredBytes());
   work.products = work.density * static_cast<double>(rows * cols * line.tokens);
   Report(state, threads, work, [&] {

@@ -235,7 +235,7 @@ inline const Bandwidth& ReadBandwidth(size_t threads) {
 }
 
 // The same now, by the best method: on a machine that is shared with others it changes from second to second.
-inline double ReadRateNow(size_t threads) { return ReadRate(threads, ReadBandwidth(threads).method, 2); }
+inline double ReadRateNow(size_t threads) { return ReadRate(threads, ReadBandwidth(threads).method, 3); }
 
 // Multiply-adds of `rounds` rounds of independent unsigned times signed int8 dot products that stay in registers.
 HWY_NOINLINE inline double DotRounds(size_t rounds, int32_t* out) {

@@ -1,9 +1,9 @@
 // Intel's matrix unit (AMX-INT8: Sapphire Rapids and later): products of 16 x 64 with 64 x 16 bytes, 1024 multiply-adds
 // a cycle where the vector instructions do 128. Highway has no operation for it, so the instructions stand here.
 //
-// Nothing needs to be asked for when compiling: CPU and operating system are asked at run time (Linux lets a process
-// use the unit when it says so, once). BITNET_NO_AMX leaves it alone: a macro when compiling, or, with a value, a
-// variable of the environment. Results are the same.
+// Nothing needs to be asked for when compiling: CPU and operating system are asked at run time. Linux lets a process
+// use the unit when it says so, once, for good: stacks of signal handlers (sigaltstack) must then have room for the
+// unit's registers, 8 KB more. With BITNET_NO_AMX=1 in the environment the unit is left alone. Results are the same.
 #ifndef BITNET_BACKEND_SIMD_AMX_H_
 #define BITNET_BACKEND_SIMD_AMX_H_
 
@@ -11,9 +11,9 @@
 #include <cstdint>
 #include <initializer_list>
 
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(BITNET_NO_AMX)
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
 #define BITNET_HAS_AMX 1
-#include <cpuid.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -21,7 +21,7 @@
 #define BITNET_HAS_AMX 0
 #endif
 
-namespace bitnet {
+namespace bitnet::detail {
 
 // Tokens that one pass of a block of weights takes (AmxTiles::Add), and the columns of one instruction.
 inline constexpr size_t kAmxTokens = 32;
@@ -34,18 +34,31 @@ inline bool HasAmx() {
   static const bool has = [] {
     const char* unwanted = getenv("BITNET_NO_AMX");
     if (unwanted != nullptr && unwanted[0] != '\0') return false;
-    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    // (<cpuid.h> of clang 14 does not know -masm=intel.)
+    struct {
+      unsigned a, b, c, d;
+    } info;
+    const auto ask = [&](unsigned leaf) {
+      asm volatile("cpuid" : "=a"(info.a), "=b"(info.b), "=c"(info.c), "=d"(info.d) : "a"(leaf), "c"(0));
+    };
+    ask(0);
+    if (info.a < 7) return false;
+    ask(1);
     constexpr unsigned kOsXsave = 1u << 27;
-    if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0 || (ecx & kOsXsave) == 0) return false;
+    if ((info.c & kOsXsave) == 0) return false;
+    ask(7);
     constexpr unsigned kTileAndInt8 = 3u << 24;
-    if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (edx & kTileAndInt8) != kTileAndInt8) return false;
+    if ((info.d & kTileAndInt8) != kTileAndInt8) return false;
     unsigned enabled = 0, enabled_high = 0;
     asm volatile("xgetbv" : "=a"(enabled), "=d"(enabled_high) : "c"(0));
     constexpr unsigned kTileState = 3u << 17;
     if ((enabled & kTileState) != kTileState) return false;
     constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
     constexpr long kTileData = 18;
-    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+    const int saved = errno;
+    const bool is_permitted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+    errno = saved;
+    return is_permitted;
   }();
   return has;
 }
@@ -121,8 +134,8 @@ class AmxTiles {
       int32_t* const to = sums + group * 16;
       Load<kSum00>(to, kSumStride);
       Load<kSum01>(to + 16, kSumStride);
-      if (kBoth) Load<kSum10>(to + kTileRows * 64, kSumStride);
-      if (kBoth) Load<kSum11>(to + kTileRows * 64 + 16, kSumStride);
+      if constexpr (kBoth) Load<kSum10>(to + kTileRows * 64, kSumStride);
+      if constexpr (kBoth) Load<kSum11>(to + kTileRows * 64 + 16, kSumStride);
       for (size_t c = 0; c < cols; c += kAmxCols) {
         const uint8_t* const weights = quads + c / 4 * kQuadBytes + group * kRowBytes;
         Load<kInputs0>(x + c, x_stride);
@@ -130,14 +143,14 @@ class AmxTiles {
         Load<kWeights1>(weights + kRowBytes, kQuadBytes);
         Multiply<kSum00, kInputs0, kWeights0>();
         Multiply<kSum01, kInputs0, kWeights1>();
-        if (kBoth) Load<kInputs1>(x + kTileRows * x_stride + c, x_stride);
-        if (kBoth) Multiply<kSum10, kInputs1, kWeights0>();
-        if (kBoth) Multiply<kSum11, kInputs1, kWeights1>();
+        if constexpr (kBoth) Load<kInputs1>(x + kTileRows * x_stride + c, x_stride);
+        if constexpr (kBoth) Multiply<kSum10, kInputs1, kWeights0>();
+        if constexpr (kBoth) Multiply<kSum11, kInputs1, kWeights1>();
       }
       Store<kSum00>(to, kSumStride);
       Store<kSum01>(to + 16, kSumStride);
-      if (kBoth) Store<kSum10>(to + kTileRows * 64, kSumStride);
-      if (kBoth) Store<kSum11>(to + kTileRows * 64 + 16, kSumStride);
+      if constexpr (kBoth) Store<kSum10>(to + kTileRows * 64, kSumStride);
+      if constexpr (kBoth) Store<kSum11>(to + kTileRows * 64 + 16, kSumStride);
     }
   }
 
@@ -155,7 +168,8 @@ class AmxTiles {
 };
 
 #endif
+#undef BITNET_HAS_AMX
 
-}  // namespace bitnet
+}  // namespace bitnet::detail
 
 #endif  // BITNET_BACKEND_SIMD_AMX_H_

@@ -316,7 +316,8 @@ HWY_NOINLINE void SumGroups(const uint8_t* HWY_RESTRICT groups, size_t group_byt
   // From a quarter to the next, and back.
   constexpr size_t kPiece = kVectors * Head::kBytes;
   const size_t quarter = kAttentionBlock / 16 * group_bytes;
-  const size_t hops[4] = {quarter, quarter, quarter, kPiece - 3 * quarter};
+  const auto hop = static_cast<std::ptrdiff_t>(quarter);
+  const std::ptrdiff_t hops[4] = {hop, hop, hop, static_cast<std::ptrdiff_t>(kPiece) - 3 * hop};
   for (size_t g = 0; g < count; ++g) {
     HWY_UNROLL(4) for (size_t byte = 0; byte < kPiece; byte += 64) hwy::Prefetch(ahead + byte);
     ahead += hops[g % 4];

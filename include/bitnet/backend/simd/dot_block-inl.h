@@ -30,7 +30,9 @@ namespace bitnet {
 namespace HWY_NAMESPACE {
 
 // Whether the matrix unit multiplies: its blocks have 64 rows.
-HWY_INLINE bool HasMatrixUnit() { return kVectorBytes == 64 && HasAmx(); }
+HWY_INLINE bool HasMatrixUnit() { return kVectorBytes == 64 && bitnet::detail::HasAmx(); }
+using bitnet::detail::kAmxCols;
+using bitnet::detail::kAmxTokens;
 
 // ---- Quads of each layout. A chunk is kChunkCols columns: its quads fit the first-level cache beside some inputs.
 // Fill writes the quads of columns [first, first + cols) of a block, in order, and zeros up to a multiple of kAmxCols.
@@ -88,8 +90,10 @@ class LookupQuads {
                    quads + (unit * Layout::kUnitCols + c) * kVectorBytes);
       }
     }
-    const size_t end = RoundUp(units, kQuadUnits) * Layout::kUnitCols;
-    std::fill(quads + end * kVectorBytes, quads + RoundUp(cols, kAmxCols) * kVectorBytes, uint8_t{0});
+    // (Whole quads may end beyond the multiple of kAmxCols that follows the columns.)
+    const size_t filled = RoundUp(units, kQuadUnits) * Layout::kUnitCols;
+    const size_t end = std::max(filled, RoundUp(cols, kAmxCols));
+    std::fill(quads + filled * kVectorBytes, quads + end * kVectorBytes, uint8_t{0});
   }
 
  private:
@@ -248,29 +252,35 @@ class BlockDot {
                                size_t tokens, int32_t* HWY_RESTRICT sums) {
     HWY_ALIGN uint8_t quads[Quads::kChunkCols * kVectorBytes];
     std::fill(sums, sums + tokens * kVectorBytes, 0);
-    for (size_t col = 0; col < source.cols(); col += Quads::kChunkCols) {
-      const size_t cols = std::min(Quads::kChunkCols, source.cols() - col);
-      source.Fill(block, col, cols, quads);
-      const int8_t* inputs = x.Row(first) + col;
-      if (HasMatrixUnit()) {
-        AmxTiles tiles;
+    const auto each_chunk = [&](auto&& multiply) HWY_ATTR {
+      for (size_t col = 0; col < source.cols(); col += Quads::kChunkCols) {
+        const size_t cols = std::min(Quads::kChunkCols, source.cols() - col);
+        source.Fill(block, col, cols, quads);
+        multiply(cols, x.Row(first) + col);
+      }
+    };
+    if (HasMatrixUnit()) {
+      bitnet::detail::AmxTiles tiles;
+      each_chunk([&](size_t cols, const int8_t* inputs) {
         for (size_t t = 0; t < tokens; t += kAmxTokens) {
           tiles.Add(quads, RoundUp(cols, kAmxCols), inputs + t * x.stride, x.stride, std::min(kAmxTokens, tokens - t),
                     sums + t * kVectorBytes);
         }
-      } else {
-        for (size_t t = 0; t < tokens; t += kTokenTile) {
-          // A tile that is not full does its last token's work again, into the spare.
-          const int8_t* tile_inputs[kTokenTile];
-          int32_t* tile_sums[kTokenTile];
-          for (size_t k = 0; k < kTokenTile; ++k) {
-            tile_inputs[k] = inputs + std::min(t + k, tokens - 1) * x.stride;
-            tile_sums[k] = sums + std::min(t + k, tokens) * kVectorBytes;
-          }
-          AddTile(quads, RoundUp(cols, 4), tile_inputs, tile_sums);
-        }
-      }
+      });
+      return;
     }
+    each_chunk([&](size_t cols, const int8_t* inputs) HWY_ATTR {
+      for (size_t t = 0; t < tokens; t += kTokenTile) {
+        // A tile that is not full does its last token's work again, into the spare.
+        const int8_t* tile_inputs[kTokenTile];
+        int32_t* tile_sums[kTokenTile];
+        for (size_t k = 0; k < kTokenTile; ++k) {
+          tile_inputs[k] = inputs + std::min(t + k, tokens - 1) * x.stride;
+          tile_sums[k] = sums + std::min(t + k, tokens) * kVectorBytes;
+        }
+        AddTile(quads, RoundUp(cols, 4), tile_inputs, tile_sums);
+      }
+    });
   }
 
  private:

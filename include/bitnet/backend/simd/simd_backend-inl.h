@@ -89,7 +89,7 @@ class SimdBackend : public ReferenceBackend {
     CheckShapes(matrix, x, y);
     BITNET_ASSERT(rows.tokens() == x.tokens(), "MatMulRows: a list of rows for each token");
     const auto product = ProductOf(matrix, x, y);
-    if (IsWorthAll(rows, matrix.rows(), 0.3)) return MatMul(matrix, x, y);
+    if (IsWorthAll(rows, matrix.rows(), product)) return MatMul(matrix, x, y);
     if (x.tokens() == 1 || x.tokens() < executor().Threads()) {
       for (size_t t = 0; t < x.tokens(); ++t) {
         thread_local AlignedVector<uint32_t> order_buffer;
@@ -112,7 +112,7 @@ class SimdBackend : public ReferenceBackend {
     BITNET_ASSERT(x.nonzero().tokens() == x.tokens(), "MatMulColumns: FindNonzero must come first");
     if (matrix.by_columns()) {
       const auto product = ProductOf(matrix, x, y);
-      if (IsWorthAll(x.nonzero(), matrix.cols(), 0.13) && MultiplyBlocks(matrix, x.tokens(), product)) return;
+      if (IsWorthAll(x.nonzero(), matrix.cols(), product) && MultiplyBlocks(matrix, x.tokens(), product)) return;
       MultiplyColumns(matrix, x.tokens(), product, [&](size_t token) {
         return IndexList{x.nonzero()[token].data(), 0, x.nonzero().Count(token)};
       });
@@ -333,17 +333,18 @@ class SimdBackend : public ReferenceBackend {
     return true;
   }
 
-  // Whether so large a share of `width` channels is listed that all of them are multiplied in less time: many tokens
-  // share the weights that are read and unpacked, and the matrix unit's products. Sapphire Rapids, 256 tokens, 6912 x
-  // 2560 from rows: a third listed, token by token, 29 ms; all, 23 - 28 by vectors, 8 - 19 by the matrix unit. From
-  // columns: 15 %, 29 ms; all, 24 - 26 and 10 - 18.
-  static bool IsWorthAll(const ChannelLists& lists, size_t width, double share) {
-    constexpr size_t kManyTokens = 8;
-    if (lists.tokens() < kManyTokens) return false;
+  // Whether so many of `width` channels are listed that multiplying all of them takes less time: many tokens share the
+  // weights that are read and unpacked. In units of one token's product with all channels, skipping costs what is
+  // listed; all of them cost the unpacking and a share of each token. (Sapphire Rapids, 6912 x 2560, one thread:
+  // skipping 0.29 ms, the matrix unit, at its slowest, 1.9 ms and 0.062 a token, vectors 0.1 a token.)
+  template <class P>
+  static bool IsWorthAll(const ChannelLists& lists, size_t width, const P& product) {
+    if (lists.tokens() == 1) return false;
     size_t listed = 0;
     for (size_t t = 0; t < lists.tokens(); ++t) listed += lists.Count(t);
-    const double least = HasMatrixUnit() ? 0.08 : share;
-    return static_cast<double>(listed) >= least * static_cast<double>(lists.tokens() * width);
+    const bool by_unit = HasMatrixUnit() && product.Blocks() != 0;
+    const double all = (by_unit ? 6.5 : 2.0) + (by_unit ? 0.21 : 0.35) * static_cast<double>(lists.tokens());
+    return static_cast<double>(listed) >= all * static_cast<double>(width);
   }
 
   // y of all tokens from the columns that list(token) gives. For one token the columns are split among threads, so that
