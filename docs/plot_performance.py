@@ -135,7 +135,7 @@ class Lines:
 def bars(title, groups, names, unit, width=900):
     """groups: [(label, [value or None for each name])], horizontal."""
     row, left, right = 15, 330, width - 70
-    top = 46 + 16 * 0
+    top = 46
     most = max(v for _, values in groups for v in values if v is not None) * 1.05
     parts = [text(width / 2, 20, title, "middle", "bold")]
     for i, name in enumerate(names):
@@ -188,7 +188,6 @@ def draw_shares(bench):
             groups.append((f"attention, 3 bits, {shape}, {tokens} tokens",
                            [bench.get(line_name("Attend", "MidRise<3>", f"{shape}/{tokens}", t), "of_bandwidth")
                             for t in (1, 2)]))
-    # (BM_Attend has its backend after the formats as well.)
     groups = [g for g in groups if any(v is not None for v in g[1])]
     write("shares", bars("Bytes needed per second, share of the read bandwidth", groups, ["1 thread", "2 threads"], ""))
     groups = []
@@ -282,7 +281,7 @@ def target_rows(bench, claims, avx2):
              f"BM_MatVecByRowsInCache/{formats}/Simd/1536x1536", f"BM_MatVecInCache/{formats}/Simd/1536x1536")
     for label, formats in (("INT4", T4), ("FP4", F4)):
         for tokens in (64, 256):
-            rows.append((f"ternary x {label}, {tokens} tokens, 6912x2560: share of the int8 dot product's peak", "1.3",
+            rows.append((f"ternary x {label}, {tokens} tokens, 6912x2560: share of the peak of the vectors' int8 dot product", "1.3",
                          pair(*[bench.get(line_name("MatMul", formats, f"6912x2560x{tokens}", t), "of_dot_peak") for t in (1, 2)])))
     for percent, target in ((33, "0.75"), (10, "0.35")):
         over(f"`up`, {percent} % of the rows: time over all by lookups", f"at most {target}",
@@ -371,7 +370,8 @@ def main(paths):
             if "benchmarks" in content:
                 (avx2 if "target AVX2," in content["context"]["machine"] else benches).append(content)
             else:
-                content["results"], content["limits"]
+                if "results" not in content or "limits" not in content:
+                    raise KeyError("results")
                 claims.append(content)
         except (OSError, ValueError, KeyError, TypeError) as error:
             fail(f"{path}: cannot be read as what ./dev bench or ./dev claims writes: {type(error).__name__}: {error}")
@@ -388,7 +388,7 @@ def main(paths):
     rate = lambda t: (bench.get(f"BM_ReadBandwidth/t{t}", "bytes/s") or 0) / 1e9
     peak = lambda t: (bench.get(f"BM_DotPeak/t{t}", "MAC/s") or 0) / 1e9
     document = fill(document, "machine", [
-        f"{claimed.machine}. Medians of {bench.runs} runs of the benchmarks and {claimed.runs} of the claims. Reads "
+        f"{claimed.machine}. Medians over runs of the benchmarks ({bench.runs}) and of the claims ({claimed.runs}). Reads "
         f"{rate(1):.1f} GB/s with one thread and {rate(2):.1f} with two ({claimed.limits[1] / 1e9:.1f} and "
         f"{claimed.limits[2] / 1e9:.1f} in the runs of the claims); int8 dot product of vectors, in registers, "
         f"{peak(1):.0f} and {peak(2):.0f} GMAC/s."])
