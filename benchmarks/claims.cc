@@ -327,8 +327,7 @@ class QuantizedLayers {
     Layer first{prepare(input, c.query_width(), c.hidden, Access::kDense),
                 prepare(input, c.kv_width(), c.hidden, Access::kDense),
                 prepare(input, c.kv_width(), c.hidden, Access::kDense),
-                prepare(typename S::OutputInput(), c.hidden, c.query_width(),
-                        kSkipsOutputs ? Access::kColumns : Access::kDense),
+                prepare(typename S::OutputInput(), c.hidden, c.query_width(), Access::kColumns),
                 prepare(input, c.ffn, c.hidden, Access::kDense),
                 prepare(input, c.ffn, c.hidden, Access::kRows),
                 prepare(typename S::DownInput(), c.hidden, c.ffn, Access::kColumns)};
@@ -352,13 +351,10 @@ class QuantizedLayers {
     if constexpr (kSkips) {
       backend.template QuantizeTopK<typename S::OutputInput>(r.attended, S::OutputKeep::Count(r.attended.cols()),
                                                              output_input_);
-    } else {
-      backend.template Quantize<typename S::OutputInput>(r.attended, output_input_);
-    }
-    if constexpr (kSkips && kSkipsOutputs) {
       backend.FindNonzero(output_input_);
       backend.MatMulColumns(layer_->o, output_input_, r.added);
     } else {
+      backend.template Quantize<typename S::OutputInput>(r.attended, output_input_);
       backend.PrepareInputs(layer_->o, output_input_);
       backend.MatMul(layer_->o, output_input_, r.added);
     }
@@ -386,7 +382,6 @@ class QuantizedLayers {
   }
 
  private:
-  static constexpr bool kSkipsOutputs = bitnet::Attention<S, SimdBackend>::kSkipsOutputs;
   template <class X>
   using M = SimdBackend::Matrix<typename S::Weight::Format, typename X::Format>;
   struct Layer {

@@ -38,12 +38,6 @@ class Attention {
 
   using Weights = typename Projection::Weights;
 
-  // Whether the output projection reads only the columns of inputs that are kept. Where a half is kept that takes 0.8
-  // of the time of reading all in order, by lookups; from 60 or 70 % on it takes longer (docs/performance.md). Weights
-  // that may be infinite must not meet a zero.
-  static constexpr bool kSkipsOutputs =
-      S::OutputKeep::Count(100) <= 60 || (!S::OutputKeep::kAll && kIsFloat<typename S::Weight::Format>);
-
   // Weights q [heads * head_dim, hidden], k and v [kv_heads * head_dim, hidden], o [hidden, heads * head_dim]; they
   // need not outlive the call. The gain of the sub-layer norm is empty unless S has one.
   Attention(const Weights& q, const Weights& k, const Weights& v, const Weights& o, RmsNorm sub_norm, size_t heads,
@@ -51,7 +45,7 @@ class Attention {
       : q_(q, backend),
         k_(k, backend),
         v_(v, backend),
-        o_(o, backend, kSkipsOutputs ? Access::kColumns : Access::kDense),
+        o_(o, backend, S::OutputKeep::kAll ? Access::kDense : Access::kColumns),
         sub_norm_(std::move(sub_norm)),
         shape_{heads, kv_heads, heads == 0 ? 0 : q.rows() / heads, 0} {
     BITNET_ASSERT(heads != 0 && kv_heads != 0 && heads % kv_heads == 0 && q.rows() % heads == 0,
@@ -90,16 +84,13 @@ class Attention {
 
     if constexpr (S::OutputKeep::kAll) {
       backend.template Quantize<typename S::OutputInput>(attended, buffers.output_input);
+      o_.PrepareInputs(buffers.output_input);
+      o_.Apply(buffers.output_input, y);
     } else {
       backend.template QuantizeTopK<typename S::OutputInput>(attended, S::OutputKeep::Count(attended.cols()),
                                                              buffers.output_input);
-    }
-    if constexpr (kSkipsOutputs) {
       backend.FindNonzero(buffers.output_input);
       o_.ApplyColumns(buffers.output_input, y);
-    } else {
-      o_.PrepareInputs(buffers.output_input);
-      o_.Apply(buffers.output_input, y);
     }
     if (use != nullptr) {
       use->qkv.AddDense(buffers.input, q_.rows() + k_.rows() + v_.rows());

@@ -49,6 +49,15 @@ struct RowRange {
   size_t count;
 };
 
+// Blocks of N rows, the last of which may have fewer.
+struct RowBlocks {
+  size_t rows;
+  size_t Count() const { return (rows + kVectorBytes - 1) / kVectorBytes; }
+  RowRange Rows(size_t block) const {
+    return {block * kVectorBytes, std::min(kVectorBytes, rows - block * kVectorBytes)};
+  }
+};
+
 template <LevelFormat W, LookupPlan kPlan>
 class LookupQuads {
   using Layout = LookupLayout<W, kPlan>;
@@ -68,10 +77,8 @@ class LookupQuads {
 
   explicit LookupQuads(const PackedWeights<W, kPlan>& matrix) : matrix_(matrix) {}
   size_t cols() const { return Layout::Units(matrix_.cols()) * Layout::kUnitCols; }
-  size_t blocks() const { return (matrix_.rows() + kVectorBytes - 1) / kVectorBytes; }
-  RowRange Rows(size_t block) const {
-    return {block * kVectorBytes, std::min(kVectorBytes, matrix_.rows() - block * kVectorBytes)};
-  }
+  size_t blocks() const { return RowBlocks{matrix_.rows()}.Count(); }
+  RowRange Rows(size_t block) const { return RowBlocks{matrix_.rows()}.Rows(block); }
 
   HWY_NOINLINE void Fill(size_t block, size_t first, size_t cols, uint8_t* HWY_RESTRICT quads) const {
     HWY_ALIGN uint8_t columns[kQuadCols * kVectorBytes];
@@ -184,10 +191,8 @@ class RowQuads {
 
   explicit RowQuads(const PackedWeights<W, kPlan>& matrix) : matrix_(matrix) {}
   size_t cols() const { return matrix_.cols(); }
-  size_t blocks() const { return (matrix_.rows() + kVectorBytes - 1) / kVectorBytes; }
-  RowRange Rows(size_t block) const {
-    return {block * kVectorBytes, std::min(kVectorBytes, matrix_.rows() - block * kVectorBytes)};
-  }
+  size_t blocks() const { return RowBlocks{matrix_.rows()}.Count(); }
+  RowRange Rows(size_t block) const { return RowBlocks{matrix_.rows()}.Rows(block); }
 
   HWY_NOINLINE void Fill(size_t block, size_t first, size_t cols, uint8_t* HWY_RESTRICT quads) const {
     // Sixteen rows at a time; past the last row, that row again.
