@@ -36,6 +36,10 @@ struct PowersOfTwo {
 struct Lopsided {
   static constexpr auto kLevels = std::array{-1, 0, 64};
 };
+// Two levels that are no mirror image.
+struct OnOff {
+  static constexpr auto kLevels = std::array{0, 1};
+};
 // Two levels, so large that few fit a sum of bytes.
 struct Sixteens {
   static constexpr auto kLevels = std::array{-32, 32};

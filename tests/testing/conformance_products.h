@@ -245,6 +245,9 @@ void TestProduct(const B& backend, const char* pair, bool wide = false) {
   if (!wide) return;
   TestProductCase<W, X>(backend, pair, {4, 66, {false, 0}, 0, Fill::kRandom}, 130);
   TestProductCase<W, X>(backend, pair, {130, 270, {true, 0}, 0, Fill::kTop}, 130);
+  // More rows and columns than the kernels of many tokens take at once.
+  TestProductCase<W, X>(backend, pair, {530, 50, {true, 0}, 0, Fill::kRandom}, 401);
+  TestProductCase<W, X>(backend, pair, {3, 129, {false, 0}, 0, Fill::kBottom}, 1300);
   TestProductCase<W, X>(backend, pair, {5, 2, {false, 0}, 0, Fill::kTop}, 5460);
   TestProductCase<W, X>(backend, pair, {3, 1, {true, 128}, 0, Fill::kRandom}, 8640);
 }
@@ -271,7 +274,9 @@ void TestSomeProducts() {
 template <class B>
 void TestOtherProducts() {
   const B backend(DefaultExecutor());
-  TestProduct<Binary, Int<8>>(backend, "Binary and Int<8>", true);
+  TestProduct<Binary, Int<4>>(backend, "Binary and Int<4>", true);
+  TestProduct<Binary, Int<8>>(backend, "Binary and Int<8>");
+  TestProduct<OnOff, Fp4E2M1>(backend, "OnOff and Fp4E2M1", true);
   TestProduct<Int<2>, Fp4E2M1>(backend, "Int<2> and Fp4E2M1");
   TestProduct<FiveLevels, Int<3>>(backend, "FiveLevels and Int<3>");
   TestProduct<Fp4E2M1, MidRise<4>>(backend, "Fp4E2M1 and MidRise<4>");

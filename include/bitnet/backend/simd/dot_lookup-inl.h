@@ -27,34 +27,23 @@ namespace HWY_NAMESPACE {
 
 // ---- Tables.
 
-template <LevelFormat W, LookupPlan kPlan>
-struct LookupTables {
-  using Layout = LookupLayout<W, kPlan>;
-  // A table takes what a shuffle looks up in, used or not.
-  static constexpr size_t kTableBytes =
-      kPlan.entries <= kTableEntries / 2 && kTableEntries > 16 ? kTableEntries / 2 : kTableEntries;
+// Of kTableBytes bytes, used or not. Entries are partial sums + kZero, modulo 256.
+template <LevelFormat W, LookupPlan kPlan, size_t kTableBytes, uint8_t kZero>
+struct TablesOfGroups {
   static constexpr size_t kGroupBytes = kPlan.planes * kTableBytes;  // [plane][entry]
 
-  static constexpr size_t Groups(size_t cols) { return Layout::Units(cols) * Layout::Packing::kUnitGroups; }
-  static constexpr size_t Bytes(size_t cols) { return Groups(cols) * kGroupBytes; }
-
-  // Tells these tables from those of other formats and targets.
-  static const void* Key() {
-    static constexpr char kKey = 0;
-    return &kKey;
-  }
-
-  // tables: Bytes(cols) bytes, aligned to a vector, from one token's inputs x[0, cols).
+  // tables: groups * kGroupBytes bytes, aligned to a vector, from one token's inputs x[0, cols) and zeros after them.
   template <class X>
-  static HWY_NOINLINE void Build(const X* HWY_RESTRICT x, size_t cols, uint8_t* HWY_RESTRICT tables) {
+  static HWY_NOINLINE void Build(const X* HWY_RESTRICT x, size_t cols, size_t groups, uint8_t* HWY_RESTRICT tables) {
     using D = hn::CappedTag<int8_t, kTableBytes>;
     constexpr size_t kParts = kTableBytes / hn::MaxLanes(D());
     const D d;
     const hn::RebindToUnsigned<D> du;
-    for (size_t group = 0; group < Groups(cols); ++group) {
+    for (size_t group = 0; group < groups; ++group) {
       hn::Vec<D> table[kPlan.planes][kParts];
       for (size_t plane = 0; plane < kPlan.planes; ++plane) {
-        HWY_UNROLL(2) for (size_t part = 0; part < kParts; ++part) table[plane][part] = hn::Zero(d);
+        HWY_UNROLL(2)
+        for (size_t part = 0; part < kParts; ++part) table[plane][part] = hn::Set(d, static_cast<int8_t>(kZero));
       }
       HWY_UNROLL(8) for (size_t i = 0; i < kPlan.group; ++i) {
         const size_t col = group * kPlan.group + i;
@@ -111,6 +100,26 @@ struct LookupTables {
   }();
 };
 
+// What a shuffle looks up in, for the products of one token.
+template <LevelFormat W, LookupPlan kPlan>
+inline constexpr size_t kLookupTableBytes =
+    kPlan.entries <= kTableEntries / 2 && kTableEntries > 16 ? kTableEntries / 2 : kTableEntries;
+
+template <LevelFormat W, LookupPlan kPlan>
+struct LookupTables : TablesOfGroups<W, kPlan, kLookupTableBytes<W, kPlan>, 0> {
+  using Layout = LookupLayout<W, kPlan>;
+  static constexpr size_t kTableBytes = kLookupTableBytes<W, kPlan>;
+
+  static constexpr size_t Groups(size_t cols) { return Layout::Units(cols) * Layout::Packing::kUnitGroups; }
+  static constexpr size_t Bytes(size_t cols) { return Groups(cols) * LookupTables::kGroupBytes; }
+
+  // Tells these tables from those of other formats and targets.
+  static const void* Key() {
+    static constexpr char kKey = 0;
+    return &kKey;
+  }
+};
+
 // The tables of a token: those that PrepareInputs left, or built here, in a buffer of the thread.
 template <LevelFormat W, LookupPlan kPlan, class X>
 const uint8_t* LookupTablesOf(const InputRows<X>& x, size_t token, size_t cols) {
@@ -118,7 +127,7 @@ const uint8_t* LookupTablesOf(const InputRows<X>& x, size_t token, size_t cols) 
   if (x.prepared.key == Tables::Key()) return x.prepared.bytes;
   thread_local AlignedVector<uint8_t> buffer;
   if (buffer.size() < Tables::Bytes(cols)) buffer.resize(Tables::Bytes(cols));
-  Tables::Build(x.Row(token), cols, buffer.data());
+  Tables::Build(x.Row(token), cols, Tables::Groups(cols), buffer.data());
   return buffer.data();
 }
 

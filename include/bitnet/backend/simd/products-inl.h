@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "bitnet/backend/simd/block_lookup-inl.h"
 #include "bitnet/backend/simd/dot_block-inl.h"
 #include "bitnet/backend/simd/dot_columns-inl.h"
 #include "bitnet/backend/simd/dot_floats-inl.h"
@@ -47,10 +48,26 @@ HWY_NOINLINE inline void ScaleDots(const int32_t* HWY_RESTRICT dots, size_t n, c
   for (; i < n; ++i) y[i] = Scaled(dots[i], (steps != nullptr ? steps[i] : step) * x_step);
 }
 
-// Products of one matrix with some tokens, whose levels are of type X. Each function does a range of the work;
-// SimdBackend splits it.
-template <Format W, LookupPlan kPlan, class X>
+namespace detail {
+struct NoBlockLookup {
+  static constexpr bool kPays = false;
+};
+// (BlockLookup of Float has no meaning.)
+template <Format W, Format X>
+struct SelectBlockLookup {
+  using type = NoBlockLookup;
+};
+template <LevelFormat W, LevelFormat X>
+struct SelectBlockLookup<W, X> {
+  using type = BlockLookup<W, X>;
+};
+}  // namespace detail
+
+// Products of one matrix with some tokens. Each function does a range of the work; SimdBackend splits it.
+template <Format W, Format XFormat>
 class Product {
+  using X = LevelOf<XFormat>;
+  static constexpr LookupPlan kPlan = SimdMatrix<W, XFormat>::kPlan;
   using Matrix = PackedWeights<W, kPlan>;
   using Codes = typename Matrix::Codes;
   static constexpr bool kIsInteger = Matrix::kIsInteger;
@@ -89,15 +106,34 @@ class Product {
   }
 
   // The same in blocks of rows, each unpacked for many tokens: how many blocks there are, or 0 if Rows is to be taken;
-  // and blocks [begin, end), with room for SumsCount() sums.
+  // and blocks [begin, end), with memory of ScratchBytes() bytes, and with the tables of all tokens if UsesTables().
   size_t Blocks() const {
     size_t blocks = 0;
     WithQuads([&](const auto& quads) { blocks = quads.blocks(); });
     return blocks;
   }
-  size_t SumsCount() const { return (std::min(MaxBlockTokens(), x_.tokens) + 1) * kVectorBytes; }
-  void MultiplyBlocks(size_t begin, size_t end, int32_t* sums) const {
-    WithQuads([&](const auto& quads) { MultiplyQuads(quads, begin, end, sums); });
+  using Lookup = typename detail::SelectBlockLookup<W, XFormat>::type;
+  static bool UsesTables(size_t tokens) {
+    if constexpr (Lookup::kPays) return tokens >= Lookup::kMinTokens && !HasMatrixUnit();
+    return false;
+  }
+  size_t ScratchBytes() const {
+    size_t bytes = 0;
+    WithQuads([&]<class Quads>(const Quads&) {
+      bytes = (std::min(MaxBlockTokens(), x_.tokens) + 1) * kVectorBytes * sizeof(int32_t);
+      if constexpr (Lookup::kPays) {
+        if (UsesTables(x_.tokens)) bytes = Lookup::Scratch::template Bytes<Quads>(matrix_.cols());
+      }
+    });
+    return bytes;
+  }
+  void MultiplyBlocks(size_t begin, size_t end, const uint8_t* tables, std::byte* scratch) const {
+    WithQuads([&](const auto& quads) {
+      if constexpr (Lookup::kPays) {
+        if (UsesTables(x_.tokens)) return LookUpQuads(quads, begin, end, tables, scratch);
+      }
+      MultiplyQuads(quads, begin, end, reinterpret_cast<int32_t*>(scratch));
+    });
   }
 
   // The listed rows of one token.
@@ -225,39 +261,65 @@ class Product {
       if (matrix_.by_columns()) return f(ColumnQuads<W, kPlan>(matrix_));
       if constexpr (kVectorBytes == 64) {
         // (The vectors' dot product needs no quads of rows.)
-        if (HasMatrixUnit()) return f(RowQuads<W, kPlan>(matrix_));
+        if (HasMatrixUnit() || UsesTables(x_.tokens)) return f(RowQuads<W, kPlan>(matrix_));
       }
     }
   }
 
   template <class Quads>
   HWY_NOINLINE void MultiplyQuads(const Quads& quads, size_t begin, size_t end, int32_t* HWY_RESTRICT sums) const {
-    using Dot = BlockDot<W>;
     const size_t most = std::min(MaxBlockTokens(), x_.tokens);
     for (size_t first = 0; first < x_.tokens; first += most) {
       const size_t tokens = std::min(most, x_.tokens - first);
       int32_t input_sums[kMostBlockTokens];
       for (size_t t = 0; t < tokens; ++t) input_sums[t] = SumOfToken(first + t);
       for (size_t block = begin; block < end; ++block) {
-        const RowRange rows = quads.Rows(block);
-        if (rows.count == 0) continue;
-        Dot::Run(quads, block, x_, first, tokens, sums);
-        for (size_t t = 0; t < tokens; ++t) {
-          // The rows of y are far apart, for the hardware to fetch ahead.
-          if (t + kResultsAhead < tokens) {
-            const float* ahead = y_.Row(first + t + kResultsAhead) + rows.begin;
-            for (size_t r = 0; r < rows.count; r += 16) __builtin_prefetch(ahead + r, 1);
-          }
-          HWY_ALIGN int32_t ordered[kVectorBytes];
-          int32_t* dots = sums + t * kVectorBytes;
-          if constexpr (!Quads::kIsOrdered) {
-            OrderSums<typename Dot::Codes>(dots, ordered);
-            dots = ordered;
-          }
+        if (quads.Rows(block).count == 0) continue;
+        BlockDot<W>::Run(quads, block, x_, first, tokens, sums);
+        StoreBlock(quads, block, first, tokens, sums, [&](size_t t, int32_t* dots) HWY_ATTR {
           for (size_t r = 0; r < kVectorBytes; ++r) dots[r] = Correction<W>::DotOfLevels(dots[r], input_sums[t]);
-          StoreDots(dots, rows.begin, rows.count, first + t);
-        }
+        });
       }
+    }
+  }
+
+  template <class Quads>
+  HWY_NOINLINE void LookUpQuads(const Quads& quads, size_t begin, size_t end, const uint8_t* tables,
+                                std::byte* memory) const {
+    const typename Lookup::Scratch scratch(memory, matrix_.cols());
+    for (size_t from = begin; from < end; from += Lookup::kMostBlocks) {
+      const size_t blocks = std::min(Lookup::kMostBlocks, end - from);
+      for (size_t b = 0; b < blocks; ++b) {
+        if (quads.Rows(from + b).count != 0) Lookup::Unpack(quads, from + b, matrix_.cols(), b, scratch);
+      }
+      for (size_t first = 0; first < x_.tokens; first += Lookup::kMostTokens) {
+        const size_t tokens = std::min(Lookup::kMostTokens, x_.tokens - first);
+        Lookup::Run(blocks, matrix_.cols(), tables, first, tokens, scratch, [&](size_t b, int32_t* sums) HWY_ATTR {
+          StoreBlock(quads, from + b, first, tokens, sums, [](size_t, int32_t*) {});
+        });
+      }
+    }
+  }
+
+  // y of a block's rows for tokens [first, first + tokens) from their sums; correct(t, dots) makes them dots of levels.
+  template <class Quads, class F>
+  HWY_INLINE void StoreBlock(const Quads& quads, size_t block, size_t first, size_t tokens, int32_t* HWY_RESTRICT sums,
+                             F&& correct) const {
+    const RowRange rows = quads.Rows(block);
+    for (size_t t = 0; t < tokens; ++t) {
+      // The rows of y are far apart, for the hardware to fetch ahead.
+      if (t + kResultsAhead < tokens) {
+        const float* ahead = y_.Row(first + t + kResultsAhead) + rows.begin;
+        for (size_t r = 0; r < rows.count; r += 16) __builtin_prefetch(ahead + r, 1);
+      }
+      HWY_ALIGN int32_t ordered[kVectorBytes];
+      int32_t* dots = sums + t * kVectorBytes;
+      if constexpr (!Quads::kIsOrdered) {
+        OrderSums<typename BlockDot<W>::Codes>(dots, ordered);
+        dots = ordered;
+      }
+      correct(t, dots);
+      StoreDots(dots, rows.begin, rows.count, first + t);
     }
   }
 

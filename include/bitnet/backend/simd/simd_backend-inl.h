@@ -44,14 +44,22 @@ class SimdBackend : public ReferenceBackend {
     return Matrix<W, X>(weights, access, executor());
   }
 
-  // The tables of one token's inputs, if its products are lookups.
+  // The tables of the inputs, if their products are lookups.
   template <Format W, Format X>
   void PrepareInputs(const Matrix<W, X>& matrix, QuantizedTokens<X>& x) const {
+    using Blocks = typename Product<W, X>::Lookup;
     if constexpr (Matrix<W, X>::kCanBeByLookups) {
-      if (!matrix.by_lookups() || x.tokens() != 1) return;
-      using Tables = LookupTables<W, Matrix<W, X>::kPlan>;
-      const LevelOf<X>* inputs = std::as_const(x).Row(0);
-      Tables::Build(inputs, x.cols(), x.Prepare(Tables::Key(), Tables::Bytes(x.cols())));
+      if (matrix.by_lookups() && x.tokens() == 1) {
+        using Tables = LookupTables<W, Matrix<W, X>::kPlan>;
+        const LevelOf<X>* inputs = std::as_const(x).Row(0);
+        const size_t cols = x.cols();
+        Tables::Build(inputs, cols, Tables::Groups(cols), x.Prepare(Tables::Key(), Tables::Bytes(cols)));
+      }
+    }
+    if constexpr (Blocks::kPays) {
+      if (Product<W, X>::UsesTables(x.tokens()) && x.segments().Count() == 1) {
+        BuildBlockTables<Blocks>(std::as_const(x), x.Prepare(Blocks::Key(), x.tokens() * Blocks::TableBytes(x.cols())));
+      }
     }
   }
 
@@ -74,7 +82,7 @@ class SimdBackend : public ReferenceBackend {
   void MatMul(const Matrix<W, X>& matrix, const QuantizedTokens<X>& x, MatrixView<float> y) const {
     CheckShapes(matrix, x, y);
     const auto product = ProductOf(matrix, x, y);
-    if (MultiplyBlocks(matrix, x.tokens(), product)) return;
+    if (MultiplyBlocks(matrix, x, product)) return;
     if (matrix.by_columns()) {
       MultiplyColumns(matrix, x.tokens(), product, [&](size_t) { return IndexList{nullptr, 0, matrix.cols()}; });
     } else {
@@ -112,7 +120,7 @@ class SimdBackend : public ReferenceBackend {
     BITNET_ASSERT(x.nonzero().tokens() == x.tokens(), "MatMulColumns: FindNonzero must come first");
     if (matrix.by_columns()) {
       const auto product = ProductOf(matrix, x, y);
-      if (IsWorthAll(x.nonzero(), matrix.cols(), product) && MultiplyBlocks(matrix, x.tokens(), product)) return;
+      if (IsWorthAll(x.nonzero(), matrix.cols(), product) && MultiplyBlocks(matrix, x, product)) return;
       MultiplyColumns(matrix, x.tokens(), product, [&](size_t token) {
         return IndexList{x.nonzero()[token].data(), 0, x.nonzero().Count(token)};
       });
@@ -307,7 +315,7 @@ class SimdBackend : public ReferenceBackend {
 
   template <Format W, Format X>
   static auto ProductOf(const Matrix<W, X>& matrix, const QuantizedTokens<X>& x, MatrixView<float> y) {
-    return Product<W, Matrix<W, X>::kPlan, LevelOf<X>>(matrix, InputRows<LevelOf<X>>(x), y);
+    return Product<W, X>(matrix, InputRows<LevelOf<X>>(x), y);
   }
 
   // Rows are split among threads at multiples of this many.
@@ -317,33 +325,57 @@ class SimdBackend : public ReferenceBackend {
   }
 
   // All outputs of many tokens, in blocks of rows; false if it is not done (Product::Blocks).
-  template <class M, class P>
-  bool MultiplyBlocks(const M& matrix, size_t tokens, const P& product) const {
+  template <Format W, Format X>
+  bool MultiplyBlocks(const Matrix<W, X>& matrix, const QuantizedTokens<X>& x, const Product<W, X>& product) const {
     const size_t blocks = product.Blocks();
     if (blocks == 0) return false;
+    const uint8_t* tables = nullptr;
+    if constexpr (Product<W, X>::Lookup::kPays) {
+      if (Product<W, X>::UsesTables(x.tokens())) tables = BlockTablesOf<typename Product<W, X>::Lookup>(x);
+    }
     const size_t most = std::min(blocks, executor().Threads());
-    const size_t parts = std::clamp<size_t>(blocks / Grain(matrix.cols() * tokens * kVectorBytes), 1, most);
+    const size_t parts = std::clamp<size_t>(blocks / Grain(matrix.cols() * x.tokens() * kVectorBytes), 1, most);
     // (The caller's: a thread that comes late to its first task would allocate.)
-    thread_local AlignedVector<int32_t> sums;
-    const size_t count = product.SumsCount();
-    if (sums.size() < executor().Threads() * count) sums.resize(executor().Threads() * count);
-    executor().Run(parts, [&, memory = sums.data()](size_t part) {
-      product.MultiplyBlocks(blocks * part / parts, blocks * (part + 1) / parts, memory + part * count);
+    thread_local AlignedVector<std::byte> scratch;
+    const size_t bytes = RoundUp(product.ScratchBytes(), kVectorBytes);
+    if (scratch.size() < executor().Threads() * bytes) scratch.resize(executor().Threads() * bytes);
+    executor().Run(parts, [&, memory = scratch.data()](size_t part) {
+      product.MultiplyBlocks(blocks * part / parts, blocks * (part + 1) / parts, tables, memory + part * bytes);
     });
     return true;
+  }
+
+  template <class Blocks, Format X>
+  void BuildBlockTables(const QuantizedTokens<X>& x, uint8_t* tables) const {
+    ParallelRanges(executor(), x.tokens(), Grain(16 * x.cols()), 1, [&](size_t begin, size_t end) {
+      for (size_t t = begin; t < end; ++t) {
+        Blocks::BuildTables(x.Row(t), x.cols(), tables + t * Blocks::TableBytes(x.cols()));
+      }
+    });
+  }
+  // The tables of all tokens: those that PrepareInputs left, or built here.
+  template <class Blocks, Format X>
+  const uint8_t* BlockTablesOf(const QuantizedTokens<X>& x) const {
+    if (x.prepared().key == Blocks::Key()) return x.prepared().bytes;
+    thread_local AlignedVector<uint8_t> tables;
+    const size_t bytes = x.tokens() * Blocks::TableBytes(x.cols());
+    if (tables.size() < bytes) tables.resize(bytes);
+    BuildBlockTables<Blocks>(x, tables.data());
+    return tables.data();
   }
 
   // Whether so many of `width` channels are listed that multiplying all of them takes less time: many tokens share the
   // weights that are read and unpacked. In units of one token's product with all channels, skipping costs what is
   // listed; all of them cost the unpacking and a share of each token. (Sapphire Rapids, 6912 x 2560, one thread:
-  // skipping 0.29 ms, the matrix unit, at its slowest, 1.9 ms and 0.062 a token, vectors 0.1 a token.)
+  // skipping 0.29 ms, the matrix unit, at its slowest, 1.9 ms and 0.062 a token, vectors 0.1 a token, lookups 2 ms and
+  // 0.066 a token.)
   template <class P>
   static bool IsWorthAll(const ChannelLists& lists, size_t width, const P& product) {
     if (lists.tokens() == 1) return false;
     size_t listed = 0;
     for (size_t t = 0; t < lists.tokens(); ++t) listed += lists.Count(t);
-    const bool by_unit = HasMatrixUnit() && product.Blocks() != 0;
-    const double all = (by_unit ? 6.5 : 2.0) + (by_unit ? 0.21 : 0.35) * static_cast<double>(lists.tokens());
+    const bool is_fast = product.Blocks() != 0 && (HasMatrixUnit() || P::UsesTables(lists.tokens()));
+    const double all = (is_fast ? 6.5 : 2.0) + (is_fast ? 0.21 : 0.35) * static_cast<double>(lists.tokens());
     return static_cast<double>(listed) >= all * static_cast<double>(width);
   }
 
