@@ -13,6 +13,7 @@
 #include "bitnet/backend/backend.h"
 #include "bitnet/backend/reference.h"
 #include "bitnet/base/random.h"
+#include "bitnet/tensor/aligned_vector.h"
 #include "testing/awkward_formats.h"
 #include "testing/same_bits.h"
 
@@ -252,6 +253,24 @@ void TestProduct(const B& backend, const char* pair, bool wide = false) {
   TestProductCase<W, X>(backend, pair, {3, 1, {true, 128}, 0, Fill::kRandom}, 8640);
 }
 
+// More results than caches hold, in rows that start on cache lines, as the layers' buffers do.
+template <class B>
+void TestManyResults(const B& backend) {
+  const ProductCase c = {1040, 260, {true, 0}, 0, Fill::kRandom};
+  const size_t cols = 40;
+  const auto weights = DrawWeights<Ternary>(c, cols, 1);
+  const auto x = DrawInputs<Int<4>>(c, cols, 2);
+  AlignedVector<float> expected(c.tokens * c.rows), y(c.tokens * c.rows);
+  const ReferenceBackend reference;
+  reference.MatMul(reference.Prepare<Int<4>>(weights, Access::kDense), x, {expected.data(), c.tokens, c.rows});
+  for (const Access access : {Access::kDense, Access::kRows, Access::kColumns}) {
+    std::fill(y.begin(), y.end(), GuardedMatrix::kCanary);
+    backend.MatMul(backend.template Prepare<Int<4>>(weights, access), x, {y.data(), c.tokens, c.rows});
+    Expect(std::equal(y.begin(), y.end(), expected.begin(), SameBits), kMatMul[static_cast<int>(access)],
+           Describe("Ternary and Int<4>", c, cols));
+  }
+}
+
 // The list in three parts: a test of many targets takes all of it for some of them only.
 template <class B>
 void TestFewProducts() {
@@ -259,6 +278,7 @@ void TestFewProducts() {
   TestProduct<Ternary, Int<4>>(backend, "Ternary and Int<4>", true);
   TestProduct<Fp4E2M1, UInt<8>>(backend, "Fp4E2M1 and UInt<8>");
   TestProduct<Float, Float>(backend, "Float and Float", true);
+  TestManyResults(backend);
 }
 
 template <class B>

@@ -20,6 +20,7 @@
 #include "bitnet/backend/simd/dot_segments-inl.h"
 #include "bitnet/backend/simd/simd_matrix-inl.h"
 #include "bitnet/tensor/matrix_view.h"
+#include "hwy/cache_control.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -31,18 +32,25 @@ HWY_INLINE float Scaled(int32_t dot, float scale) {
 }
 
 // Scaled of n dots; the scale of each is `step`, or steps[i] where there are any, times x_step. `are_small`: the dots
-// are below 2^24, so that they are floats, and a float product rounds like the definition's.
+// are below 2^24, so that they are floats, and a float product rounds like the definition's. `past_caches`: y is
+// written to memory without fetching its lines first; FlushStream must follow.
 HWY_NOINLINE inline void ScaleDots(const int32_t* HWY_RESTRICT dots, size_t n, const float* steps, float step,
-                                   float x_step, bool are_small, float* HWY_RESTRICT y) {
+                                   float x_step, bool are_small, bool past_caches, float* HWY_RESTRICT y) {
   const DF32 d;
   size_t i = 0;
   if (are_small) {
+    past_caches = past_caches && reinterpret_cast<uintptr_t>(y) % kVectorBytes == 0;
     const auto x_steps = hn::Set(d, x_step);
     auto scale = hn::Mul(hn::Set(d, step), x_steps);
     for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
       if (steps != nullptr) scale = hn::Mul(hn::LoadU(d, steps + i), x_steps);
       const auto dot = hn::ConvertTo(d, hn::LoadU(DI32(), dots + i));
-      hn::StoreU(hn::Add(hn::Mul(dot, scale), hn::Zero(d)), d, y + i);
+      const auto scaled = hn::Add(hn::Mul(dot, scale), hn::Zero(d));
+      if (past_caches) {
+        hn::Stream(scaled, d, y + i);
+      } else {
+        hn::StoreU(scaled, d, y + i);
+      }
     }
   }
   for (; i < n; ++i) y[i] = Scaled(dots[i], (steps != nullptr ? steps[i] : step) * x_step);
@@ -134,6 +142,7 @@ class Product {
       }
       MultiplyQuads(quads, begin, end, reinterpret_cast<int32_t*>(scratch));
     });
+    hwy::FlushStream();
   }
 
   // The listed rows of one token.
@@ -191,7 +200,9 @@ class Product {
  private:
   static constexpr size_t kFloatTokenBlock = 16;
 
-  static constexpr size_t kResultsAhead = 8;
+  // Bytes of results from which on they are written past the caches, where they would push the inputs out and not stay.
+  // (6912 x 256: 0.8 ms instead of 1.4 - 1.9, of a product's 8 - 16; the second-level cache has 2 MiB.)
+  static constexpr size_t kCachedResults = size_t{1} << 20;
 
   // From so many tokens on, unpacking the weights for all costs less than tables for each.
   static constexpr size_t kManyTokens = 4;
@@ -202,11 +213,11 @@ class Product {
   float Scale(size_t row, size_t token) const { return matrix_.Step(row, 0) * x_.Step(token, 0); }
 
   // y of rows [row, row + n) from their dots of levels (one segment).
-  void StoreDots(const int32_t* dots, size_t row, size_t n, size_t token) const {
+  void StoreDots(const int32_t* dots, size_t row, size_t n, size_t token, bool past_caches = false) const {
     constexpr size_t kLargest = size_t{FormatTraits<W>::kMaxMagnitude} << (8 * sizeof(X) - 1);
     const bool are_small = matrix_.cols() <= (size_t{1} << 24) / kLargest;
     const float* steps = matrix_.RowSteps() == nullptr ? nullptr : matrix_.RowSteps() + row;
-    ScaleDots(dots, n, steps, matrix_.Step(0, 0), x_.Step(token, 0), are_small, y_.Row(token) + row);
+    ScaleDots(dots, n, steps, matrix_.Step(0, 0), x_.Step(token, 0), are_small, past_caches, y_.Row(token) + row);
   }
   int32_t SumOfToken(size_t token) const {
     return Correction<W>::kBottom == 0 ? 0 : SumOfInputs(x_.Row(token), matrix_.cols());
@@ -306,12 +317,8 @@ class Product {
   HWY_INLINE void StoreBlock(const Quads& quads, size_t block, size_t first, size_t tokens, int32_t* HWY_RESTRICT sums,
                              F&& correct) const {
     const RowRange rows = quads.Rows(block);
+    const bool past_caches = y_.rows() * y_.cols() * sizeof(float) > kCachedResults;
     for (size_t t = 0; t < tokens; ++t) {
-      // The rows of y are far apart, for the hardware to fetch ahead.
-      if (t + kResultsAhead < tokens) {
-        const float* ahead = y_.Row(first + t + kResultsAhead) + rows.begin;
-        for (size_t r = 0; r < rows.count; r += 16) __builtin_prefetch(ahead + r, 1);
-      }
       HWY_ALIGN int32_t ordered[kVectorBytes];
       int32_t* dots = sums + t * kVectorBytes;
       if constexpr (!Quads::kIsOrdered) {
@@ -319,7 +326,7 @@ class Product {
         dots = ordered;
       }
       correct(t, dots);
-      StoreDots(dots, rows.begin, rows.count, first + t);
+      StoreDots(dots, rows.begin, rows.count, first + t, past_caches);
     }
   }
 
