@@ -27,7 +27,7 @@ TEST_CASE("SimdBackend " BITNET_TARGET_NAME ": attention has the bits of the ref
 }
 
 // Every score's probability: one in kStep of the 1.1e9 arguments from 0 to -87 and some beyond, and the special ones.
-// exp-inl.h relies on all of them: a kStep of 1 checks that (20 seconds).
+// exp_slow_test.cc takes all.
 TEST_CASE("SimdBackend " BITNET_TARGET_NAME ": Exp has the bits of the reference") {
   if (!testing::CanRun(HWY_TARGET)) return;
   constexpr uint32_t kStep = 269;
