@@ -111,11 +111,15 @@ struct LookupTables {
   }();
 };
 
-// The tables of a token: those that PrepareInputs left, or built here, in a buffer of the thread.
+// The tables of a token, for a part of the product's rows: the part's copy of those that PrepareInputs left, or built
+// here, in a buffer of the thread.
 template <LevelFormat W, LookupPlan kPlan, class X>
-const uint8_t* LookupTablesOf(const InputRows<X>& x, size_t token, size_t cols) {
+const uint8_t* LookupTablesOf(const InputRows<X>& x, size_t token, size_t cols, size_t part) {
   using Tables = LookupTables<W, kPlan>;
-  if (x.prepared.key == Tables::Key()) return x.prepared.bytes;
+  if (x.prepared.key == Tables::Key()) {
+    const size_t copies = x.prepared.bytes.size() / Tables::Bytes(cols);
+    return x.prepared.bytes.data() + part % copies * Tables::Bytes(cols);
+  }
   thread_local AlignedVector<uint8_t> buffer;
   if (buffer.size() < Tables::Bytes(cols)) buffer.resize(Tables::Bytes(cols));
   Tables::Build(x.Row(token), cols, buffer.data());

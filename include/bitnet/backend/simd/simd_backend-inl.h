@@ -44,14 +44,18 @@ class SimdBackend : public ReferenceBackend {
     return Matrix<W, X>(weights, access, executor());
   }
 
-  // The tables of one token's inputs, if its products are lookups.
+  // The tables of one token's inputs, if its products are lookups: a copy for each part of a product, built by the
+  // thread that will most likely read it. Lines that another core wrote take longer than building them.
   template <Format W, Format X>
   void PrepareInputs(const Matrix<W, X>& matrix, QuantizedTokens<X>& x) const {
     if constexpr (Matrix<W, X>::kCanBeByLookups) {
       if (!matrix.by_lookups() || x.tokens() != 1) return;
       using Tables = LookupTables<W, Matrix<W, X>::kPlan>;
       const LevelOf<X>* inputs = std::as_const(x).Row(0);
-      Tables::Build(inputs, x.cols(), x.Prepare(Tables::Key(), Tables::Bytes(x.cols())));
+      const size_t copies = executor().Threads();
+      const size_t bytes = Tables::Bytes(x.cols());
+      uint8_t* tables = x.Prepare(Tables::Key(), copies * bytes);
+      executor().Run(copies, [&](size_t part) { Tables::Build(inputs, x.cols(), tables + part * bytes); });
     }
   }
 
@@ -79,7 +83,7 @@ class SimdBackend : public ReferenceBackend {
       MultiplyColumns(matrix, x.tokens(), product, [&](size_t) { return IndexList{nullptr, 0, matrix.cols()}; });
     } else {
       ParallelRanges(executor(), matrix.rows(), Grain(matrix.cols() * x.tokens()), RowMultiple(matrix),
-                     [&](size_t begin, size_t end) { product.Rows(begin, end); });
+                     [&](size_t begin, size_t end, size_t part) { product.Rows(begin, end, part); });
     }
   }
 
