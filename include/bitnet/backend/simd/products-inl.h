@@ -197,15 +197,16 @@ class Product {
       const size_t end_block = (end + kVectorBytes - 1) / kVectorBytes;
       for (size_t block = begin / kVectorBytes; block < end_block;) {
         const uint8_t* packed = matrix_.LookupBlock(block);
-        size_t blocks = Layout::kBlocks;
-        if (end_block - block >= Layout::kBlocks) {
-          Dot::template Run<Layout::kBlocks>(packed, block_bytes, tables, dots);
-        } else if (end_block - block >= Layout::kBlocks / 2) {
+        const size_t left = end_block - block;
+        size_t blocks = 1;
+        if (left >= Layout::kBlocks) {
+          blocks = Layout::kBlocks;
+          Dot::template Run<Layout::kBlocks>(packed, block_bytes, left > blocks, tables, dots);
+        } else if (left >= Layout::kBlocks / 2) {
           blocks = Layout::kBlocks / 2;
-          Dot::template Run<Layout::kBlocks / 2>(packed, block_bytes, tables, dots);
+          Dot::template Run<Layout::kBlocks / 2>(packed, block_bytes, left > blocks, tables, dots);
         } else {
-          blocks = 1;
-          Dot::template Run<1>(packed, block_bytes, tables, dots);
+          Dot::template Run<1>(packed, block_bytes, left > blocks, tables, dots);
         }
         const size_t row = block * kVectorBytes;
         StoreDots(dots, row, std::min(blocks * kVectorBytes, matrix_.rows() - row), token);
