@@ -250,6 +250,7 @@ TEST_CASE("ParallelRanges: disjoint ranges cover all, on bounds that are multipl
             at = end;
             ++ranges;
           });
+          well = well && ranges == RangeCount(executor, n, grain, multiple);
           if (!well || at != n || ranges > threads || (n >= 1000 * threads && ranges != threads)) {
             FAIL_CHECK("ranges are wrong");
           }

@@ -207,14 +207,19 @@ inline Executor& DefaultExecutor() {
   return pool;
 }
 
+// How many ranges ParallelRanges makes.
+inline size_t RangeCount(const Executor& executor, size_t n, size_t grain, size_t multiple) {
+  const size_t wanted = std::min(executor.Threads(), std::max<size_t>(1, n / std::max<size_t>(1, grain)));
+  return std::min(wanted, (n + multiple - 1) / multiple);
+}
+
 // Splits [0, n) into at most Threads() ranges of `grain` or more elements (about: their bounds are multiples of
 // `multiple`) and calls f(begin, end), or f(begin, end, number of the range), for each.
 template <class F>
 void ParallelRanges(Executor& executor, size_t n, size_t grain, size_t multiple, F&& f) {
   if (n == 0) return;
-  const size_t wanted = std::min(executor.Threads(), std::max<size_t>(1, n / std::max<size_t>(1, grain)));
   const size_t units = (n + multiple - 1) / multiple;
-  const size_t parts = std::min(wanted, units);
+  const size_t parts = RangeCount(executor, n, grain, multiple);
   const auto call = [&](size_t begin, size_t end, size_t part) {
     if constexpr (std::is_invocable_v<F&, size_t, size_t, size_t>) {
       f(begin, end, part);

@@ -82,7 +82,7 @@ struct LookupTables {
   // Plane 0 has the low digit, or the input itself.
   static constexpr int Digit(int input, size_t plane) {
     if (kPlan.planes == 1) return input;
-    constexpr int kHalf = kPlan.planes == 1 ? 0 : 1 << (kPlan.digit_bits - 1);
+    constexpr int kHalf = (1 << kPlan.digit_bits) / 2;
     const int high = (input + kHalf) >> kPlan.digit_bits;
     return plane == 1 ? high : input - (high << kPlan.digit_bits);
   }

@@ -52,7 +52,8 @@ class SimdBackend : public ReferenceBackend {
       if (!matrix.by_lookups() || x.tokens() != 1) return;
       using Tables = LookupTables<W, Matrix<W, X>::kPlan>;
       const LevelOf<X>* inputs = std::as_const(x).Row(0);
-      const size_t copies = executor().Threads();
+      const size_t copies =
+          std::max<size_t>(1, RangeCount(executor(), matrix.rows(), Grain(matrix.cols()), RowMultiple(matrix)));
       const size_t bytes = Tables::Bytes(x.cols());
       uint8_t* tables = x.Prepare(Tables::Key(), copies * bytes);
       executor().Run(copies, [&](size_t part) { Tables::Build(inputs, x.cols(), tables + part * bytes); });
