@@ -110,7 +110,8 @@ TEST_CASE("QuantizedTokens: a prepared form has its key and size until Resize") 
   QuantizedTokens<Int<4>> tokens;
   tokens.Resize(1, 3);
   CHECK(tokens.prepared().key == nullptr);
-  CHECK(tokens.Prepare(&kKey, 300) == tokens.prepared().bytes.data());
+  const uint8_t* bytes = tokens.Prepare(&kKey, 300);
+  CHECK(tokens.prepared().bytes.data() == bytes);
   tokens.Prepare(&kKey, 200);
   CHECK(tokens.prepared().key == &kKey);
   CHECK(tokens.prepared().bytes.size() == 200);
