@@ -24,7 +24,8 @@ TEST_CASE("SimdMatrix: ternary weights are held once, in at most 1.7 bits by loo
   constexpr bool kHasLookups = HWY_NAMESPACE::kTableEntries != 0;
   // The step, and what vectors may read beyond the end, weigh less than this.
   constexpr double kRest = 0.002;
-  for (const auto& [hidden, ffn] : kShapes) {
+  for (const auto& shape : kShapes) {
+    const size_t hidden = shape[0], ffn = shape[1];
     INFO(hidden << " and " << ffn);
     CHECK(BitsAWeight(hidden, hidden, Access::kDense) <= (kHasLookups ? 1.7 : 2.0 + kRest));
     CHECK(BitsAWeight(ffn, hidden, Access::kDense) <= (kHasLookups ? 1.7 : 2.0 + kRest));
@@ -49,6 +50,36 @@ TEST_CASE("SimdBackend: so many columns that the sums of codes multiplied in pla
   };
   SequentialExecutor executor;  // threads would share the columns
   CHECK(multiply(SimdBackend(executor)) == multiply(ReferenceBackend(executor)));
+}
+
+TEST_CASE("SimdBackend: inputs prepared for few threads or few rows serve products of many") {
+  constexpr size_t kCols = 2560;
+  constexpr size_t kFewRows = 64;  // one range
+  constexpr size_t kRows = 1000;   // a range for each thread
+  Random random(1);
+  std::vector<float> values(kRows * kCols);
+  for (float& v : values) v = Normal(random);
+  const auto prepare = [&](const SimdBackend& backend, size_t rows) {
+    const auto weights = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>({values.data(), rows, kCols});
+    return backend.Prepare<Int<4>>(weights, Access::kDense);
+  };
+  ThreadPool three_threads(3);
+  SequentialExecutor one_thread;
+  const SimdBackend three(three_threads), one(one_thread);
+  const auto few = prepare(three, kFewRows);
+  const auto many = prepare(three, kRows);
+  const auto multiply = [&](auto&& prepare_inputs) {
+    QuantizedTokens<Int<4>> x;
+    three.Quantize<Quantizer<Int<4>, AbsMean>>({values.data(), 1, kCols}, x);
+    prepare_inputs(x);
+    std::vector<float> y(kRows);
+    three.MatMul(many, x, {y.data(), 1, kRows});
+    return y;
+  };
+  const std::vector<float> expected = multiply([](const auto&) {});
+  CHECK(multiply([&](auto& x) { three.PrepareInputs(many, x); }) == expected);
+  CHECK(multiply([&](auto& x) { three.PrepareInputs(few, x); }) == expected);
+  CHECK(multiply([&](auto& x) { one.PrepareInputs(many, x); }) == expected);
 }
 
 }  // namespace

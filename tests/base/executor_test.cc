@@ -92,6 +92,26 @@ TEST_CASE("ThreadPool: workers come whether they look, yield or sleep") {
   }
 }
 
+TEST_CASE("ThreadPool: the caller does the first task, whoever does the others") {
+  ThreadPool pool(3);
+  std::atomic<int> elsewhere{0};
+  for (int repetition = 0; repetition < 500; ++repetition) {
+    const std::thread::id caller = std::this_thread::get_id();
+    pool.Run(3, [&](size_t i) {
+      if (i == 0 && std::this_thread::get_id() != caller) elsewhere.fetch_add(1);
+    });
+  }
+  CHECK(elsewhere.load() == 0);
+}
+
+TEST_CASE("ThreadPool: has one thread for calls from inside a task") {
+  ThreadPool pool(3);
+  std::atomic<size_t> threads{0};
+  pool.Run(4, [&](size_t) { threads.fetch_add(pool.Threads()); });
+  CHECK(threads.load() == 4);
+  CHECK(pool.Threads() == 3);
+}
+
 TEST_CASE("Executor: calls from inside a task run all their tasks, at any depth") {
   ThreadPool pool(3);
   std::atomic<int> leaves{0};
@@ -230,6 +250,7 @@ TEST_CASE("ParallelRanges: disjoint ranges cover all, on bounds that are multipl
             at = end;
             ++ranges;
           });
+          well = well && ranges == RangeCount(executor, n, grain, multiple);
           if (!well || at != n || ranges > threads || (n >= 1000 * threads && ranges != threads)) {
             FAIL_CHECK("ranges are wrong");
           }
@@ -237,6 +258,13 @@ TEST_CASE("ParallelRanges: disjoint ranges cover all, on bounds that are multipl
       }
     }
   }
+}
+
+TEST_CASE("ParallelRanges: tells the number of a range") {
+  Claims executor(4);
+  std::vector<size_t> numbers;
+  ParallelRanges(executor, 100, 10, 8, [&](size_t, size_t, size_t number) { numbers.push_back(number); });
+  CHECK(numbers == std::vector<size_t>{0, 1, 2, 3});
 }
 
 TEST_CASE("ParallelRanges: uses all threads where there is work") {

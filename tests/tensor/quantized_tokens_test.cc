@@ -105,6 +105,20 @@ TEST_CASE("QuantizedTokens: Resize forgets the list of non-zero columns") {
   CHECK(tokens.nonzero().tokens() == 0);
 }
 
+TEST_CASE("QuantizedTokens: a prepared form has its key and size until Resize") {
+  static constexpr char kKey = 0;
+  QuantizedTokens<Int<4>> tokens;
+  tokens.Resize(1, 3);
+  CHECK(tokens.prepared().key == nullptr);
+  const uint8_t* bytes = tokens.Prepare(&kKey, 300);
+  CHECK(tokens.prepared().bytes.data() == bytes);
+  tokens.Prepare(&kKey, 200);
+  CHECK(tokens.prepared().key == &kKey);
+  CHECK(tokens.prepared().bytes.size() == 200);
+  tokens.Resize(1, 3);
+  CHECK(tokens.prepared().key == nullptr);
+}
+
 TEST_CASE("ChannelLists: a list for each token, empty after Resize") {
   ChannelLists lists;
   CHECK(lists.tokens() == 0);

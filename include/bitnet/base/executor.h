@@ -55,12 +55,13 @@ class SequentialExecutor final : public Executor {
   }
 };
 
-// Workers and the caller take tasks one by one until none is left; the caller waits only for tasks that a worker has
-// taken, so a worker that sleeps or has lost its core delays nobody. A call from inside a task of any pool, or while
-// another thread's call is running, is done by its caller alone: never a deadlock, never more threads than the pool
-// has. A pool cannot see that its caller stands in a parallel region of somebody else (OpenMP, TBB): there, pass a
-// SequentialExecutor, or an Executor over those threads. (If many threads of such a region call one pool, one of them
-// gets the workers and the others none.)
+// The caller does task 0; workers and then the caller take the others one by one until none is left. So with two
+// threads each does the same task of every call, and finds in its cache what it left there. The caller waits only for
+// tasks that a worker has taken: a worker that sleeps or has lost its core delays nobody. A call from inside a task of
+// any pool, or while another thread's call is running, is done by its caller alone: never a deadlock, never more
+// threads than the pool has. A pool cannot see that its caller stands in a parallel region of somebody else (OpenMP,
+// TBB): there, pass a SequentialExecutor, or an Executor over those threads. (If many threads of such a region call one
+// pool, one of them gets the workers and the others none.)
 class ThreadPool final : public Executor {
  public:
   explicit ThreadPool(size_t threads = std::max<size_t>(1, std::thread::hardware_concurrency())) {
@@ -78,7 +79,8 @@ class ThreadPool final : public Executor {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  size_t Threads() const override { return workers_.size() + 1; }
+  // 1 inside a task, whose calls are its own thread's.
+  size_t Threads() const override { return InsideTask() ? 1 : workers_.size() + 1; }
 
   void Run(size_t tasks, TaskRef task) override {
     if (workers_.empty() || tasks <= 1 || tasks > kTasksMask || InsideTask() ||
@@ -89,10 +91,11 @@ class ThreadPool final : public Executor {
     // Lives until all tasks are done: afterwards nobody reads it.
     const Job job{task, tasks};
     job_.store(&job, std::memory_order_relaxed);
-    unfinished_.store(tasks, std::memory_order_relaxed);
+    unfinished_.store(tasks - 1, std::memory_order_relaxed);
     // In one order with `sleepers_`: either a worker that is about to sleep sees the tasks, or we see the worker.
-    open_.store((open_.load(std::memory_order_relaxed) | kTasksMask) + 1 + tasks);
+    open_.store((open_.load(std::memory_order_relaxed) | kTasksMask) + tasks);
     if (sleepers_.load() != 0) Wake();
+    TakeFirst(task);
     TakeTasks();
     for (size_t looks = 0; unfinished_.load(std::memory_order_acquire) != 0; ++looks) {
       looks < kLooks ? Pause() : std::this_thread::yield();
@@ -134,6 +137,11 @@ class ThreadPool final : public Executor {
   bool HasTasks() const { return (open_.load() & kTasksMask) != 0; }
 
   // Nobody can be told of an exception while other threads still work on the job: noexcept ends the program.
+  static void TakeFirst(TaskRef task) noexcept {
+    InsideTask() = true;
+    task(0);
+    InsideTask() = false;
+  }
   void TakeTasks() noexcept {
     InsideTask() = true;
     uint64_t open = open_.load(std::memory_order_acquire);
@@ -199,22 +207,34 @@ inline Executor& DefaultExecutor() {
   return pool;
 }
 
+// How many ranges ParallelRanges makes.
+inline size_t RangeCount(const Executor& executor, size_t n, size_t grain, size_t multiple) {
+  const size_t wanted = std::min(executor.Threads(), std::max<size_t>(1, n / std::max<size_t>(1, grain)));
+  return std::min(wanted, (n + multiple - 1) / multiple);
+}
+
 // Splits [0, n) into at most Threads() ranges of `grain` or more elements (about: their bounds are multiples of
-// `multiple`) and calls f(begin, end) for each.
+// `multiple`) and calls f(begin, end), or f(begin, end, number of the range), for each.
 template <class F>
 void ParallelRanges(Executor& executor, size_t n, size_t grain, size_t multiple, F&& f) {
   if (n == 0) return;
-  const size_t wanted = std::min(executor.Threads(), std::max<size_t>(1, n / std::max<size_t>(1, grain)));
   const size_t units = (n + multiple - 1) / multiple;
-  const size_t parts = std::min(wanted, units);
+  const size_t parts = RangeCount(executor, n, grain, multiple);
+  const auto call = [&](size_t begin, size_t end, size_t part) {
+    if constexpr (std::is_invocable_v<F&, size_t, size_t, size_t>) {
+      f(begin, end, part);
+    } else {
+      f(begin, end);
+    }
+  };
   if (parts <= 1) {
-    f(size_t{0}, n);
+    call(0, n, 0);
     return;
   }
   executor.Run(parts, [&](size_t part) {
     const size_t begin = units * part / parts * multiple;
     const size_t end = std::min(n, units * (part + 1) / parts * multiple);
-    if (begin < end) f(begin, end);
+    if (begin < end) call(begin, end, part);
   });
 }
 

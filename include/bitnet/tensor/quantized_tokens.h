@@ -44,7 +44,7 @@ class ChannelLists {
 // `key` names; nullptr: nothing.
 struct PreparedInputs {
   const void* key = nullptr;
-  const uint8_t* bytes = nullptr;
+  std::span<const uint8_t> bytes;
 };
 
 template <Format F>
@@ -86,11 +86,12 @@ class QuantizedTokens {
   const ChannelLists& nonzero() const { return nonzero_; }
   ChannelLists& nonzero() { return nonzero_; }
 
-  PreparedInputs prepared() const { return {key_, prepared_.data()}; }
+  PreparedInputs prepared() const { return {key_, {prepared_.data(), prepared_bytes_}}; }
   // Room for a prepared form, which holds until the next Resize: levels must not change after it.
   uint8_t* Prepare(const void* key, size_t bytes) {
     if (prepared_.size() < bytes) prepared_.resize(bytes);
     key_ = key;
+    prepared_bytes_ = bytes;
     return prepared_.data();
   }
 
@@ -111,6 +112,7 @@ class QuantizedTokens {
   AlignedVector<float> steps_;
   ChannelLists nonzero_;
   const void* key_ = nullptr;
+  size_t prepared_bytes_ = 0;
   AlignedVector<uint8_t> prepared_;
 };
 

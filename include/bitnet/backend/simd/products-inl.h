@@ -87,11 +87,11 @@ class Product {
         y_(y),
         has_one_segment_(matrix.segments().Count() == 1 && x.segments.Count() == 1 && matrix.cols() != 0) {}
 
-  // Rows [begin, end) of all tokens.
-  HWY_NOINLINE void Rows(size_t begin, size_t end) const {
+  // Rows [begin, end) of all tokens, the part-th range of rows.
+  HWY_NOINLINE void Rows(size_t begin, size_t end, size_t part) const {
     if constexpr (Matrix::kCanBeByLookups) {
       if (matrix_.by_lookups() && has_one_segment_) {
-        for (size_t t = 0; t < x_.tokens; ++t) LookupRows(begin, end, t);
+        for (size_t t = 0; t < x_.tokens; ++t) LookupRows(begin, end, t, part);
         return;
       }
     }
@@ -234,25 +234,26 @@ class Product {
     }
   }
 
-  void LookupRows(size_t begin, size_t end, size_t token) const {
+  void LookupRows(size_t begin, size_t end, size_t token, size_t part) const {
     if constexpr (Matrix::kCanBeByLookups) {
       using Layout = typename Matrix::Lookups;
       using Dot = LookupDot<W, kPlan>;
-      const uint8_t* tables = LookupTablesOf<W, kPlan>(x_, token, matrix_.cols());
+      const uint8_t* tables = LookupTablesOf<W, kPlan>(x_, token, matrix_.cols(), part);
       const size_t block_bytes = Layout::BlockBytes(matrix_.cols());
       HWY_ALIGN int32_t dots[Layout::kBlocks * kVectorBytes];
       const size_t end_block = (end + kVectorBytes - 1) / kVectorBytes;
       for (size_t block = begin / kVectorBytes; block < end_block;) {
         const uint8_t* packed = matrix_.LookupBlock(block);
-        size_t blocks = Layout::kBlocks;
-        if (end_block - block >= Layout::kBlocks) {
-          Dot::template Run<Layout::kBlocks>(packed, block_bytes, tables, dots);
-        } else if (end_block - block >= Layout::kBlocks / 2) {
+        const size_t left = end_block - block;
+        size_t blocks = 1;
+        if (left >= Layout::kBlocks) {
+          blocks = Layout::kBlocks;
+          Dot::template Run<Layout::kBlocks>(packed, block_bytes, left > blocks, tables, dots);
+        } else if (left >= Layout::kBlocks / 2) {
           blocks = Layout::kBlocks / 2;
-          Dot::template Run<Layout::kBlocks / 2>(packed, block_bytes, tables, dots);
+          Dot::template Run<Layout::kBlocks / 2>(packed, block_bytes, left > blocks, tables, dots);
         } else {
-          blocks = 1;
-          Dot::template Run<1>(packed, block_bytes, tables, dots);
+          Dot::template Run<1>(packed, block_bytes, left > blocks, tables, dots);
         }
         const size_t row = block * kVectorBytes;
         StoreDots(dots, row, std::min(blocks * kVectorBytes, matrix_.rows() - row), token);

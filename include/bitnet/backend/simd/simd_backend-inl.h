@@ -44,16 +44,22 @@ class SimdBackend : public ReferenceBackend {
     return Matrix<W, X>(weights, access, executor());
   }
 
-  // The tables of the inputs, if their products are lookups.
+  // The tables of the inputs, if their products are lookups. Of one token a copy for each part of a product, built by
+  // the thread that will most likely read it: lines that another core wrote take longer than building them.
   template <Format W, Format X>
   void PrepareInputs(const Matrix<W, X>& matrix, QuantizedTokens<X>& x) const {
     using Blocks = typename Product<W, X>::Lookup;
     if constexpr (Matrix<W, X>::kCanBeByLookups) {
       if (matrix.by_lookups() && x.tokens() == 1) {
         using Tables = LookupTables<W, Matrix<W, X>::kPlan>;
-        const LevelOf<X>* inputs = std::as_const(x).Row(0);
         const size_t cols = x.cols();
-        Tables::Build(inputs, cols, Tables::Groups(cols), x.Prepare(Tables::Key(), Tables::Bytes(cols)));
+        const LevelOf<X>* inputs = std::as_const(x).Row(0);
+        const size_t copies =
+            std::max<size_t>(1, RangeCount(executor(), matrix.rows(), Grain(matrix.cols()), RowMultiple(matrix)));
+        const size_t bytes = Tables::Bytes(cols);
+        uint8_t* tables = x.Prepare(Tables::Key(), copies * bytes);
+        executor().Run(copies,
+                       [&](size_t part) { Tables::Build(inputs, cols, Tables::Groups(cols), tables + part * bytes); });
       }
     }
     if constexpr (Blocks::kPays) {
@@ -87,7 +93,7 @@ class SimdBackend : public ReferenceBackend {
       MultiplyColumns(matrix, x.tokens(), product, [&](size_t) { return IndexList{nullptr, 0, matrix.cols()}; });
     } else {
       ParallelRanges(executor(), matrix.rows(), Grain(matrix.cols() * x.tokens()), RowMultiple(matrix),
-                     [&](size_t begin, size_t end) { product.Rows(begin, end); });
+                     [&](size_t begin, size_t end, size_t part) { product.Rows(begin, end, part); });
     }
   }
 
@@ -356,7 +362,7 @@ class SimdBackend : public ReferenceBackend {
   // The tables of all tokens: those that PrepareInputs left, or built here.
   template <class Blocks, Format X>
   const uint8_t* BlockTablesOf(const QuantizedTokens<X>& x) const {
-    if (x.prepared().key == Blocks::Key()) return x.prepared().bytes;
+    if (x.prepared().key == Blocks::Key()) return x.prepared().bytes.data();
     thread_local AlignedVector<uint8_t> tables;
     const size_t bytes = x.tokens() * Blocks::TableBytes(x.cols());
     if (tables.size() < bytes) tables.resize(bytes);
