@@ -73,6 +73,10 @@ inline constexpr AttentionCase kAttentionCases[] = {
     {128, 1, 599, Fill::kRandom, 15, 5},
     {72, 3, 599, Fill::kRandom, 7, 1},
     {64, 1, 700, Fill::kBadSteps, 10, 10},
+    // Tiles that the matrix unit is worth setting up for.
+    {80, 1, 700, Fill::kBadSteps, 12, 4},
+    {97, 2, 515, Fill::kTop, 4, 2},
+    {160, 1, 767, Fill::kRandom, 4, 1},
 };
 
 // A case and its result.
@@ -127,8 +131,8 @@ void TestAttentionOf(const B& backend, const char* name) {
   }
 }
 
-// Steps that make one score or weight stand out, vanish, or spoil the others: of keys and of values at one token of two
-// blocks, where all others have the step 1/8. Levels are random, or all the largest.
+// Steps that make one score or weight stand out, vanish, or spoil the others: of keys and of values at one token of
+// three blocks, where all others have the step 1/8. Levels are random, or all the largest.
 template <class B>
 void TestAttentionExtremes(const B& backend) {
   using K = MidRise<3>;
@@ -137,9 +141,9 @@ void TestAttentionExtremes(const B& backend) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   constexpr float kSteps[] = {0.125f, 0x1.fffffep-3f, 0.0f,    1e-45f, 1e-38f, 1e-34f,
                               100.0f, 3e38f,          -0.125f, -1e30f, kNaN,   kInfinity};
-  constexpr size_t kDim = 24, kTokens = 300;
+  constexpr size_t kDim = 72, kTokens = 530;
   for (const Fill fill : {Fill::kRandom, Fill::kTop}) {
-    for (const size_t at : {0u, 7u, 255u, 256u, 299u}) {
+    for (const size_t at : {0u, 7u, 255u, 256u, 529u}) {
       for (size_t i = 0; i < 3 * std::size(kSteps); ++i) {
         // The step of one key, of one value, or of all values but one.
         const float step = kSteps[i / 3];

@@ -7,9 +7,9 @@
 #ifndef BITNET_BACKEND_SIMD_AMX_H_
 #define BITNET_BACKEND_SIMD_AMX_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <initializer_list>
 
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
 #define BITNET_HAS_AMX 1
@@ -63,19 +63,66 @@ inline bool HasAmx() {
   return has;
 }
 
-// The unit's registers, set up for this thread as long as the object lives.
+// The unit's registers, set up for this thread from the first Configure or Add on as long as the object lives: eight
+// tiles of rows of 64 bytes. Tiles are template arguments, for they are part of the instructions.
 class AmxTiles {
  public:
-  AmxTiles() { Configure(kAmxTokens); }
-  ~AmxTiles() { asm volatile("tilerelease" ::: "memory"); }
+  using Rows = std::array<uint8_t, 8>;
+
+  AmxTiles() = default;
+  ~AmxTiles() {
+    if (rows_ != Rows{}) asm volatile("tilerelease" ::: "memory");
+  }
   AmxTiles(const AmxTiles&) = delete;
   AmxTiles& operator=(const AmxTiles&) = delete;
+
+  // Sets how many rows each tile has. That takes 200 cycles, but for the rows that are set.
+  void Configure(const Rows& rows) {
+    if (rows == rows_) return;
+    struct alignas(64) {
+      uint8_t palette = 1;
+      uint8_t start_row = 0;
+      uint8_t reserved[14] = {};
+      uint16_t row_bytes[16] = {};
+      uint8_t rows[16] = {};
+    } config;
+    for (size_t tile = 0; tile < rows.size(); ++tile) {
+      config.row_bytes[tile] = kRowBytes;
+      config.rows[tile] = rows[tile];
+    }
+    asm volatile("ldtilecfg %0" ::"m"(config) : "memory");
+    rows_ = rows;
+  }
+
+  template <int kTile>
+  static void Load(const void* from, size_t stride) {
+    asm volatile("{tileloadd (%0,%1,1), %%tmm%c2|tileloadd tmm%c2, [%0+%1*1]}" ::"r"(from), "r"(stride), "i"(kTile)
+                 : "memory");
+  }
+  template <int kTile>
+  static void Store(void* to, size_t stride) {
+    asm volatile("{tilestored %%tmm%c2, (%0,%1,1)|tilestored [%0+%1*1], tmm%c2}" ::"r"(to), "r"(stride), "i"(kTile)
+                 : "memory");
+  }
+  template <int kTile>
+  static void Clear() {
+    asm volatile("{tilezero %%tmm%c0|tilezero tmm%c0}" ::"i"(kTile));
+  }
+  // sum[i][j] += dot of row i of `rows`, signed bytes, with column j of `columns`, unsigned; a row of `columns` is four
+  // rows of its matrix, quads of bytes. Sums are modulo 2^32.
+  template <int kSum, int kRows, int kColumns>
+  static void Multiply() {
+    asm volatile("{tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0|tdpbsud tmm%c0, tmm%c1, tmm%c2}" ::"i"(kSum), "i"(kRows),
+                 "i"(kColumns));
+  }
 
   // sums[t * 64 + i] += dot of row i of a block of 64 with the inputs x[t * x_stride ...], for t < tokens <= kAmxTokens
   // and `cols` columns, a multiple of kAmxCols. quads: four columns of one row in 32 bits, [cols / 4][64 rows]. Sums
   // are modulo 2^32.
   void Add(const uint8_t* quads, size_t cols, const int8_t* x, size_t x_stride, size_t tokens, int32_t* sums) {
-    if (tokens != configured_) Configure(tokens);
+    const auto first = static_cast<uint8_t>(tokens < kTileRows ? tokens : kTileRows);
+    const auto second = static_cast<uint8_t>(tokens > kTileRows ? tokens - kTileRows : 1);
+    Configure({first, first, second, second, first, second, kTileRows, kTileRows});
     if (tokens > kTileRows) {
       AddTiles<true>(quads, cols, x, x_stride, sums);
     } else {
@@ -89,43 +136,6 @@ class AmxTiles {
   static constexpr size_t kQuadBytes = 4 * kRowBytes;  // of 64 rows
   // Registers: sums of the first and the second 16 tokens with two groups of 16 rows; inputs; weights.
   enum : int { kSum00, kSum01, kSum10, kSum11, kInputs0, kInputs1, kWeights0, kWeights1 };
-
-  void Configure(size_t tokens) {
-    struct alignas(64) {
-      uint8_t palette = 1;
-      uint8_t start_row = 0;
-      uint8_t reserved[14] = {};
-      uint16_t row_bytes[16] = {};
-      uint8_t rows[16] = {};
-    } config;
-    const auto set = [&](int tile, size_t rows) {
-      config.row_bytes[tile] = kRowBytes;
-      config.rows[tile] = static_cast<uint8_t>(rows);
-    };
-    const size_t first = tokens < kTileRows ? tokens : kTileRows;
-    for (const int tile : {kSum00, kSum01, kInputs0}) set(tile, first);
-    for (const int tile : {kSum10, kSum11, kInputs1}) set(tile, tokens > kTileRows ? tokens - kTileRows : 1);
-    for (const int tile : {kWeights0, kWeights1}) set(tile, kTileRows);
-    asm volatile("ldtilecfg %0" ::"m"(config) : "memory");
-    configured_ = tokens;
-  }
-
-  template <int kTile>
-  static void Load(const void* from, size_t stride) {
-    asm volatile("{tileloadd (%0,%1,1), %%tmm%c2|tileloadd tmm%c2, [%0+%1*1]}" ::"r"(from), "r"(stride), "i"(kTile)
-                 : "memory");
-  }
-  template <int kTile>
-  static void Store(void* to, size_t stride) {
-    asm volatile("{tilestored %%tmm%c2, (%0,%1,1)|tilestored [%0+%1*1], tmm%c2}" ::"r"(to), "r"(stride), "i"(kTile)
-                 : "memory");
-  }
-  // sum += signed inputs * unsigned weights.
-  template <int kSum, int kInputs, int kWeights>
-  static void Multiply() {
-    asm volatile("{tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0|tdpbsud tmm%c0, tmm%c1, tmm%c2}" ::"i"(kSum), "i"(kInputs),
-                 "i"(kWeights));
-  }
 
   template <bool kBoth>
   static void AddTiles(const uint8_t* quads, size_t cols, const int8_t* x, size_t x_stride, int32_t* sums) {
@@ -154,16 +164,26 @@ class AmxTiles {
     }
   }
 
-  size_t configured_ = 0;
+  Rows rows_ = {};
 };
 
 #else
 
 inline bool HasAmx() { return false; }
 
-// Never made.
+// Never used.
 class AmxTiles {
  public:
+  using Rows = std::array<uint8_t, 8>;
+  void Configure(const Rows&) {}
+  template <int>
+  static void Load(const void*, size_t) {}
+  template <int>
+  static void Store(void*, size_t) {}
+  template <int>
+  static void Clear() {}
+  template <int, int, int>
+  static void Multiply() {}
   void Add(const uint8_t*, size_t, const int8_t*, size_t, size_t, int32_t*) {}
 };
 

@@ -286,6 +286,22 @@ inline constexpr bool kHasValueSums = [] {
   }
 }();
 
+// Sums of weight * level of some dimensions, from those of offsets: of a vector, or of a pair.
+template <LevelFormat V, class Sum, size_t kParts>
+HWY_INLINE void StoreSums(Sum (&sum)[kParts], int32_t sum_of_weights, int32_t* HWY_RESTRICT to) {
+  const hn::DFromV<Sum> d32;
+  if constexpr (kParts == 2) {
+    const auto odd = hn::ShiftRight<HeadCodes<V>::kBits>(sum[1]);
+    sum[1] = hn::InterleaveWholeUpper(d32, sum[0], odd);
+    sum[0] = hn::InterleaveWholeLower(d32, sum[0], odd);
+  }
+  const auto bottom = hn::Set(d32, Correction<V>::DotOfLevels(0, sum_of_weights));
+  HWY_UNROLL(2) for (size_t k = 0; k < kParts; ++k) {
+    if constexpr (Correction<V>::kFactor != 1) sum[k] = hn::Mul(sum[k], hn::Set(d32, Correction<V>::kFactor));
+    hn::StoreU(hn::Add(sum[k], bottom), d32, to + k * hn::MaxLanes(d32));
+  }
+}
+
 // sums[r * stride + i] = sum over the tokens of `count` groups of weight * level of dimension i, for the dimensions of
 // the vectors first ... first + kVectors - 1. Of the next block as many bytes are fetched.
 template <LevelFormat V, size_t kRows, size_t kVectors>
@@ -335,22 +351,12 @@ HWY_NOINLINE void SumGroups(const uint8_t* HWY_RESTRICT groups, size_t group_byt
     }
   }
   HWY_UNROLL(4) for (size_t r = 0; r < kRows; ++r) {
-    const auto bottom = hn::Set(d32, Correction<V>::DotOfLevels(0, weights.sum[r]));
-    int32_t* HWY_RESTRICT to = sums + r * stride + first * (Head::kCodes / 4);
     HWY_UNROLL(8) for (size_t v = 0; v < kVectors; v += kParts) {
       hn::Vec<D32> sum[kParts];
       HWY_UNROLL(2) for (size_t k = 0; k < kParts; ++k) {
         sum[k] = hn::Add(low[r][v + k], hn::ShiftLeft<8>(high[r][v + k]));
       }
-      if constexpr (kInPairs) {
-        const auto odd = hn::ShiftRight<Head::kBits>(sum[1]);
-        sum[1] = hn::InterleaveWholeUpper(d32, sum[0], odd);
-        sum[0] = hn::InterleaveWholeLower(d32, sum[0], odd);
-      }
-      HWY_UNROLL(2) for (size_t k = 0; k < kParts; ++k) {
-        if constexpr (Correction<V>::kFactor != 1) sum[k] = hn::Mul(sum[k], hn::Set(d32, Correction<V>::kFactor));
-        hn::StoreU(hn::Add(sum[k], bottom), d32, to + (v + k) * (Head::kCodes / 4));
-      }
+      StoreSums<V>(sum, weights.sum[r], sums + r * stride + (first + v) * (Head::kCodes / 4));
     }
   }
 }
