@@ -31,6 +31,7 @@
 #include "bitnet/backend/reference.h"
 #include "bitnet/backend/simd/simd_backend.h"
 #include "bitnet/base/random.h"
+#include "bitnet/tensor/aligned_vector.h"
 
 namespace bitnet {
 namespace {
@@ -177,7 +178,7 @@ void RunLine(benchmark::State& state, const std::string& formats, const Line& li
   backend.FindNonzero(x);
   // As layers do, for all products of the same inputs.
   backend.PrepareInputs(operands.matrices.First(), x);
-  std::vector<float> results(line.tokens * rows);
+  AlignedVector<float> results(line.tokens * rows);
   const MatrixView<float> y(results.data(), line.tokens, rows);
 
   ChannelLists open;
@@ -318,6 +319,7 @@ void AddDensities() {
 
 const bool kRegistered = [] {
   benchmark::AddCustomContext("machine", MachineDescription());
+  benchmark::AddCustomContext("matrix_unit", detail::HasAmx() ? "yes" : "no");
   benchmark::AddCustomContext("rotated_MiB", std::to_string(RotatedBytes() >> 20));
   for (const size_t threads : ThreadCounts()) {
     const std::string t = "/t" + std::to_string(threads);

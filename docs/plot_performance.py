@@ -3,10 +3,10 @@
 
     ./dev bench --benchmark_out=bench1.json --benchmark_out_format=json      (once or more: medians are taken)
     ./dev claims --json claims1.json
-    python3 docs/plot_performance.py bench1.json ... claims1.json ... [avx2.json]
+    python3 docs/plot_performance.py bench1.json ... claims1.json ... [avx2.json] [vectors.json]
 
-Which file is which is seen from its contents; avx2.json is of a bitnet_bench that was built for AVX2. Needs nothing but
-Python.
+Which file is which is seen from its contents; avx2.json is of a bitnet_bench that was built for AVX2, vectors.json of one
+that ran with BITNET_NO_AMX=1 beside others that did not. Needs nothing but Python.
 """
 import json
 import math
@@ -256,7 +256,7 @@ def pair(a, b, digits=2):
     return f"{number(a, digits)} / {number(b, digits)}"
 
 
-def target_rows(bench, claims, avx2):
+def target_rows(bench, claims, avx2, vectors):
     """[what, target, measured]; 'a / b' is one thread / two."""
     rows = []
 
@@ -283,6 +283,12 @@ def target_rows(bench, claims, avx2):
         for tokens in (64, 256):
             rows.append((f"ternary x {label}, {tokens} tokens, 6912x2560: share of the peak of the vectors' int8 dot product", "1.3",
                          pair(*[bench.get(line_name("MatMul", formats, f"6912x2560x{tokens}", t), "of_dot_peak") for t in (1, 2)])))
+    if vectors:
+        for label, formats in (("INT4", T4), ("FP4", F4)):
+            for tokens in (64, 256):
+                rows.append((f"... {label}, {tokens} tokens, by lookups, without the matrix unit", "1.3",
+                             pair(*[vectors.get(line_name("MatMul", formats, f"6912x2560x{tokens}", t), "of_dot_peak")
+                                    for t in (1, 2)])))
     for percent, target in ((33, "0.75"), (10, "0.35")):
         over(f"`up`, {percent} % of the rows: time over all by lookups", f"at most {target}",
              f"BM_MatMulRows/{T4}/Simd/6912x2560/{percent}%", f"BM_MatVec/{T4}/Simd/6912x2560")
@@ -362,19 +368,27 @@ def fill(document, name, lines):
 
 
 def main(paths):
-    benches, avx2, claims = [], [], []
+    benches, avx2, without_unit, claims = [], [], [], []
     for path in paths:
         try:
             with open(path) as file:
                 content = json.load(file)
             if "benchmarks" in content:
-                (avx2 if "target AVX2," in content["context"]["machine"] else benches).append(content)
+                if "target AVX2," in content["context"]["machine"]:
+                    avx2.append(content)
+                elif content["context"].get("matrix_unit") == "no":
+                    without_unit.append(content)
+                else:
+                    benches.append(content)
             else:
                 if "results" not in content or "limits" not in content:
                     raise KeyError("results")
                 claims.append(content)
         except (OSError, ValueError, KeyError, TypeError) as error:
             fail(f"{path}: cannot be read as what ./dev bench or ./dev claims writes: {type(error).__name__}: {error}")
+    if not benches:
+        # A machine without the unit.
+        benches, without_unit = without_unit, []
     if not benches or not claims:
         fail("both are needed: what ./dev bench wrote, and what ./dev claims --json wrote")
     bench, claimed = Bench(benches), Claims(claims)
@@ -392,7 +406,7 @@ def main(paths):
         f"{rate(1):.1f} GB/s with one thread and {rate(2):.1f} with two ({claimed.limits[1] / 1e9:.1f} and "
         f"{claimed.limits[2] / 1e9:.1f} in the runs of the claims); int8 dot product of vectors, in registers, "
         f"{peak(1):.0f} and {peak(2):.0f} GMAC/s."])
-    rows = target_rows(bench, claimed, Bench(avx2) if avx2 else None)
+    rows = target_rows(bench, claimed, Bench(avx2) if avx2 else None, Bench(without_unit) if without_unit else None)
     document = fill(document, "targets", ["| what, with one thread / two | target | measured |", "|---|---|---|"] +
                     [f"| {a} | {b} | {c} |" for a, b, c in rows])
     table = ["| rows x columns | threads | best peers, us | ours, INT4, us | ours, FP4, us |", "|---|---|---|---|---|"]

@@ -294,8 +294,7 @@ void TestSomeProducts() {
 template <class B>
 void TestOtherProducts() {
   const B backend(DefaultExecutor());
-  TestProduct<Binary, Int<4>>(backend, "Binary and Int<4>", true);
-  TestProduct<Binary, Int<8>>(backend, "Binary and Int<8>");
+  TestProduct<Binary, Int<8>>(backend, "Binary and Int<8>", true);
   TestProduct<OnOff, Fp4E2M1>(backend, "OnOff and Fp4E2M1", true);
   TestProduct<Int<2>, Fp4E2M1>(backend, "Int<2> and Fp4E2M1");
   TestProduct<FiveLevels, Int<3>>(backend, "FiveLevels and Int<3>");
