@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <cstddef>
+#include <thread>
 #include <vector>
 
 #include "bitnet/backend/reference.h"
@@ -80,6 +81,36 @@ TEST_CASE("SimdBackend: inputs prepared for few threads or few rows serve produc
   CHECK(multiply([&](auto& x) { three.PrepareInputs(many, x); }) == expected);
   CHECK(multiply([&](auto& x) { three.PrepareInputs(few, x); }) == expected);
   CHECK(multiply([&](auto& x) { one.PrepareInputs(many, x); }) == expected);
+}
+
+TEST_CASE("SimdBackend: threads that share a pool, so that some get no workers, get the same bits") {
+  constexpr size_t kRows = 512, kCols = 600, kCallers = 3;
+  Random random(1);
+  std::vector<float> reals(kRows * kCols);
+  for (float& value : reals) value = Normal(random);
+  ThreadPool pool(3);
+  const SimdBackend backend(pool);
+  const auto matrix = backend.Prepare<Int<4>>(
+      QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>({reals.data(), kRows, kCols}), Access::kDense);
+  const auto multiply = [&](const SimdBackend& with, size_t tokens) {
+    QuantizedTokens<Int<4>> x;
+    with.Quantize<Quantizer<Int<4>, AbsMean>>(MatrixView<const float>(reals.data(), tokens, kCols), x);
+    with.PrepareInputs(matrix, x);
+    std::vector<float> y(tokens * kRows);
+    with.MatMul(matrix, x, {y.data(), tokens, kRows});
+    return y;
+  };
+  SequentialExecutor executor;
+  const auto one = multiply(SimdBackend(executor), 1), many = multiply(SimdBackend(executor), 70);
+  std::vector<std::thread> callers;
+  std::vector<int> wrong(kCallers);
+  for (size_t i = 0; i < kCallers; ++i) {
+    callers.emplace_back([&, i] {
+      for (int k = 0; k < 20; ++k) wrong[i] += (multiply(backend, 1) != one) + (multiply(backend, 70) != many);
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  for (size_t i = 0; i < kCallers; ++i) CHECK(wrong[i] == 0);
 }
 
 }  // namespace

@@ -56,12 +56,12 @@ class SequentialExecutor final : public Executor {
 };
 
 // The caller does task 0; workers and then the caller take the others one by one until none is left. So with two
-// threads each does the same task of every call, and finds in its cache what it left there. The caller waits only for
-// tasks that a worker has taken: a worker that sleeps or has lost its core delays nobody. A call from inside a task of
-// any pool, or while another thread's call is running, is done by its caller alone: never a deadlock, never more
-// threads than the pool has. A pool cannot see that its caller stands in a parallel region of somebody else (OpenMP,
-// TBB): there, pass a SequentialExecutor, or an Executor over those threads. (If many threads of such a region call one
-// pool, one of them gets the workers and the others none.)
+// threads each mostly does the same task of every call, and finds in its cache what it left there. The caller waits
+// only for tasks that a worker has taken: a worker that sleeps or has lost its core delays nobody. A call from inside a
+// task of any pool, or while another thread's call is running, is done by its caller alone: never a deadlock, never
+// more threads than the pool has. A pool cannot see that its caller stands in a parallel region of somebody else
+// (OpenMP, TBB): there, pass a SequentialExecutor, or an Executor over those threads. (If many threads of such a region
+// call one pool, one of them gets the workers and the others none.)
 class ThreadPool final : public Executor {
  public:
   explicit ThreadPool(size_t threads = std::max<size_t>(1, std::thread::hardware_concurrency())) {
@@ -79,7 +79,7 @@ class ThreadPool final : public Executor {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // 1 inside a task, whose calls are its own thread's.
+  // 1 inside a task that a call shares with other threads: ask before Run.
   size_t Threads() const override { return InsideTask() ? 1 : workers_.size() + 1; }
 
   void Run(size_t tasks, TaskRef task) override {

@@ -76,7 +76,7 @@ class AmxTiles {
   AmxTiles(const AmxTiles&) = delete;
   AmxTiles& operator=(const AmxTiles&) = delete;
 
-  // Sets how many rows each tile has. That takes 200 cycles, but for the rows that are set.
+  // Sets how many rows each tile has: 200 cycles; nothing if they are set so already.
   void Configure(const Rows& rows) {
     if (rows == rows_) return;
     struct alignas(64) {

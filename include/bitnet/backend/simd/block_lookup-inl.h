@@ -64,28 +64,29 @@ class BlockLookup {
 
   // ---- Products.
 
-  // Blocks of rows whose indices are kept for all tokens, and tokens whose tables are read for all of these blocks:
-  // both fit the second-level cache together.
+  // Blocks of rows whose indices are kept for all tokens, and tokens whose tables are read for all of these blocks.
+  // With 2560 columns each takes 0.9 MiB; what the second-level cache does not hold is 2 bytes a cycle from the third.
   static constexpr size_t kMostBlocks = 8;
   static constexpr size_t kMostTokens = 64;
 
   // Memory of one thread.
   class Scratch {
    public:
-    Scratch(std::byte* memory, size_t cols)
+    Scratch(std::byte* memory, size_t blocks, size_t cols)
         : starts_(reinterpret_cast<int32_t*>(memory)),
-          sums_(starts_ + kMostBlocks * kVectorBytes),
+          sums_(starts_ + Kept(blocks) * kVectorBytes),
           codes_(reinterpret_cast<uint8_t*>(sums_ + kPairBlocks * kSumsOfBlock)),
-          quads_(codes_ + kMostBlocks * Units(cols) * kUnitBytes) {}
+          quads_(codes_ + Kept(blocks) * Units(cols) * kUnitBytes) {}
 
     template <class Quads>
-    static size_t Bytes(size_t cols) {
-      return (kMostBlocks * kVectorBytes + kPairBlocks * kSumsOfBlock) * sizeof(int32_t) +
-             kMostBlocks * Units(cols) * kUnitBytes + (kWindow<Quads> + kSlackCols) * kVectorBytes;
+    static size_t Bytes(size_t blocks, size_t cols) {
+      return (Kept(blocks) * kVectorBytes + kPairBlocks * kSumsOfBlock) * sizeof(int32_t) +
+             Kept(blocks) * Units(cols) * kUnitBytes + kWindow<Quads> * kVectorBytes;
     }
 
    private:
     friend class BlockLookup;
+    static size_t Kept(size_t blocks) { return std::min(kMostBlocks, blocks); }
     int32_t* starts_;  // [block][row]
     int32_t* sums_;    // [block of a pair][token][row]
     uint8_t* codes_;   // [block][unit][kUnitBytes]
@@ -101,6 +102,7 @@ class BlockLookup {
     uint8_t* HWY_RESTRICT quads = scratch.quads_;
     hn::Vec<DI32> starts[kRowVectors];
     HWY_UNROLL(4) for (size_t v = 0; v < kRowVectors; ++v) starts[v] = hn::Zero(d32);
+    static_assert(Quads::kChunkCols % kAmxCols == 0, "Fill's zeros end with the chunk");
     constexpr size_t kWindowUnits = kWindow<Quads> / kUnitCols;
     for (size_t unit = 0; unit < units; unit += kWindowUnits) {
       const size_t first = unit * kUnitCols;
@@ -173,11 +175,9 @@ class BlockLookup {
   static constexpr size_t kPairBlocks = 2;
   static constexpr size_t kChunkUnits = 32;
   static constexpr size_t kSumsOfBlock = (kMostTokens + 1) * kVectorBytes;
-  // Columns whose quads are made at once: whole chunks of the source and whole units. Beyond them a chunk ends with
-  // zeros.
+  // Columns whose quads are made at once: whole chunks of the source, which Fill does not exceed, and whole units.
   template <class Quads>
   static constexpr size_t kWindow = std::lcm(Quads::kChunkCols, kUnitCols);
-  static constexpr size_t kSlackCols = 2 * kAmxCols;
 
   // kPowers[group][quad]: what each column of the quad counts in the index of the group.
   static constexpr auto kPowers = [] {

@@ -3,7 +3,8 @@
 //
 // A quad is four columns of one row in a 32-bit lane, against four inputs of a token. Quads are made of each layout of
 // weights (LookupQuads, ColumnQuads, RowQuads), and multiplied by Intel's matrix unit where there is one, else by the
-// dot product of vectors (BlockDot). Unpacking costs as much as multiplying with four tokens, or 60 with the unit.
+// dot product of vectors (BlockDot), or looked up (block_lookup-inl.h). Unpacking costs as much as multiplying with
+// four tokens, or 60 with the unit.
 #if defined(BITNET_BACKEND_SIMD_DOT_BLOCK_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITNET_BACKEND_SIMD_DOT_BLOCK_INL_H_
 #undef BITNET_BACKEND_SIMD_DOT_BLOCK_INL_H_

@@ -32,7 +32,7 @@ template <LevelFormat W, LookupPlan kPlan, size_t kTableBytes, uint8_t kZero>
 struct TablesOfGroups {
   static constexpr size_t kGroupBytes = kPlan.planes * kTableBytes;  // [plane][entry]
 
-  // tables: groups * kGroupBytes bytes, aligned to a vector, from one token's inputs x[0, cols) and zeros after them.
+  // tables: groups * kGroupBytes bytes, from one token's inputs x[0, cols) and zeros after them.
   template <class X>
   static HWY_NOINLINE void Build(const X* HWY_RESTRICT x, size_t cols, size_t groups, uint8_t* HWY_RESTRICT tables) {
     using D = hn::CappedTag<int8_t, kTableBytes>;

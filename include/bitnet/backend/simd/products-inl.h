@@ -33,13 +33,14 @@ HWY_INLINE float Scaled(int32_t dot, float scale) {
 
 // Scaled of n dots; the scale of each is `step`, or steps[i] where there are any, times x_step. `are_small`: the dots
 // are below 2^24, so that they are floats, and a float product rounds like the definition's. `past_caches`: y is
-// written to memory without fetching its lines first; FlushStream must follow.
+// written to memory without fetching its lines first, if it starts on one; FlushStream must follow.
 HWY_NOINLINE inline void ScaleDots(const int32_t* HWY_RESTRICT dots, size_t n, const float* steps, float step,
                                    float x_step, bool are_small, bool past_caches, float* HWY_RESTRICT y) {
   const DF32 d;
   size_t i = 0;
   if (are_small) {
-    past_caches = past_caches && reinterpret_cast<uintptr_t>(y) % kVectorBytes == 0;
+    constexpr size_t kLineBytes = 64;  // parts of lines would be slow
+    past_caches = past_caches && reinterpret_cast<uintptr_t>(y) % kLineBytes == 0;
     const auto x_steps = hn::Set(d, x_step);
     auto scale = hn::Mul(hn::Set(d, step), x_steps);
     for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
@@ -114,7 +115,8 @@ class Product {
   }
 
   // The same in blocks of rows, each unpacked for many tokens: how many blocks there are, or 0 if Rows is to be taken;
-  // and blocks [begin, end), with memory of ScratchBytes() bytes, and with the tables of all tokens if UsesTables().
+  // and blocks [begin, end), with memory of ScratchBytes(end - begin) bytes, and with the tables of all tokens if
+  // UsesTables().
   size_t Blocks() const {
     size_t blocks = 0;
     WithQuads([&](const auto& quads) { blocks = quads.blocks(); });
@@ -125,12 +127,12 @@ class Product {
     if constexpr (Lookup::kPays) return tokens >= Lookup::kMinTokens && !HasMatrixUnit();
     return false;
   }
-  size_t ScratchBytes() const {
+  size_t ScratchBytes(size_t most_blocks) const {
     size_t bytes = 0;
     WithQuads([&]<class Quads>(const Quads&) {
       bytes = (std::min(MaxBlockTokens(), x_.tokens) + 1) * kVectorBytes * sizeof(int32_t);
       if constexpr (Lookup::kPays) {
-        if (UsesTables(x_.tokens)) bytes = Lookup::Scratch::template Bytes<Quads>(matrix_.cols());
+        if (UsesTables(x_.tokens)) bytes = Lookup::Scratch::template Bytes<Quads>(most_blocks, matrix_.cols());
       }
     });
     return bytes;
@@ -298,16 +300,19 @@ class Product {
   template <class Quads>
   HWY_NOINLINE void LookUpQuads(const Quads& quads, size_t begin, size_t end, const uint8_t* tables,
                                 std::byte* memory) const {
-    const typename Lookup::Scratch scratch(memory, matrix_.cols());
-    for (size_t from = begin; from < end; from += Lookup::kMostBlocks) {
-      const size_t blocks = std::min(Lookup::kMostBlocks, end - from);
-      for (size_t b = 0; b < blocks; ++b) {
-        if (quads.Rows(from + b).count != 0) Lookup::Unpack(quads, from + b, matrix_.cols(), b, scratch);
+    const typename Lookup::Scratch scratch(memory, end - begin, matrix_.cols());
+    for (size_t block = begin; block < end;) {
+      size_t unpacked[Lookup::kMostBlocks];
+      size_t blocks = 0;
+      for (; block < end && blocks < Lookup::kMostBlocks; ++block) {
+        if (quads.Rows(block).count == 0) continue;
+        Lookup::Unpack(quads, block, matrix_.cols(), blocks, scratch);
+        unpacked[blocks++] = block;
       }
       for (size_t first = 0; first < x_.tokens; first += Lookup::kMostTokens) {
         const size_t tokens = std::min(Lookup::kMostTokens, x_.tokens - first);
         Lookup::Run(blocks, matrix_.cols(), tables, first, tokens, scratch, [&](size_t b, int32_t* sums) HWY_ATTR {
-          StoreBlock(quads, from + b, first, tokens, sums, [](size_t, int32_t*) {});
+          StoreBlock(quads, unpacked[b], first, tokens, sums, [](size_t, int32_t*) {});
         });
       }
     }

@@ -44,8 +44,9 @@ class SimdBackend : public ReferenceBackend {
     return Matrix<W, X>(weights, access, executor());
   }
 
-  // The tables of the inputs, if their products are lookups. Of one token a copy for each part of a product, built by
-  // the thread that will most likely read it: lines that another core wrote take longer than building them.
+  // The tables of the inputs, if their products are lookups. Of one token two copies, where a product has parts: of two
+  // threads each mostly reads what it built, and lines that another core wrote take longer than building them. (More
+  // copies, for more threads: who reads which is chance, and a caller that gets no workers builds them all.)
   template <Format W, Format X>
   void PrepareInputs(const Matrix<W, X>& matrix, QuantizedTokens<X>& x) const {
     using Blocks = typename Product<W, X>::Lookup;
@@ -55,7 +56,7 @@ class SimdBackend : public ReferenceBackend {
         const size_t cols = x.cols();
         const LevelOf<X>* inputs = std::as_const(x).Row(0);
         const size_t copies =
-            std::max<size_t>(1, RangeCount(executor(), matrix.rows(), Grain(matrix.cols()), RowMultiple(matrix)));
+            std::clamp<size_t>(RangeCount(executor(), matrix.rows(), Grain(matrix.cols()), RowMultiple(matrix)), 1, 2);
         const size_t bytes = Tables::Bytes(cols);
         uint8_t* tables = x.Prepare(Tables::Key(), copies * bytes);
         executor().Run(copies,
@@ -63,7 +64,7 @@ class SimdBackend : public ReferenceBackend {
       }
     }
     if constexpr (Blocks::kPays) {
-      if (Product<W, X>::UsesTables(x.tokens()) && x.segments().Count() == 1) {
+      if (Product<W, X>::UsesTables(x.tokens()) && x.segments().Count() == 1 && matrix.segments().Count() == 1) {
         BuildBlockTables<Blocks>(std::as_const(x), x.Prepare(Blocks::Key(), x.tokens() * Blocks::TableBytes(x.cols())));
       }
     }
@@ -343,8 +344,8 @@ class SimdBackend : public ReferenceBackend {
     const size_t parts = std::clamp<size_t>(blocks / Grain(matrix.cols() * x.tokens() * kVectorBytes), 1, most);
     // (The caller's: a thread that comes late to its first task would allocate.)
     thread_local AlignedVector<std::byte> scratch;
-    const size_t bytes = RoundUp(product.ScratchBytes(), kVectorBytes);
-    if (scratch.size() < executor().Threads() * bytes) scratch.resize(executor().Threads() * bytes);
+    const size_t bytes = RoundUp(product.ScratchBytes((blocks + parts - 1) / parts), kVectorBytes);
+    if (scratch.size() < parts * bytes) scratch.resize(parts * bytes);
     executor().Run(parts, [&, memory = scratch.data()](size_t part) {
       product.MultiplyBlocks(blocks * part / parts, blocks * (part + 1) / parts, tables, memory + part * bytes);
     });
