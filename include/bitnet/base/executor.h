@@ -38,7 +38,7 @@ class TaskRef {
 class Executor {
  public:
   virtual ~Executor() = default;
-  // How many tasks can run at once, the caller's thread included; at least 1.
+  // How many tasks can run at once, the caller's thread included; at least 1. (Inside a task it may be fewer.)
   virtual size_t Threads() const = 0;
   // Calls task(i) once for every i in [0, tasks), in any order and possibly at the same time; returns when all are
   // done. May be called from inside a task and by several threads. Must not allocate once warm. Tasks do not throw: on
