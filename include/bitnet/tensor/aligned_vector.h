@@ -4,9 +4,10 @@
 #define BITNET_TENSOR_ALIGNED_VECTOR_H_
 
 #include <cstddef>
-#include <limits>
 #include <new>
 #include <vector>
+
+#include "bitnet/base/size.h"
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -30,8 +31,7 @@ struct AlignedAllocator {
   template <class U>
   AlignedAllocator(const AlignedAllocator<U>&) {}  // NOLINT: implicit by the standard
   T* allocate(size_t n) {
-    if (n > std::numeric_limits<size_t>::max() / sizeof(T)) throw std::bad_array_new_length();
-    void* p = ::operator new(n * sizeof(T), Alignment(n));
+    void* p = ::operator new(SizeProduct(n, sizeof(T)), Alignment(n));
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     // A wish: that it is not granted changes nothing.
     if (n * sizeof(T) >= kHugePage) static_cast<void>(madvise(p, n * sizeof(T), MADV_HUGEPAGE));

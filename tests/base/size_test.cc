@@ -1,0 +1,46 @@
+#include "bitnet/base/size.h"
+
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <limits>
+#include <new>
+
+namespace bitnet {
+namespace {
+
+constexpr size_t kMax = std::numeric_limits<size_t>::max();
+constexpr size_t kHalf = size_t{1} << (sizeof(size_t) * 4);  // kHalf * kHalf is the first product that does not fit
+
+TEST_CASE("sizes: products that fit are the products") {
+  static_assert(CheckedProduct(3u, 5u, size_t{7}) == 105u);
+  static_assert(CheckedProduct(kMax, 1u) == kMax);
+  static_assert(CheckedProduct(kHalf - 1, kHalf + 1) == kMax);
+  static_assert(SizeProduct(uint8_t{255}, uint16_t{65535}) == 255u * 65535u);
+}
+
+TEST_CASE("sizes: a product that does not fit is nothing, wherever the large factor stands") {
+  static_assert(!CheckedProduct(kHalf, kHalf));
+  static_assert(!CheckedProduct(2u, kMax));
+  static_assert(!CheckedProduct(kMax, 2u));
+  static_assert(!CheckedProduct(kHalf, 2u, kHalf, 3u));
+  static_assert(!CheckedProduct(std::numeric_limits<uint64_t>::max(), uint64_t{2}));
+  if constexpr (sizeof(size_t) < sizeof(uint64_t)) CHECK(!CheckedProduct(uint64_t{1} << 32));
+  // ... but zero times anything is zero.
+  static_assert(CheckedProduct(kMax, kMax, 0u) == 0u);
+}
+
+TEST_CASE("sizes: sums") {
+  static_assert(CheckedSum(1u, size_t{2}, uint8_t{3}) == 6u);
+  static_assert(CheckedSum(kMax - 1, 1u) == kMax);
+  static_assert(!CheckedSum(kMax, 1u));
+  static_assert(!CheckedSum(1u, kMax));
+}
+
+TEST_CASE("sizes: what memory is taken by throws as operator new does for arrays") {
+  CHECK_THROWS_AS(SizeProduct(kHalf, kHalf), std::bad_array_new_length);
+  CHECK_THROWS_AS(SizeSum(kMax, 1u), std::bad_array_new_length);
+}
+
+}  // namespace
+}  // namespace bitnet
