@@ -357,6 +357,45 @@ TEST_CASE("Quantize: each token, or each group of a token, is Quantizer's own") 
   }
 }
 
+TEST_CASE("Quantize: of the value codes of an untrained projection some percent are exact ties") {
+  // Heads are integers k times one step, and absmax divides by the largest, K: 7 k / K is an even integer, a tie of
+  // MidRise<3>, for every k = 0 and for some others.
+  constexpr size_t kTokens = 64, kHeads = 2, kDim = 64;
+  size_t rounded_away = 0;  // of all
+  for (const size_t hidden : {size_t{64}, size_t{512}}) {
+    const std::vector<float> w = NormalValues(kHeads * kDim * hidden, 1), x = NormalValues(kTokens * hidden, 2);
+    const auto weights = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>(View(w, kHeads * kDim));
+    const auto matrix = Backend().Prepare<Int<4>>(weights, Access::kDense);
+    QuantizedTokens<Int<4>> inputs;
+    Backend().Quantize<Quantizer<Int<4>, AbsMean>>(View(x, kTokens), inputs);
+    std::vector<float> values(kTokens * kHeads * kDim);
+    Backend().MatMul(matrix, inputs, View(values, kTokens));
+    size_t ties = 0;
+    for (size_t head = 0; head < kTokens * kHeads; ++head) {
+      const std::span<const float> v = std::span(values).subspan(head * kDim, kDim);
+      const double unit = static_cast<double>(weights.Step(0, 0) * inputs.Step(head / kHeads, 0));
+      std::vector<int64_t> k(kDim);
+      int64_t largest = 0;
+      for (size_t i = 0; i < kDim; ++i) {
+        k[i] = std::llrint(static_cast<double>(v[i]) / unit);
+        largest = std::max<int64_t>(largest, std::abs(k[i]));
+      }
+      const float inverse = InverseStep(StepOf<MidRise<3>, AbsMax>(v));
+      for (size_t i = 0; i < kDim; ++i) {
+        const int64_t sevenfold = 7 * k[i];
+        if (sevenfold % largest != 0 || sevenfold / largest % 2 != 0) continue;
+        ++ties;
+        rounded_away += v[i] * inverse != static_cast<float>(sevenfold / largest);
+      }
+    }
+    const double percent = 100.0 / static_cast<double>(values.size());
+    INFO("hidden " << hidden << ": " << static_cast<double>(ties) * percent << " %");
+    CHECK(static_cast<double>(ties) * percent > 0.5);
+    CHECK(static_cast<double>(ties) * percent < 4.0);
+  }
+  CHECK(rounded_away > 0);  // some are decided by the rounding of x * (1 / step)
+}
+
 TEST_CASE("QuantizeTopK: golden values of eq. 1") {
   const Golden golden("topk");
   using Q = Quantizer<Int<8>, AbsMax>;
@@ -783,6 +822,29 @@ TEST_CASE("Attend: weights are counted in units of their block, blocks are added
   AttentionScratch scratch;
   Backend().Attend(q, keys, values, {1, 1, 1, kTokens - 1}, scratch, MatrixView<float>(&out, 1, 1));
   CHECK(out == static_cast<float>(((blocks[0] + blocks[1]) + blocks[2]) / 600.0));
+}
+
+TEST_CASE("Attend: 255 weights just below half a unit vanish together, almost an INT8 step of the output; never more") {
+  // All scores are zero, so a weight is the value's step. What is lost is at most half a unit a token, so 128 units of
+  // the at least 2^14 that the largest weight has: 1/128 of it, where INT8 absmax has steps of 1/127.
+  constexpr size_t kTokens = 256;
+  const HeadCache<Float> keys(1, 1, kTokens);
+  HeadCache<Int<4>> values(1, 1, kTokens);
+  const float small = std::nextafter(0x1p-15f, 0.0f);
+  const int8_t level = 7;
+  values.Store<Int<4>>(0, 0, &level, 1.0f);
+  for (size_t s = 1; s < kTokens; ++s) values.Store<Int<4>>(0, s, &level, small);
+  QuantizedTokens<Float> q;
+  q.Resize(1, 1);
+  q.Row(0)[0] = 0.0f;
+  q.Step(0, 0) = 1.0f;
+  float out = 0.0f;
+  AttentionScratch scratch;
+  Backend().Attend(q, keys, values, {1, 1, 1, kTokens - 1}, scratch, MatrixView<float>(&out, 1, 1));
+  const double exact = 7.0 * (1.0 + 255.0 * static_cast<double>(small)) / 256.0;
+  const double error_in_int8_steps = (exact - static_cast<double>(out)) / (exact / 127.0);
+  CHECK(out == 7.0f / 256.0f);
+  CHECK(error_in_int8_steps == doctest::Approx(0.98).epsilon(0.01));
 }
 
 TEST_CASE("Attend: a block of tokens is the same bits as one token after the other") {

@@ -6,7 +6,11 @@
 #include <cfloat>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <limits>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -171,6 +175,22 @@ TEST_CASE("OrderedSum: sums products of floats that float could not hold") {
   CHECK(OrderedSum(3, [&](size_t) { return static_cast<double>(a) * a; }) == 3.0 * (1.0 + 2.0 * FLT_EPSILON + 0x1p-46));
   CHECK(OrderedSum(0, [](size_t) { return 1.0; }) == 0.0);
   CHECK(OrderedSum(9, [](size_t) { return 1; }) == 9.0);
+}
+
+TEST_CASE("Exp: docs/numerics.md states its constants") {
+  std::ifstream file(std::string(BITNET_SOURCE_DIR) + "/docs/numerics.md");
+  const std::string page{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  const auto stated = [&](const std::string& name) {
+    const size_t at = page.find(name + " = 0x");
+    REQUIRE_MESSAGE(at != std::string::npos, name);
+    return std::strtod(page.c_str() + at + name.size() + 3, nullptr);
+  };
+  CHECK(stated("L") == double(ExpConstants::kLog2E));
+  CHECK(stated("C") == ExpConstants::kLn2);
+  for (size_t i = 0; i < 5; ++i) CHECK(stated("c" + std::to_string(i)) == double(ExpConstants::kPolynomial[i]));
+  CHECK(page.find("c5 = c6 = 1\n") != std::string::npos);
+  CHECK(ExpConstants::kPolynomial[5] == 1.0f);
+  CHECK(ExpConstants::kPolynomial[6] == 1.0f);
 }
 
 }  // namespace

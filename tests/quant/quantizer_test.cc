@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <string>
@@ -117,6 +118,34 @@ void CheckIdempotent() {
     CHECK(Q::FakeQuantize(once, twice.data()) == step);
     CHECK(twice == once);
   }
+}
+
+TEST_CASE("Quantizer: a power of two scales the step and leaves the levels, for normal values and steps to 2^126") {
+  // Beyond 2^126 the inverse of a step is subnormal, and rounded to fewer bits.
+  using Q = Quantizer<Ternary, AbsMax>;
+  size_t differ_beyond = 0;
+  for (uint64_t seed = 1; seed <= 50; ++seed) {
+    // Many values around the threshold between two levels, half of the largest.
+    const float largest = 1.0f + 0.015f * static_cast<float>(seed);
+    std::vector<float> x(200, largest);
+    for (size_t i = 0; i + 1 < x.size(); ++i) {
+      x[i] = std::bit_cast<float>(std::bit_cast<uint32_t>(largest / 2) + static_cast<uint32_t>(i % 3) - 1);
+    }
+    std::vector<int8_t> levels(x.size()), scaled_levels(x.size());
+    const float step = Q::Quantize(x, levels.data());
+    for (int k = -125; k <= 126; ++k) {
+      std::vector<float> scaled = x;
+      for (float& v : scaled) v = std::ldexp(v, k);
+      const float scaled_step = Q::Quantize(scaled, scaled_levels.data());
+      const bool same = scaled_step == std::ldexp(step, k) && scaled_levels == levels;
+      if (scaled_step <= 0x1p126f) {
+        CHECK(same);
+      } else {
+        differ_beyond += !same;
+      }
+    }
+  }
+  CHECK(differ_beyond > 0);
 }
 
 TEST_CASE("Quantizer: AbsMax and MinMax are idempotent where products are exact") {
