@@ -4,10 +4,12 @@
 
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <vector>
 
 #include "bitnet/backend/default_backend.h"
 #include "bitnet/backend/reference.h"
+#include "testing/expect_assertion.h"
 #include "testing/random_values.h"
 #include "testing/tiny_model.h"
 
@@ -47,8 +49,16 @@ TEST_CASE("RmsNorm: y = x / sqrt(mean(x^2) + eps) * gain, also in place") {
 TEST_CASE("RmsNorm: a token of zeros stays zero") {
   std::vector<float> x(4, 0.0f);
   const MatrixView<float> view(x.data(), 1, 4);
-  RmsNorm(std::vector<float>(4, 2.0f), 1e-5f)(ReferenceBackend(), view, view);
-  CHECK(SameBits(x, std::vector<float>(4, 0.0f)));
+  for (const float eps : {1e-5f, std::numeric_limits<float>::denorm_min()}) {
+    RmsNorm(std::vector<float>(4, 2.0f), eps)(ReferenceBackend(), view, view);
+    CHECK(SameBits(x, std::vector<float>(4, 0.0f)));
+  }
+}
+
+TEST_CASE("RmsNorm: an eps with which zeros would become NaN is an assertion") {
+  for (const float eps : {0.0f, -1e-5f, INFINITY, NAN}) {
+    CHECK(testing::Breaks("eps must be finite and above 0", [&] { RmsNorm(std::vector<float>(4, 2.0f), eps); }));
+  }
 }
 
 }  // namespace

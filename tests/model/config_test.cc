@@ -27,7 +27,7 @@ TEST_CASE("ModelConfig: the default is valid, and so are the smallest and the la
   CHECK(Refusal([](ModelConfig& c) {
           c.vocab = c.hidden = c.layers = c.heads = c.kv_heads = c.ffn = c.max_positions = 1;
           c.head_dim = 2;
-          c.rms_eps = 0.0f;
+          c.rms_eps = std::numeric_limits<float>::denorm_min();
         }) == "");
   CHECK(Refusal([](ModelConfig& c) { c.ffn = c.vocab = 1u << 24; }) == "");
 }
@@ -59,7 +59,7 @@ TEST_CASE("ModelConfig: what does not fit together is refused with a sentence") 
        {1.0f, 0.0f, -5.0f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     CHECK(Holds(Refusal([&](ModelConfig& c) { c.rope_base = base; }), "rope_base is "));
   }
-  for (const float eps : {-1e-9f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+  for (const float eps : {0.0f, -1e-9f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     CHECK(Holds(Refusal([&](ModelConfig& c) { c.rms_eps = eps; }), "rms_eps is "));
   }
 }

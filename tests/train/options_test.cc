@@ -14,13 +14,24 @@ TEST_CASE("TrainOptions: the defaults are the paper's schedule") {
   CHECK(options.Validate(ModelConfig()).ok());
   CHECK(options.Stage2Begin() == 9500);
   CHECK(options.LearningRate(0) == doctest::Approx(1.5e-3 / 375));
+  CHECK(options.LearningRate(187) == doctest::Approx(1.5e-3 * 188 / 375 * (1 - 0.0187)));
+  CHECK(options.LearningRate(374) == doctest::Approx(1.5e-3 * (1 - 0.0374)));
+  CHECK(options.LearningRate(4999) == doctest::Approx(7.5e-4).epsilon(1e-3));
+  CHECK(options.LearningRate(5000) == 5e-4f);
+  CHECK(options.LearningRate(9999) == doctest::Approx(1e-3 / 10000));
+  CHECK(options.WeightDecay(4999) == 0.1f);
+  CHECK(options.WeightDecay(5000) == 0.0f);
+}
+
+TEST_CASE("TrainOptions: without linear decay the rate is constant within each half") {
+  TrainOptions options;
+  options.steps = 10000;
+  options.linear_decay = false;
   CHECK(options.LearningRate(187) == doctest::Approx(1.5e-3 * 188 / 375));
   CHECK(options.LearningRate(374) == 1.5e-3f);
   CHECK(options.LearningRate(4999) == 1.5e-3f);
   CHECK(options.LearningRate(5000) == 1e-3f);
   CHECK(options.LearningRate(9999) == 1e-3f);
-  CHECK(options.WeightDecay(4999) == 0.1f);
-  CHECK(options.WeightDecay(5000) == 0.0f);
 }
 
 TEST_CASE("TrainOptions: linear decay multiplies, warm-up of 0 is none") {
@@ -29,7 +40,6 @@ TEST_CASE("TrainOptions: linear decay multiplies, warm-up of 0 is none") {
   options.warmup = 0;
   options.learning_rate = 2.0f;
   options.second_learning_rate = 1.0f;
-  options.linear_decay = true;
   const float rates[] = {2.0f, 1.75f, 1.5f, 1.25f, 0.5f, 0.375f, 0.25f, 0.125f};
   for (uint64_t step = 0; step < 8; ++step) CHECK(options.LearningRate(step) == rates[step]);
 }

@@ -127,6 +127,7 @@ TEST_CASE("Trainer: the second scheme takes over at its step, with the weights a
 TEST_CASE("Trainer: is the recipe written out, and the switch of schemes touches nothing but the scheme") {
   TrainOptions options = SmallOptions();
   options.clip_norm = 0.2f;  // below most gradients
+  options.linear_decay = false;
   auto trainer = NewTrainer(options);
   const Corpus corpus = SmallCorpus();
   Random random(options.seed);

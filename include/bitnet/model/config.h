@@ -64,8 +64,9 @@ struct ModelConfig {
     if (!(rope_base > 1.0f) || !std::isfinite(rope_base)) {
       return Error{"config: rope_base is " + std::to_string(rope_base) + "; it must be finite and above 1"};
     }
-    if (!(rms_eps >= 0.0f) || !std::isfinite(rms_eps)) {
-      return Error{"config: rms_eps is " + std::to_string(rms_eps) + "; it must be finite and not negative"};
+    // Above zero, or a row of zeros would be divided by zero.
+    if (!(rms_eps > 0.0f) || !std::isfinite(rms_eps)) {
+      return Error{"config: rms_eps is " + std::to_string(rms_eps) + "; it must be finite and above 0"};
     }
     return Done{};
   }
