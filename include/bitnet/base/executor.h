@@ -2,7 +2,7 @@
 //
 // SequentialExecutor runs all in the calling thread; ThreadPool keeps workers that sleep between calls. To use the
 // threads of a surrounding program, derive from Executor (two functions). DefaultExecutor() is one pool for the whole
-// program with a thread for every core, made at first use.
+// program with a thread for every CPU that it may use (base/cpus.h), made at first use.
 #ifndef BITNET_BASE_EXECUTOR_H_
 #define BITNET_BASE_EXECUTOR_H_
 
@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "bitnet/base/assert.h"
+#include "bitnet/base/cpus.h"
 
 namespace bitnet {
 
@@ -70,7 +71,7 @@ class SequentialExecutor final : public Executor {
 // gets the workers and the others none.)
 class ThreadPool final : public Executor {
  public:
-  explicit ThreadPool(size_t threads = std::max<size_t>(1, std::thread::hardware_concurrency())) {
+  explicit ThreadPool(size_t threads = UsableCpus()) {
     BITNET_ASSERT(threads >= 1, "a ThreadPool needs at least one thread");
     workers_.reserve(threads - 1);
     for (size_t i = 1; i < threads; ++i) workers_.emplace_back([this] { Work(); });
