@@ -5,13 +5,20 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
-#include <set>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
+#include "testing/child.h"
 #include "testing/expect_assertion.h"
+
+#if defined(BITNET_HAS_FORK)
+#include <sys/resource.h>
+#endif
 
 namespace bitnet {
 namespace {
@@ -306,6 +313,167 @@ TEST_CASE("Executor: an assertion inside a task reaches a handler that throws") 
     }));
   }
 }
+
+#if defined(BITNET_HAS_FORK)
+using testing::EndOfChild;
+
+// Whether a pool has `threads` threads that run at the same time.
+bool HasThreads(ThreadPool& pool, size_t threads) {
+  if (pool.Threads() != threads) return false;
+  std::atomic<size_t> arrived{0};
+  pool.Run(threads, [&](size_t) {
+    arrived.fetch_add(1);
+    while (arrived.load() < threads) std::this_thread::yield();
+  });
+  return arrived.load() == threads;
+}
+
+// Whether a pool has the calling thread only, and that does all.
+bool WorksByCallerAlone(ThreadPool& pool) {
+  const std::thread::id caller = std::this_thread::get_id();
+  bool elsewhere = false;
+  pool.Run(100, [&](size_t) { elsewhere = elsewhere || std::this_thread::get_id() != caller; });
+  return pool.Threads() == 1 && !elsewhere && RunsEachOnce(pool, 100);
+}
+
+TEST_CASE("ThreadPool: in a forked child works by its caller alone and is destroyed; one made there has workers") {
+  for (const size_t threads : {1u, 2u, 4u, 8u, 24u}) {
+    for (const bool used : {false, true}) {
+      for (const bool asleep : {false, true}) {
+        CAPTURE(threads);
+        CAPTURE(used);
+        CAPTURE(asleep);
+        auto pool = std::make_unique<ThreadPool>(threads);
+        if (used) CHECK(RunsEachOnce(*pool, 100));
+        if (asleep) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        CHECK(EndOfChild([&] {
+                if (!WorksByCallerAlone(*pool)) return 1;
+                ThreadPool own(3);
+                if (!HasThreads(own, 3) || !RunsEachOnce(own, 100)) return 2;
+                // And once more.
+                const int grandchild = EndOfChild([&] {
+                  if (!WorksByCallerAlone(*pool) || !WorksByCallerAlone(own)) return 1;
+                  pool.reset();
+                  ThreadPool third(3);
+                  return HasThreads(third, 3) ? 0 : 2;
+                });
+                if (grandchild != 0) return 10 + grandchild;
+                pool.reset();
+                return HasThreads(own, 3) ? 0 : 3;
+              }) == 0);
+        CHECK(HasThreads(*pool, threads));  // the parent has lost nothing
+        CHECK(RunsEachOnce(*pool, 100));
+      }
+    }
+  }
+}
+
+TEST_CASE("ThreadPool: a forked child ends by exit() although a static pool has workers in its parent") {
+  static ThreadPool unused(8);
+  static ThreadPool used(8);
+  CHECK(RunsEachOnce(used, 100));
+  CHECK(EndOfChild([]() -> int { std::exit(5); }) == 5);
+  CHECK(EndOfChild([]() -> int {
+          if (!WorksByCallerAlone(used) || !WorksByCallerAlone(unused)) return 6;
+          std::exit(5);
+        }) == 5);
+}
+
+TEST_CASE("ThreadPool: a child forked while another thread is in the middle of a call uses and destroys the pool") {
+  for (int repetition = 0; repetition < 10; ++repetition) {
+    auto pool = std::make_unique<ThreadPool>(4);
+    std::atomic<bool> has_begun{false};
+    std::atomic<bool> has_ended{false};
+    std::thread caller([&] {
+      pool->Run(8, [&](size_t) {
+        has_begun = true;
+        while (!has_ended.load()) std::this_thread::yield();
+      });
+    });
+    while (!has_begun.load()) std::this_thread::yield();
+    CHECK(EndOfChild([&] {
+            if (!WorksByCallerAlone(*pool)) return 1;
+            pool.reset();
+            return 0;
+          }) == 0);
+    has_ended = true;
+    caller.join();
+    CHECK(RunsEachOnce(*pool, 100));
+  }
+}
+
+TEST_CASE("ThreadPool: a child forked inside a task may do everything but return from the task") {
+  ThreadPool pool(2);
+  const std::thread::id caller = std::this_thread::get_id();
+  for (const bool by_caller : {true, false}) {
+    CAPTURE(by_caller);
+    std::atomic<bool> forked{false};
+    int end_inside = 0;
+    int end_returned = 0;
+    pool.Run(2, [&](size_t) {
+      if ((std::this_thread::get_id() == caller) != by_caller) {
+        while (!forked.load()) std::this_thread::yield();
+        return;
+      }
+      end_inside = EndOfChild([&] { return WorksByCallerAlone(pool) ? 5 : 6; });
+      // The one that returns.
+      const pid_t child = fork();
+      if (child == 0) {
+        std::signal(SIGABRT, SIG_DFL);
+        SetAssertHandler([](const char*, int, const char* sentence) {
+          _exit(std::string(sentence).find("forked inside a task") != std::string::npos ? 5 : 6);
+        });
+        alarm(60);
+        forked = true;
+        return;
+      }
+      int status = 0;
+      waitpid(child, &status, 0);
+      end_returned = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+      forked = true;
+    });
+    CHECK(end_inside == 5);
+    CHECK(end_returned == 5);
+  }
+}
+
+TEST_CASE("ThreadPool: works with the threads that the system grants") {
+  constexpr int kUnlimited = 99;
+  const int end = EndOfChild([]() -> int {
+    // The limit does not bind root; nobody else has this user's number.
+    if (geteuid() == 0 && setuid(static_cast<uid_t>(1000000 + getpid())) != 0) return kUnlimited;
+    const rlimit three{3, 3};
+    if (setrlimit(RLIMIT_NPROC, &three) != 0) return kUnlimited;
+    size_t granted = 1;
+    {
+      std::atomic<bool> stop{false};
+      std::vector<std::thread> threads;
+      try {
+        for (; granted < 20; ++granted) {
+          threads.emplace_back([&] {
+            while (!stop.load()) std::this_thread::yield();
+          });
+        }
+      } catch (const std::system_error&) {
+      }
+      stop = true;
+      for (std::thread& thread : threads) thread.join();
+    }
+    if (granted == 20) return kUnlimited;
+    // A thread that was joined may count for a moment.
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    ThreadPool pool(20);
+    if (pool.Threads() < 1 || pool.Threads() > granted) return 1;
+    if (!HasThreads(pool, pool.Threads()) || !RunsEachOnce(pool, 100)) return 2;
+    return 0;
+  });
+  if (end == kUnlimited) {
+    MESSAGE("nothing was tested: there is no limit on the number of threads");
+  } else {
+    CHECK(end == 0);
+  }
+}
+#endif
 
 TEST_CASE("TaskRef: copies nothing and calls the very object") {
   int calls = 0;

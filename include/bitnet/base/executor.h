@@ -18,6 +18,10 @@
 #include <utility>
 #include <vector>
 
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
+
 #include "bitnet/base/assert.h"
 #include "bitnet/base/cpus.h"
 
@@ -61,6 +65,25 @@ class SequentialExecutor final : public Executor {
   }
 };
 
+namespace detail {
+
+// How many forks lie between the process that called CountForks first and this one. (To ask for the process's id costs
+// a system call, a good part of a ThreadPool's call.)
+inline std::atomic<uint32_t> forks{0};
+
+// Counts from now on; false where that is impossible.
+inline bool CountForks() {
+#if defined(__unix__) || defined(__APPLE__)
+  static const bool counts =
+      pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); }) == 0;
+  return counts;
+#else
+  return true;
+#endif
+}
+
+}  // namespace detail
+
 // The caller does task 0; workers and then the caller take the others one by one until none is left. So with two
 // threads each mostly does the same task of every call, and finds in its cache what it left there. The caller waits
 // only for tasks that a worker has taken: a worker that sleeps or has lost its core delays nobody. After an exception
@@ -69,28 +92,39 @@ class SequentialExecutor final : public Executor {
 // has. A pool cannot see that its caller stands in a parallel region of somebody else (OpenMP, TBB): there, pass a
 // SequentialExecutor, or an Executor over those threads. (If many threads of such a region call one pool, one of them
 // gets the workers and the others none.)
+// A forked child has no workers of its parent's pools: there a pool works by its caller alone, and a pool that the
+// child makes has workers. (A child that is forked inside a task must not return from the task: that ends it.)
 class ThreadPool final : public Executor {
  public:
+  // Where the system refuses threads, the pool works with those that it got: see Threads(). (Compiled without
+  // exceptions, the program ends.)
   explicit ThreadPool(size_t threads = UsableCpus()) {
     BITNET_ASSERT(threads >= 1, "a ThreadPool needs at least one thread");
+    if (!detail::CountForks()) return;
     workers_.reserve(threads - 1);
-    for (size_t i = 1; i < threads; ++i) workers_.emplace_back([this] { Work(); });
+    for (size_t i = 1; i < threads; ++i) {
+#if defined(__cpp_exceptions)
+      try {
+        workers_.emplace_back([this] { Work(); });
+      } catch (...) {
+        return;
+      }
+#else
+      workers_.emplace_back([this] { Work(); });
+#endif
+    }
   }
 
-  ~ThreadPool() override {
-    stop_.store(true);
-    Wake();
-    for (std::thread& worker : workers_) worker.join();
-  }
+  ~ThreadPool() override { EndWorkers(); }
 
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // 1 inside a task that a call shares with other threads: ask before Run.
-  size_t Threads() const override { return InsideTask() ? 1 : workers_.size() + 1; }
+  // 1 inside a task that a call shares with other threads (ask before Run), and where a pool works by its caller alone.
+  size_t Threads() const override { return InsideTask() || !HasWorkers() ? 1 : workers_.size() + 1; }
 
   void Run(size_t tasks, TaskRef task) override {
-    if (workers_.empty() || tasks <= 1 || tasks > kTasksMask || InsideTask() ||
+    if (!HasWorkers() || tasks <= 1 || tasks > kTasksMask || InsideTask() ||
         is_used_.exchange(true, std::memory_order_acquire)) {
       for (size_t i = 0; i < tasks; ++i) task(i);
       return;
@@ -108,21 +142,19 @@ class ThreadPool final : public Executor {
       looks < kLooks ? Pause() : std::this_thread::yield();
     }
     is_used_.store(false, std::memory_order_release);
-#if defined(__cpp_exceptions)
     if (job.exception != nullptr) std::rethrow_exception(std::move(job.exception));
-#endif
   }
 
  private:
+  friend Executor& DefaultExecutor();
+
   struct Job {
     Job(TaskRef the_task, size_t number) : task(the_task), tasks(number) {}
 
     const TaskRef task;
     const size_t tasks;
-#if defined(__cpp_exceptions)
     std::atomic<bool> has_thrown{false};
     std::exception_ptr exception;  // of the first task that threw; read when all are done
-#endif
   };
   using Clock = std::chrono::steady_clock;
 
@@ -150,9 +182,10 @@ class ThreadPool final : public Executor {
 #endif
   }
 
+  bool IsForked() const { return detail::forks.load(std::memory_order_relaxed) != forks_; }
+  bool HasWorkers() const { return !workers_.empty() && !stop_.load(std::memory_order_relaxed) && !IsForked(); }
   bool HasTasks() const { return (open_.load() & kTasksMask) != 0; }
 
-  // noexcept: compiled without exceptions, it cannot bring those of others to the caller, and ends the program.
   void Do(Job& job, size_t i) noexcept {
 #if defined(__cpp_exceptions)
     try {
@@ -166,6 +199,8 @@ class ThreadPool final : public Executor {
 #else
     job.task(i);
 #endif
+    BITNET_ASSERT(!IsForked(),
+                  "a process forked inside a task cannot go on with it: the call's other threads are missing");
   }
 
   void TakeFirst(Job& job) {
@@ -221,6 +256,22 @@ class ThreadPool final : public Executor {
     wakes_.notify_all();
   }
 
+  // The pool then works by its caller alone. A call of another thread meanwhile is none the worse.
+  void EndWorkers() {
+    if (IsForked()) {
+      // A std::thread knows a thread by its stack, which may be gone: it must forget the thread without a look at it.
+      for (std::thread& worker : workers_) std::construct_at(&worker);
+      return;
+    }
+    stop_.store(true);
+    Wake();
+    for (std::thread& worker : workers_) {
+      // exit() inside a task destroys a static pool by a thread of its own.
+      worker.get_id() == std::this_thread::get_id() ? worker.detach() : worker.join();
+    }
+  }
+
+  const uint32_t forks_ = detail::forks.load(std::memory_order_relaxed);  // of the process that has the workers
   std::vector<std::thread> workers_;
   // Lines of their own for what all threads look at, and for what each writes when it is done.
   alignas(64) std::atomic<uint64_t> open_{0};
@@ -232,9 +283,17 @@ class ThreadPool final : public Executor {
   std::atomic<bool> is_used_{false};  // by the one Run that has the workers
 };
 
-// One pool for the program, a thread for every core, made at first use and joined at exit.
+// One pool for the program, made at first use. Its workers are joined at exit (they must not outlive a library that is
+// unloaded), but the pool itself is never destroyed: objects that are destroyed later may use it, by their thread
+// alone.
 inline Executor& DefaultExecutor() {
-  static ThreadPool pool;
+  static ThreadPool& pool = *new ThreadPool;
+  static const struct AtExit {
+    ~AtExit() {
+      // exit() inside a task: others of its call may do the same, and wait for this one.
+      if (!ThreadPool::InsideTask()) pool.EndWorkers();
+    }
+  } at_exit;
   return pool;
 }
 
