@@ -2,7 +2,7 @@
 //
 // SequentialExecutor runs all in the calling thread; ThreadPool keeps workers that sleep between calls. To use the
 // threads of a surrounding program, derive from Executor (two functions). DefaultExecutor() is one pool for the whole
-// program with a thread for every core, made at first use.
+// program with a thread for every CPU that it may use (base/cpus.h), made at first use.
 #ifndef BITNET_BASE_EXECUTOR_H_
 #define BITNET_BASE_EXECUTOR_H_
 
@@ -11,12 +11,19 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <thread>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
+
 #include "bitnet/base/assert.h"
+#include "bitnet/base/cpus.h"
 
 namespace bitnet {
 
@@ -41,9 +48,12 @@ class Executor {
   // How many tasks can run at once, the caller's thread included; at least 1. (Inside a task it may be fewer.)
   virtual size_t Threads() const = 0;
   // Calls task(i) once for every i in [0, tasks), in any order and possibly at the same time; returns when all are
-  // done. May be called from inside a task and by several threads. Must not allocate once warm. Tasks do not throw: on
-  // several threads an exception ends the program (std::terminate). While it waits, the calling thread may run tasks of
-  // this call only, never those of another (with TBB: isolate): tasks keep thread_local buffers across nested calls.
+  // done. May be called from inside a task and by several threads. Must not allocate once warm. While it waits, the
+  // calling thread may run tasks of this call only, never those of another (with TBB: isolate): tasks keep thread_local
+  // buffers across nested calls.
+  // A task that throws (memory is out, or an assertion's handler throws): the first exception comes out of Run once no
+  // task of the call is running any more; tasks that had not begun may be left out. An Executor that cannot bring the
+  // exception to the caller ends the program.
   virtual void Run(size_t tasks, TaskRef task) = 0;
 };
 
@@ -55,58 +65,96 @@ class SequentialExecutor final : public Executor {
   }
 };
 
+namespace detail {
+
+// How many forks lie between the process that called CountForks first and this one. (To ask for the process's id costs
+// a system call, a good part of a ThreadPool's call.)
+inline std::atomic<uint32_t> forks{0};
+
+// Counts from now on; false where that is impossible.
+inline bool CountForks() {
+#if defined(__unix__) || defined(__APPLE__)
+  static const bool counts =
+      pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); }) == 0;
+  return counts;
+#else
+  return true;
+#endif
+}
+
+}  // namespace detail
+
 // The caller does task 0; workers and then the caller take the others one by one until none is left. So with two
 // threads each mostly does the same task of every call, and finds in its cache what it left there. The caller waits
-// only for tasks that a worker has taken: a worker that sleeps or has lost its core delays nobody. A call from inside a
-// task of any pool, or while another thread's call is running, is done by its caller alone: never a deadlock, never
-// more threads than the pool has. A pool cannot see that its caller stands in a parallel region of somebody else
-// (OpenMP, TBB): there, pass a SequentialExecutor, or an Executor over those threads. (If many threads of such a region
-// call one pool, one of them gets the workers and the others none.)
+// only for tasks that a worker has taken: a worker that sleeps or has lost its core delays nobody. After an exception
+// the rest of the tasks is not taken, and the pool is as good as new. A call from inside a task of any pool, or while
+// another thread's call is running, is done by its caller alone: never a deadlock, never more threads than the pool
+// has. A pool cannot see that its caller stands in a parallel region of somebody else (OpenMP, TBB): there, pass a
+// SequentialExecutor, or an Executor over those threads. (If many threads of such a region call one pool, one of them
+// gets the workers and the others none.)
+// A forked child has no workers of its parent's pools: there a pool works by its caller alone, and a pool that the
+// child makes has workers. (A child that is forked inside a task must not return from the task: that ends it.)
 class ThreadPool final : public Executor {
  public:
-  explicit ThreadPool(size_t threads = std::max<size_t>(1, std::thread::hardware_concurrency())) {
+  // Where the system refuses threads, the pool works with those that it got: see Threads(). (Compiled without
+  // exceptions, the program ends.)
+  explicit ThreadPool(size_t threads = UsableCpus()) {
     BITNET_ASSERT(threads >= 1, "a ThreadPool needs at least one thread");
+    if (!detail::CountForks()) return;
     workers_.reserve(threads - 1);
-    for (size_t i = 1; i < threads; ++i) workers_.emplace_back([this] { Work(); });
+    for (size_t i = 1; i < threads; ++i) {
+#if defined(__cpp_exceptions)
+      try {
+        workers_.emplace_back([this] { Work(); });
+      } catch (...) {
+        return;
+      }
+#else
+      workers_.emplace_back([this] { Work(); });
+#endif
+    }
   }
 
-  ~ThreadPool() override {
-    stop_.store(true);
-    Wake();
-    for (std::thread& worker : workers_) worker.join();
-  }
+  ~ThreadPool() override { EndWorkers(); }
 
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // 1 inside a task that a call shares with other threads: ask before Run.
-  size_t Threads() const override { return InsideTask() ? 1 : workers_.size() + 1; }
+  // 1 inside a task that a call shares with other threads (ask before Run), and where a pool works by its caller alone.
+  size_t Threads() const override { return InsideTask() || !HasWorkers() ? 1 : workers_.size() + 1; }
 
   void Run(size_t tasks, TaskRef task) override {
-    if (workers_.empty() || tasks <= 1 || tasks > kTasksMask || InsideTask() ||
+    if (!HasWorkers() || tasks <= 1 || tasks > kTasksMask || InsideTask() ||
         is_used_.exchange(true, std::memory_order_acquire)) {
       for (size_t i = 0; i < tasks; ++i) task(i);
       return;
     }
     // Lives until all tasks are done: afterwards nobody reads it.
-    const Job job{task, tasks};
+    Job job(task, tasks);
     job_.store(&job, std::memory_order_relaxed);
     unfinished_.store(tasks - 1, std::memory_order_relaxed);
     // In one order with `sleepers_`: either a worker that is about to sleep sees the tasks, or we see the worker.
     open_.store((open_.load(std::memory_order_relaxed) | kTasksMask) + tasks);
     if (sleepers_.load() != 0) Wake();
-    TakeFirst(task);
+    TakeFirst(job);
     TakeTasks();
     for (size_t looks = 0; unfinished_.load(std::memory_order_acquire) != 0; ++looks) {
       looks < kLooks ? Pause() : std::this_thread::yield();
     }
     is_used_.store(false, std::memory_order_release);
+    if (job.exception != nullptr) std::rethrow_exception(std::move(job.exception));
   }
 
  private:
+  friend Executor& DefaultExecutor();
+
   struct Job {
-    TaskRef task;
-    size_t tasks;
+    Job(TaskRef the_task, size_t number) : task(the_task), tasks(number) {}
+
+    const TaskRef task;
+    const size_t tasks;
+    std::atomic<bool> has_thrown{false};
+    std::exception_ptr exception;  // of the first task that threw; read when all are done
   };
   using Clock = std::chrono::steady_clock;
 
@@ -134,22 +182,40 @@ class ThreadPool final : public Executor {
 #endif
   }
 
+  bool IsForked() const { return detail::forks.load(std::memory_order_relaxed) != forks_; }
+  bool HasWorkers() const { return !workers_.empty() && !stop_.load(std::memory_order_relaxed) && !IsForked(); }
   bool HasTasks() const { return (open_.load() & kTasksMask) != 0; }
 
-  // Nobody can be told of an exception while other threads still work on the job: noexcept ends the program.
-  static void TakeFirst(TaskRef task) noexcept {
+  void Do(Job& job, size_t i) noexcept {
+#if defined(__cpp_exceptions)
+    try {
+      job.task(i);
+    } catch (...) {
+      if (!job.has_thrown.exchange(true)) job.exception = std::current_exception();
+      // Nobody takes the rest. (It is the rest of this job, since this task of it is not done.)
+      const uint64_t rest = open_.fetch_and(~kTasksMask) & kTasksMask;
+      unfinished_.fetch_sub(static_cast<size_t>(rest), std::memory_order_release);
+    }
+#else
+    job.task(i);
+#endif
+    BITNET_ASSERT(!IsForked(),
+                  "a process forked inside a task cannot go on with it: the call's other threads are missing");
+  }
+
+  void TakeFirst(Job& job) {
     InsideTask() = true;
-    task(0);
+    Do(job, 0);
     InsideTask() = false;
   }
-  void TakeTasks() noexcept {
+  void TakeTasks() {
     InsideTask() = true;
     uint64_t open = open_.load(std::memory_order_acquire);
     while ((open & kTasksMask) != 0) {
       // If the exchange succeeds, a task of this call was open until then, so the pointer read before was its job's.
-      const Job* job = job_.load(std::memory_order_relaxed);
+      Job* job = job_.load(std::memory_order_relaxed);
       if (!open_.compare_exchange_weak(open, open - 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
-      job->task(job->tasks - (open & kTasksMask));
+      Do(*job, job->tasks - (open & kTasksMask));
       unfinished_.fetch_sub(1, std::memory_order_release);  // the last of the job
       open = open_.load(std::memory_order_acquire);
     }
@@ -190,10 +256,26 @@ class ThreadPool final : public Executor {
     wakes_.notify_all();
   }
 
+  // The pool then works by its caller alone. A call of another thread meanwhile is none the worse.
+  void EndWorkers() {
+    if (IsForked()) {
+      // A std::thread knows a thread by its stack, which may be gone: it must forget the thread without a look at it.
+      for (std::thread& worker : workers_) std::construct_at(&worker);
+      return;
+    }
+    stop_.store(true);
+    Wake();
+    for (std::thread& worker : workers_) {
+      // exit() inside a task destroys a static pool by a thread of its own.
+      worker.get_id() == std::this_thread::get_id() ? worker.detach() : worker.join();
+    }
+  }
+
+  const uint32_t forks_ = detail::forks.load(std::memory_order_relaxed);  // of the process that has the workers
   std::vector<std::thread> workers_;
   // Lines of their own for what all threads look at, and for what each writes when it is done.
   alignas(64) std::atomic<uint64_t> open_{0};
-  std::atomic<const Job*> job_{nullptr};
+  std::atomic<Job*> job_{nullptr};
   std::atomic<bool> stop_{false};
   std::atomic<uint32_t> sleepers_{0};
   std::atomic<uint32_t> wakes_{0};  // what sleepers wait on
@@ -201,9 +283,17 @@ class ThreadPool final : public Executor {
   std::atomic<bool> is_used_{false};  // by the one Run that has the workers
 };
 
-// One pool for the program, a thread for every core, made at first use and joined at exit.
+// One pool for the program, made at first use. Its workers are joined at exit (they must not outlive a library that is
+// unloaded), but the pool itself is never destroyed: objects that are destroyed later may use it, by their thread
+// alone.
 inline Executor& DefaultExecutor() {
-  static ThreadPool pool;
+  static ThreadPool& pool = *new ThreadPool;
+  static const struct AtExit {
+    ~AtExit() {
+      // exit() inside a task: others of its call may do the same, and wait for this one.
+      if (!ThreadPool::InsideTask()) pool.EndWorkers();
+    }
+  } at_exit;
   return pool;
 }
 
