@@ -15,11 +15,11 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "bitnet/backend/simd/targets.h"
+#include "bitnet/base/cpus.h"
 #include "bitnet/base/executor.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "hwy/highway.h"
@@ -55,7 +55,7 @@ inline size_t MemoryBytes() {
 #endif
 }
 
-inline size_t AllThreads() { return std::max<size_t>(1, std::thread::hardware_concurrency()); }
+inline size_t AllThreads() { return UsableCpus(); }
 inline std::vector<size_t> ThreadCounts() {
   return AllThreads() == 1 ? std::vector<size_t>{1} : std::vector<size_t>{1, AllThreads()};
 }

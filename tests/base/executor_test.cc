@@ -4,16 +4,12 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <set>
 #include <thread>
 #include <vector>
-
-#if defined(__unix__)
-#include <sys/wait.h>
-#include <unistd.h>
-#endif
 
 #include "testing/expect_assertion.h"
 
@@ -177,27 +173,139 @@ TEST_CASE("Executor: a pool needs a thread") {
   CHECK(testing::Breaks("at least one thread", [] { ThreadPool none(0); }));
 }
 
-#if defined(__unix__)
-TEST_CASE("ThreadPool: a task that throws ends the program, in whichever thread it ran") {
-  for (const size_t tasks : {2, 64}) {
-    const pid_t child = fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
-      std::set_terminate([] { _exit(42); });
-      try {
-        ThreadPool pool(2);
-        pool.Run(tasks, [](size_t) { throw 1; });
-      } catch (...) {
+// What comes out of a call whose task number `thrower` throws its number; SIZE_MAX where nothing does.
+size_t ThrownBy(Executor& executor, size_t tasks, size_t thrower) {
+  try {
+    executor.Run(tasks, [&](size_t i) {
+      if (i == thrower) throw i;
+    });
+  } catch (const size_t thrown) {
+    return thrown;
+  }
+  return SIZE_MAX;
+}
+
+TEST_CASE("Executor: what a task throws comes out of Run, whichever task it was, and the next call is as ever") {
+  SequentialExecutor sequential;
+  ThreadPool one(1);
+  ThreadPool two(2);
+  ThreadPool four(4);
+  for (Executor* executor : {static_cast<Executor*>(&sequential), static_cast<Executor*>(&one),
+                             static_cast<Executor*>(&two), static_cast<Executor*>(&four)}) {
+    for (const size_t tasks : {1u, 2u, 3u, 64u}) {
+      for (size_t thrower = 0; thrower < tasks; ++thrower) {
+        if (ThrownBy(*executor, tasks, thrower) != thrower) FAIL_CHECK(thrower << " of " << tasks << " got lost");
+        if (!RunsEachOnce(*executor, tasks)) FAIL_CHECK("after " << thrower << " of " << tasks);
       }
-      _exit(1);
     }
-    int status = 0;
-    REQUIRE(waitpid(child, &status, 0) == child);
-    CHECK(WIFEXITED(status));
-    CHECK(WEXITSTATUS(status) == 42);
+    CHECK(executor->Threads() == (executor == &four ? 4 : executor == &two ? 2 : 1));
   }
 }
-#endif
+
+TEST_CASE("ThreadPool: when all threads throw, one exception comes out and the rest of the tasks is left out") {
+  ThreadPool pool(2);
+  for (int repetition = 0; repetition < 200; ++repetition) {
+    std::atomic<int> arrived{0};
+    std::atomic<int> ran{0};
+    bool thrown = false;
+    try {
+      pool.Run(1000, [&](size_t i) {
+        ran.fetch_add(1);
+        if (i > 1) return;
+        // Both throw: each waits until the other has begun.
+        arrived.fetch_add(1);
+        while (arrived.load() < 2) std::this_thread::yield();
+        throw i;
+      });
+    } catch (const size_t i) {
+      thrown = i <= 1;
+    }
+    if (!thrown) FAIL_CHECK("nothing was thrown in repetition " << repetition);
+    if (ran.load() != 2) FAIL_CHECK(ran.load() << " tasks ran");
+    if (!RunsEachOnce(pool, 9)) FAIL_CHECK("a task was missing after repetition " << repetition);
+  }
+}
+
+TEST_CASE("ThreadPool: an exception comes out only when no task is running, and nothing is begun after it") {
+  ThreadPool pool(2);
+  for (int repetition = 0; repetition < 50; ++repetition) {
+    std::atomic<bool> has_begun{false};
+    std::atomic<bool> has_thrown{false};
+    std::atomic<int> running{0};
+    std::atomic<int> ran{0};
+    size_t written = 0;  // not atomic: the exception must order it
+    CHECK_THROWS_AS(pool.Run(1000,
+                             [&](size_t i) {
+                               running.fetch_add(1);
+                               ran.fetch_add(1);
+                               if (i == 0) {
+                                 while (!has_begun.load()) std::this_thread::yield();
+                                 running.fetch_sub(1);
+                                 has_thrown = true;
+                                 throw 0;
+                               }
+                               has_begun = true;
+                               while (!has_thrown.load()) std::this_thread::yield();
+                               std::this_thread::sleep_for(std::chrono::milliseconds(1));  // the rest is closed by now
+                               ++written;
+                               running.fetch_sub(1);
+                             }),
+                    int);
+    CHECK(running.load() == 0);
+    CHECK(ran.load() == 2);
+    CHECK(written == 1);
+  }
+}
+
+TEST_CASE("Executor: what a task of a nested call throws comes out of both calls") {
+  ThreadPool pool(3);
+  for (size_t thrower = 0; thrower < 5; ++thrower) {
+    std::atomic<int> inner_calls{0};
+    size_t thrown = SIZE_MAX;
+    try {
+      pool.Run(5, [&](size_t i) {
+        inner_calls.fetch_add(1);
+        if (i == thrower) pool.Run(4, [&](size_t j) { throw 10 * i + j; });
+      });
+    } catch (const size_t what) {
+      thrown = what;
+    }
+    CHECK(thrown == 10 * thrower);
+    CHECK(inner_calls.load() >= 1);
+    CHECK(pool.Threads() == 3);
+    CHECK(RunsEachOnce(pool, 9));
+  }
+  // What a task catches itself stays there.
+  std::atomic<int> caught{0};
+  pool.Run(5, [&](size_t i) {
+    if (ThrownBy(pool, 4, 2) == 2 && i < 5) caught.fetch_add(1);
+  });
+  CHECK(caught.load() == 5);
+}
+
+TEST_CASE("Executor: several threads may call at once, each with exceptions of its own") {
+  ThreadPool pool(3);
+  std::atomic<bool> wrong{false};
+  std::vector<std::thread> callers;
+  for (size_t c = 0; c < 4; ++c) {
+    callers.emplace_back([&, c] {
+      for (size_t repetition = 0; repetition < 200; ++repetition) {
+        if (ThrownBy(pool, 10, (c + repetition) % 10) != (c + repetition) % 10) wrong = true;
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  CHECK_FALSE(wrong.load());
+}
+
+TEST_CASE("Executor: an assertion inside a task reaches a handler that throws") {
+  ThreadPool pool(3);
+  for (const size_t breaker : {0u, 1u, 49u}) {
+    CHECK(testing::Breaks("every task is another one", [&] {
+      pool.Run(50, [&](size_t i) { BITNET_ASSERT(i != breaker, "every task is another one"); });
+    }));
+  }
+}
 
 TEST_CASE("TaskRef: copies nothing and calls the very object") {
   int calls = 0;

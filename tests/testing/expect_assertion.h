@@ -1,7 +1,7 @@
 // Breaks(sentence, call): whether `call` is stopped by an assertion whose sentence holds `sentence`.
 //
 // For preconditions: CHECK(Breaks("1 <= k <= n", [&] { FindTopK(x, 0); })). The handler throws out of the library for
-// the length of the call, so the call must assert in the calling thread.
+// the length of the call, so the call must assert in the calling thread or in a task of an Executor.
 #ifndef BITNET_TESTS_TESTING_EXPECT_ASSERTION_H_
 #define BITNET_TESTS_TESTING_EXPECT_ASSERTION_H_
 

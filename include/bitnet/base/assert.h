@@ -2,9 +2,9 @@
 //
 // BITNET_ASSERT(condition, "what was expected") stays on in optimised builds; it stands at the entrance of
 // operations, never in inner loops. The default handler writes one line to stderr and aborts; a program replaces
-// it with SetAssertHandler (a handler may log or, outside an Executor's tasks, throw; if it returns, the
-// program aborts).
-// Outside data (files, prompts, configurations) is no programming error: see base/result.h.
+// it with SetAssertHandler (a handler may log or throw, also inside a task of a ThreadPool, which brings the exception
+// to the caller; if it returns, the program aborts). Outside data (files, prompts, configurations) is no programming
+// error: see base/result.h.
 #ifndef BITNET_BASE_ASSERT_H_
 #define BITNET_BASE_ASSERT_H_
 

@@ -2,7 +2,7 @@
 //
 // SequentialExecutor runs all in the calling thread; ThreadPool keeps workers that sleep between calls. To use the
 // threads of a surrounding program, derive from Executor (two functions). DefaultExecutor() is one pool for the whole
-// program with a thread for every core, made at first use.
+// program with a thread for every CPU that it may use (base/cpus.h), made at first use.
 #ifndef BITNET_BASE_EXECUTOR_H_
 #define BITNET_BASE_EXECUTOR_H_
 
@@ -11,12 +11,15 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <thread>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "bitnet/base/assert.h"
+#include "bitnet/base/cpus.h"
 
 namespace bitnet {
 
@@ -41,9 +44,12 @@ class Executor {
   // How many tasks can run at once, the caller's thread included; at least 1. (Inside a task it may be fewer.)
   virtual size_t Threads() const = 0;
   // Calls task(i) once for every i in [0, tasks), in any order and possibly at the same time; returns when all are
-  // done. May be called from inside a task and by several threads. Must not allocate once warm. Tasks do not throw: on
-  // several threads an exception ends the program (std::terminate). While it waits, the calling thread may run tasks of
-  // this call only, never those of another (with TBB: isolate): tasks keep thread_local buffers across nested calls.
+  // done. May be called from inside a task and by several threads. Must not allocate once warm. While it waits, the
+  // calling thread may run tasks of this call only, never those of another (with TBB: isolate): tasks keep thread_local
+  // buffers across nested calls.
+  // A task that throws (memory is out, or an assertion's handler throws): the first exception comes out of Run once no
+  // task of the call is running any more; tasks that had not begun may be left out. An Executor that cannot bring the
+  // exception to the caller ends the program.
   virtual void Run(size_t tasks, TaskRef task) = 0;
 };
 
@@ -57,14 +63,15 @@ class SequentialExecutor final : public Executor {
 
 // The caller does task 0; workers and then the caller take the others one by one until none is left. So with two
 // threads each mostly does the same task of every call, and finds in its cache what it left there. The caller waits
-// only for tasks that a worker has taken: a worker that sleeps or has lost its core delays nobody. A call from inside a
-// task of any pool, or while another thread's call is running, is done by its caller alone: never a deadlock, never
-// more threads than the pool has. A pool cannot see that its caller stands in a parallel region of somebody else
-// (OpenMP, TBB): there, pass a SequentialExecutor, or an Executor over those threads. (If many threads of such a region
-// call one pool, one of them gets the workers and the others none.)
+// only for tasks that a worker has taken: a worker that sleeps or has lost its core delays nobody. After an exception
+// the rest of the tasks is not taken, and the pool is as good as new. A call from inside a task of any pool, or while
+// another thread's call is running, is done by its caller alone: never a deadlock, never more threads than the pool
+// has. A pool cannot see that its caller stands in a parallel region of somebody else (OpenMP, TBB): there, pass a
+// SequentialExecutor, or an Executor over those threads. (If many threads of such a region call one pool, one of them
+// gets the workers and the others none.)
 class ThreadPool final : public Executor {
  public:
-  explicit ThreadPool(size_t threads = std::max<size_t>(1, std::thread::hardware_concurrency())) {
+  explicit ThreadPool(size_t threads = UsableCpus()) {
     BITNET_ASSERT(threads >= 1, "a ThreadPool needs at least one thread");
     workers_.reserve(threads - 1);
     for (size_t i = 1; i < threads; ++i) workers_.emplace_back([this] { Work(); });
@@ -89,24 +96,33 @@ class ThreadPool final : public Executor {
       return;
     }
     // Lives until all tasks are done: afterwards nobody reads it.
-    const Job job{task, tasks};
+    Job job(task, tasks);
     job_.store(&job, std::memory_order_relaxed);
     unfinished_.store(tasks - 1, std::memory_order_relaxed);
     // In one order with `sleepers_`: either a worker that is about to sleep sees the tasks, or we see the worker.
     open_.store((open_.load(std::memory_order_relaxed) | kTasksMask) + tasks);
     if (sleepers_.load() != 0) Wake();
-    TakeFirst(task);
+    TakeFirst(job);
     TakeTasks();
     for (size_t looks = 0; unfinished_.load(std::memory_order_acquire) != 0; ++looks) {
       looks < kLooks ? Pause() : std::this_thread::yield();
     }
     is_used_.store(false, std::memory_order_release);
+#if defined(__cpp_exceptions)
+    if (job.exception != nullptr) std::rethrow_exception(std::move(job.exception));
+#endif
   }
 
  private:
   struct Job {
-    TaskRef task;
-    size_t tasks;
+    Job(TaskRef the_task, size_t number) : task(the_task), tasks(number) {}
+
+    const TaskRef task;
+    const size_t tasks;
+#if defined(__cpp_exceptions)
+    std::atomic<bool> has_thrown{false};
+    std::exception_ptr exception;  // of the first task that threw; read when all are done
+#endif
   };
   using Clock = std::chrono::steady_clock;
 
@@ -136,20 +152,35 @@ class ThreadPool final : public Executor {
 
   bool HasTasks() const { return (open_.load() & kTasksMask) != 0; }
 
-  // Nobody can be told of an exception while other threads still work on the job: noexcept ends the program.
-  static void TakeFirst(TaskRef task) noexcept {
+  // noexcept: compiled without exceptions, it cannot bring those of others to the caller, and ends the program.
+  void Do(Job& job, size_t i) noexcept {
+#if defined(__cpp_exceptions)
+    try {
+      job.task(i);
+    } catch (...) {
+      if (!job.has_thrown.exchange(true)) job.exception = std::current_exception();
+      // Nobody takes the rest. (It is the rest of this job, since this task of it is not done.)
+      const uint64_t rest = open_.fetch_and(~kTasksMask) & kTasksMask;
+      unfinished_.fetch_sub(static_cast<size_t>(rest), std::memory_order_release);
+    }
+#else
+    job.task(i);
+#endif
+  }
+
+  void TakeFirst(Job& job) {
     InsideTask() = true;
-    task(0);
+    Do(job, 0);
     InsideTask() = false;
   }
-  void TakeTasks() noexcept {
+  void TakeTasks() {
     InsideTask() = true;
     uint64_t open = open_.load(std::memory_order_acquire);
     while ((open & kTasksMask) != 0) {
       // If the exchange succeeds, a task of this call was open until then, so the pointer read before was its job's.
-      const Job* job = job_.load(std::memory_order_relaxed);
+      Job* job = job_.load(std::memory_order_relaxed);
       if (!open_.compare_exchange_weak(open, open - 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
-      job->task(job->tasks - (open & kTasksMask));
+      Do(*job, job->tasks - (open & kTasksMask));
       unfinished_.fetch_sub(1, std::memory_order_release);  // the last of the job
       open = open_.load(std::memory_order_acquire);
     }
@@ -193,7 +224,7 @@ class ThreadPool final : public Executor {
   std::vector<std::thread> workers_;
   // Lines of their own for what all threads look at, and for what each writes when it is done.
   alignas(64) std::atomic<uint64_t> open_{0};
-  std::atomic<const Job*> job_{nullptr};
+  std::atomic<Job*> job_{nullptr};
   std::atomic<bool> stop_{false};
   std::atomic<uint32_t> sleepers_{0};
   std::atomic<uint32_t> wakes_{0};  // what sleepers wait on
