@@ -129,8 +129,8 @@ void CheckEveryFailure(FreshExecutor& executor, const Make& make, const Op& op, 
       // (The first one must happen, or nothing is tested.)
       if (n == 0 && !happened) problem = "no memory is taken";
       if (!problem.empty()) {
-        FAIL_CHECK("memory ends " << (ends == Ends::kOnce ? "once" : "for good") << " at allocation " << n << ": "
-                                  << problem);
+        const std::string how = ends == Ends::kOnce ? "once" : "for good";
+        FAIL_CHECK("memory ends " << how << " at allocation " << n << ": " << problem);
         return;
       }
     }

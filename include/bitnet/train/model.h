@@ -66,7 +66,6 @@ class TrainingModel {
     dims_ = {batch.sequences, batch.length, config_.heads, config_.kv_heads, config_.head_dim};
     can_go_back_ = false;
     if (angles_for_ != batch.length) {
-      angles_for_ = 0;  // until all of them are there
       angles_.Compute(config_.head_dim, config_.rope_base, batch.length);
       angles_for_ = batch.length;
     }
