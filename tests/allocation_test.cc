@@ -1,11 +1,9 @@
-// What takes memory, counted: every form of operator new is replaced in this program.
+// What takes memory, counted: every form of operator new is replaced in this program (testing/replaced_new.h).
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <new>
 #include <span>
 #include <string>
@@ -15,61 +13,14 @@
 #include "bitnet/model/generate.h"
 #include "bitnet/model/model_file.h"
 #include "bitnet/model/transformer.h"
+#include "testing/replaced_new.h"
 #include "testing/tiny_model.h"
-
-namespace {
-
-std::atomic<size_t> allocations{0};
-std::atomic<size_t> largest{0};
-
-void* Allocate(size_t bytes, size_t alignment) {
-  allocations.fetch_add(1);
-  for (size_t seen = largest.load(); bytes > seen && !largest.compare_exchange_weak(seen, bytes);) {
-  }
-  const size_t rounded = (std::max<size_t>(bytes, 1) + alignment - 1) / alignment * alignment;
-  return std::aligned_alloc(alignment, rounded);
-}
-
-void* AllocateOrThrow(size_t bytes, size_t alignment) {
-  void* p = Allocate(bytes, alignment);
-  if (p == nullptr) throw std::bad_alloc();
-  return p;
-}
-
-// Not inline: the compiler would see free() of what operator new gave, and warn.
-[[gnu::noinline]] void Release(void* p) { std::free(p); }
-
-constexpr size_t kPlain = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
-
-}  // namespace
-
-void* operator new(size_t n) { return AllocateOrThrow(n, kPlain); }
-void* operator new[](size_t n) { return AllocateOrThrow(n, kPlain); }
-void* operator new(size_t n, std::align_val_t a) { return AllocateOrThrow(n, static_cast<size_t>(a)); }
-void* operator new[](size_t n, std::align_val_t a) { return AllocateOrThrow(n, static_cast<size_t>(a)); }
-void* operator new(size_t n, const std::nothrow_t&) noexcept { return Allocate(n, kPlain); }
-void* operator new[](size_t n, const std::nothrow_t&) noexcept { return Allocate(n, kPlain); }
-void* operator new(size_t n, std::align_val_t a, const std::nothrow_t&) noexcept {
-  return Allocate(n, static_cast<size_t>(a));
-}
-void* operator new[](size_t n, std::align_val_t a, const std::nothrow_t&) noexcept {
-  return Allocate(n, static_cast<size_t>(a));
-}
-void operator delete(void* p) noexcept { Release(p); }
-void operator delete[](void* p) noexcept { Release(p); }
-void operator delete(void* p, size_t) noexcept { Release(p); }
-void operator delete[](void* p, size_t) noexcept { Release(p); }
-void operator delete(void* p, std::align_val_t) noexcept { Release(p); }
-void operator delete[](void* p, std::align_val_t) noexcept { Release(p); }
-void operator delete(void* p, size_t, std::align_val_t) noexcept { Release(p); }
-void operator delete[](void* p, size_t, std::align_val_t) noexcept { Release(p); }
-void operator delete(void* p, const std::nothrow_t&) noexcept { Release(p); }
-void operator delete[](void* p, const std::nothrow_t&) noexcept { Release(p); }
-void operator delete(void* p, std::align_val_t, const std::nothrow_t&) noexcept { Release(p); }
-void operator delete[](void* p, std::align_val_t, const std::nothrow_t&) noexcept { Release(p); }
 
 namespace bitnet {
 namespace {
+
+using testing::allocations;
+using testing::largest;
 
 // Compilers may leave out an allocation that nobody looks at; clang does.
 const void* volatile looked_at;

@@ -18,6 +18,9 @@ struct CountingModel {
   struct State {
     size_t length() const { return tokens.size(); }
     size_t max_tokens() const { return room; }
+    using Mark = size_t;
+    Mark Here() const { return tokens.size(); }
+    void GoBack(Mark length) noexcept { tokens.resize(length); }
     size_t room = 100;
     std::vector<Token> tokens;
     std::vector<size_t> calls;
@@ -105,6 +108,24 @@ TEST_CASE("Generate: ends where the state is full, where the caller says so, and
   CHECK(none.tokens.empty());
   CHECK(none.error == "");
   CHECK(none.state.tokens == Tokens{4});
+}
+
+TEST_CASE("Generate: where it fails the state is as it was before") {
+  CountingModel::State state;
+  state.tokens = {7, 7};
+  Random random(1);
+  const GenerateOptions options{.stop_tokens = {}, .sampler = {}};
+  const auto keep_on = [](Token) { return true; };
+  CHECK(!Generate(CountingModel{.nan_after = 4}, state, Tokens{1, 2}, options, random, keep_on).ok());
+  CHECK(state.tokens == Tokens{7, 7});
+  struct Enough {};
+  CHECK_THROWS_AS(static_cast<void>(Generate(CountingModel(), state, Tokens{1, 2}, options, random,
+                                             [](Token token) {
+                                               if (token == 5) throw Enough();
+                                               return true;
+                                             })),
+                  Enough);
+  CHECK(state.tokens == Tokens{7, 7});
 }
 
 TEST_CASE("Generate: the model's and the sampler's sentences come through") {

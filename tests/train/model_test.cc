@@ -163,6 +163,12 @@ TEST_CASE("TrainingModel: wrong uses are stopped by a sentence") {
   model.Quantize(latent);
   TokenBatch batch = RandomBatch(2, 4, config.vocab, 3);
   CHECK(Breaks("must come first", [&] { model.Backward(latent, batch, gradients); }));
+  model.Forward(latent, batch);
+  model.Forward<false>(latent, batch);
+  CHECK(Breaks("must come first", [&] { model.Backward(latent, batch, gradients); }));
+  model.Forward(latent, batch);
+  model.Backward(latent, batch, gradients);
+  CHECK(Breaks("must come first", [&] { model.Backward(latent, batch, gradients); }));
   batch.targets[5] = config.vocab;
   CHECK(Breaks("outside the vocabulary", [&] { model.Forward(latent, batch); }));
   batch.targets.pop_back();

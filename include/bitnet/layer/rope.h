@@ -42,7 +42,10 @@ class RopeAngles {
  public:
   void Compute(const Rope& rope, size_t first_position, size_t tokens) {
     pairs_ = rope.pairs();
-    if (cos_.size() < tokens * pairs_) cos_.resize(tokens * pairs_), sin_.resize(tokens * pairs_);
+    // Each by its own size: after a bad_alloc only one of them may have grown.
+    for (std::vector<float>* values : {&cos_, &sin_}) {
+      if (values->size() < tokens * pairs_) values->resize(tokens * pairs_);
+    }
     for (size_t t = 0; t < tokens; ++t) {
       rope.Angles(first_position + t, {cos_.data() + t * pairs_, pairs_}, {sin_.data() + t * pairs_, pairs_});
     }

@@ -23,11 +23,20 @@ struct GenerateOptions {
 
 // Calls on_token(token) -> bool for every new token; false ends. Returns the new tokens (fewer than asked for if the
 // state is full). After it, the state holds prompt and all new tokens but the last, which no Forward has read yet
-// (where a stop token ended it: all of them).
+// (where a stop token ended it: all of them). If it gives an error, or something throws (on_token, memory), the state
+// is as it was before; only the generator has gone on.
 template <class Model, class Generator, class OnToken>
 Result<std::vector<Token>> Generate(const Model& model, typename Model::State& state, std::span<const Token> prompt,
                                     const GenerateOptions& options, Generator& generator, OnToken&& on_token) {
   if (Result<Done> valid = options.sampler.Validate(); !valid.ok()) return Error{valid.error()};
+  struct Guard {
+    typename Model::State& state;
+    typename Model::State::Mark before = state.Here();
+    bool done = false;
+    ~Guard() {
+      if (!done) state.GoBack(before);
+    }
+  } guard{state};
   Sampler sampler(options.sampler);
   std::vector<Token> generated;
   Result<std::span<const float>> logits = model.Forward(prompt, state);
@@ -41,6 +50,7 @@ Result<std::vector<Token>> Generate(const Model& model, typename Model::State& s
     if (generated.size() < options.max_new_tokens) logits = model.Forward({&generated.back(), 1}, state);
   }
   if (!logits.ok()) return Error{logits.error()};
+  guard.done = true;
   return generated;
 }
 

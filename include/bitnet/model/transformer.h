@@ -7,6 +7,7 @@
 //
 // A prefill of n tokens gives the bits of n decodes. Decoding allocates nothing after the first token of a state in a
 // thread (each thread keeps a small buffer of its own). Several threads may use one model, each with its own state.
+// Where memory ends std::bad_alloc leaves (base/result.h): the state is as it was, and the call may be made again.
 #ifndef BITNET_MODEL_TRANSFORMER_H_
 #define BITNET_MODEL_TRANSFORMER_H_
 
@@ -48,6 +49,17 @@ class Transformer {
     // Forgets all tokens, or those from `length` on. The memory stays.
     void Truncate(size_t length) { length_ = std::min(length, length_); }
 
+    // The length and the counts at some moment, to go back to from a longer state of the same conversation.
+    struct Mark {
+      size_t length = 0;
+      std::vector<WeightUse> use;
+    };
+    Mark Here() const { return {length_, use_}; }
+    void GoBack(const Mark& mark) noexcept {
+      Truncate(mark.length);
+      std::copy(mark.use.begin(), mark.use.end(), use_.begin());
+    }
+
     // Bytes of cache that a token (after the first) takes in all layers.
     size_t CacheBytesPerToken() const {
       size_t bytes = 0;
@@ -73,7 +85,7 @@ class Transformer {
    private:
     friend class Transformer;
     std::vector<KvCache<S>> caches_;
-    std::vector<WeightUse> use_;
+    std::vector<WeightUse> use_, use_of_call_;
     LayerBuffers<S> buffers_;
     RopeAngles angles_;
     GrowingMatrix hidden_, normed_, logits_;
@@ -108,6 +120,7 @@ class Transformer {
       state.caches_.emplace_back(config_.kv_heads, config_.head_dim, state.max_tokens_);
     }
     state.use_.resize(layers_.size());
+    state.use_of_call_.resize(layers_.size());
     return state;
   }
   State NewState() const { return NewState(config_.max_positions); }
@@ -130,10 +143,8 @@ class Transformer {
   Result<MatrixView<const float>> Hidden(std::span<const Token> tokens, State& state) const {
     if (Result<Done> checked = Check(tokens, state); !checked.ok()) return Error{checked.error()};
     const MatrixView<float> normed = state.normed_.Shape(tokens.size(), config_.hidden);
-    for (size_t done = 0; done < tokens.size(); done += kChunk) {
-      const size_t count = std::min(kChunk, tokens.size() - done);
-      final_norm_(backend_, RunLayers(tokens.subspan(done, count), state), normed.Rows(done, count));
-    }
+    RunChunks(tokens, state,
+              [&](size_t first, MatrixView<float> x) { final_norm_(backend_, x, normed.Rows(first, x.rows())); });
     return MatrixView<const float>(normed);
   }
 
@@ -192,30 +203,41 @@ class Transformer {
     if (Result<Done> checked = Check(tokens, state); !checked.ok()) return Error{checked.error()};
     const MatrixView<float> logits = state.logits_.Shape(all ? tokens.size() : 1, config_.vocab);
     const Head& head = config_.tied_embedding ? embedding_ : head_;
-    for (size_t done = 0; done < tokens.size(); done += kChunk) {
-      const size_t count = std::min(kChunk, tokens.size() - done);
-      const MatrixView<float> x = RunLayers(tokens.subspan(done, count), state);
-      if (!all && done + count < tokens.size()) continue;
-      const MatrixView<float> last = all ? x : x.Rows(count - 1, 1);
+    RunChunks(tokens, state, [&](size_t first, MatrixView<float> x) {
+      if (!all && first + x.rows() < tokens.size()) return;
+      const MatrixView<float> last = all ? x : x.Rows(x.rows() - 1, 1);
       const MatrixView<float> normed = state.normed_.Shape(last.rows(), config_.hidden);
       final_norm_(backend_, last, normed);
       backend_.template Quantize<typename S::HeadInput>(normed, state.head_input_);
       head.PrepareInputs(state.head_input_);
-      head.Apply(state.head_input_, all ? logits.Rows(done, count) : logits);
-    }
+      head.Apply(state.head_input_, all ? logits.Rows(first, x.rows()) : logits);
+    });
     return MatrixView<const float>(logits);
   }
 
-  // Runs all layers on at most kChunk tokens and appends them to the state.
-  MatrixView<float> RunLayers(std::span<const Token> tokens, State& state) const {
-    const MatrixView<float> x = state.hidden_.Shape(tokens.size(), config_.hidden);
-    for (size_t t = 0; t < tokens.size(); ++t) backend_.DequantizeRow(embedding_.matrix(), tokens[t], x[t]);
-    state.angles_.Compute(rope_, state.length_, tokens.size());
-    for (size_t i = 0; i < layers_.size(); ++i) {
-      layers_[i](backend_, x, state.angles_, state.length_, state.caches_[i], state.buffers_,
-                 state.counting_ ? &state.use_[i] : nullptr);
+  // Runs all layers, at most kChunk tokens at a time; f(the first token's index, x of the last layer) for each run. The
+  // tokens, and what they counted, are the state's when all is done: whatever throws before leaves it as it was. (What
+  // the caches hold behind length() is nobody's.)
+  template <class F>
+  void RunChunks(std::span<const Token> tokens, State& state, F&& f) const {
+    std::fill(state.use_of_call_.begin(), state.use_of_call_.end(), WeightUse());
+    for (size_t first = 0; first < tokens.size(); first += kChunk) {
+      const size_t count = std::min(kChunk, tokens.size() - first);
+      f(first, RunLayers(tokens.subspan(first, count), state.length_ + first, state));
     }
     state.length_ += tokens.size();
+    for (size_t i = 0; i < layers_.size(); ++i) state.use_[i] += state.use_of_call_[i];
+  }
+
+  // Runs all layers on at most kChunk tokens, which stand at `position` and after.
+  MatrixView<float> RunLayers(std::span<const Token> tokens, size_t position, State& state) const {
+    const MatrixView<float> x = state.hidden_.Shape(tokens.size(), config_.hidden);
+    for (size_t t = 0; t < tokens.size(); ++t) backend_.DequantizeRow(embedding_.matrix(), tokens[t], x[t]);
+    state.angles_.Compute(rope_, position, tokens.size());
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      layers_[i](backend_, x, state.angles_, position, state.caches_[i], state.buffers_,
+                 state.counting_ ? &state.use_of_call_[i] : nullptr);
+    }
     return x;
   }
 

@@ -139,6 +139,7 @@ void AttentionForward(const B& backend, const AttentionDims& dims, MatrixView<fl
     if constexpr (kIsFloat<V>) {
       wide_values.Widen(v.levels);
     } else {
+      detail::Reshape(values, length, dims.head_dim);
       values = detail::AsEigen(MatrixView<const float>(v.levels)).template cast<double>();
     }
     for (size_t head = kv_head * dims.share(); head < (kv_head + 1) * dims.share(); ++head) {
@@ -179,7 +180,8 @@ void AttentionForward(const B& backend, const AttentionDims& dims, MatrixView<fl
           ExpRow(row, visible, RowMax(row, visible));
           std::fill(row + visible, row + length, 0.0f);
         }
-        sums.setZero(Index(count), Index(dims.head_dim));
+        detail::Reshape(sums, count, dims.head_dim);
+        sums.setZero();
         for (size_t first = 0; first < seen; first += kAttentionBlock) {
           const size_t tokens = std::min(kAttentionBlock, seen - first);
           // Adding the zeros of tokens not seen changes nothing.
@@ -188,7 +190,7 @@ void AttentionForward(const B& backend, const AttentionDims& dims, MatrixView<fl
             wide_values.AddSums(p.Rows(begin, count).Cols(first, tokens), first, begin + 1, sums);
           } else {
             double units[detail::kQueryBlock];
-            weights.resize(Index(count), Index(tokens));
+            detail::Reshape(weights, count, tokens);
             for (size_t r = 0; r < count; ++r) {
               const size_t visible = begin + r + 1 < first ? 0 : std::min(tokens, begin + r + 1 - first);
               double* row = weights.row(Index(r)).data();

@@ -62,6 +62,15 @@ namespace detail {
 template <class T>
 using EigenMatrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
+// m [rows, cols] of unspecified contents; not m.resize(), which gives the old memory back before it takes the new: if
+// that throws, `m` (kept by a thread for its next task) would still point to the old.
+template <class T>
+void Reshape(EigenMatrix<T>& m, size_t rows, size_t cols) {
+  const auto r = static_cast<Eigen::Index>(rows), c = static_cast<Eigen::Index>(cols);
+  if (m.size() != r * c) m = EigenMatrix<T>(r, c);
+  m.resize(r, c);
+}
+
 inline auto AsEigen(MatrixView<const float> m) {
   return Eigen::Map<const EigenMatrix<float>, Eigen::Unaligned, Eigen::OuterStride<>>(
       m.data(), static_cast<Eigen::Index>(m.rows()), static_cast<Eigen::Index>(m.cols()),
@@ -101,6 +110,7 @@ inline void TransposedMultiply(MatrixView<const float> a, MatrixView<const float
 // As MultiplyTransposed, in double: exact where all partial sums are integers below 2^53. Allocates; slow.
 inline void MultiplyTransposedInDouble(MatrixView<const float> a, MatrixView<const float> b,
                                        detail::EigenMatrix<double>& y) {
+  detail::Reshape(y, a.rows(), b.rows());
   y.noalias() = detail::AsEigen(a).cast<double>() * detail::AsEigen(b).cast<double>().transpose();
 }
 

@@ -64,6 +64,7 @@ class TrainingModel {
     CheckBatch(batch);
     const size_t tokens = batch.tokens();
     dims_ = {batch.sequences, batch.length, config_.heads, config_.kv_heads, config_.head_dim};
+    can_go_back_ = false;
     if (angles_for_ != batch.length) {
       angles_.Compute(config_.head_dim, config_.rope_base, batch.length);
       angles_for_ = batch.length;
@@ -99,13 +100,15 @@ class TrainingModel {
     });
     double loss = 0.0;
     for (const double part : losses_) loss += part;
+    can_go_back_ = kGradients;
     return loss / static_cast<double>(tokens);
   }
 
   // gradients = those of the loss that Forward has just returned; once for each Forward.
   void Backward(const LatentWeights& w, const TokenBatch& batch, LatentWeights& gradients) {
-    BITNET_ASSERT(activations_.size() == layers_.size() && batch.tokens() == logits_.rows(),
+    BITNET_ASSERT(can_go_back_ && batch.tokens() == logits_.rows(),
                   "TrainingModel::Backward: Forward of this batch, with gradients, must come first");
+    can_go_back_ = false;
     CheckWeights(gradients);
     const size_t tokens = batch.tokens();
     LatentWeights& g = gradients;
@@ -177,6 +180,7 @@ class TrainingModel {
   LayerGradients layer_gradients_;
   FloatMatrix normed_, head_input_, logits_, dx_;
   std::vector<double> losses_;  // one a tile
+  bool can_go_back_ = false;    // what Backward uses up is there
 };
 
 }  // namespace bitnet
