@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "bitnet/base/assert.h"
+#include "bitnet/base/size.h"
 
 namespace bitnet {
 
@@ -232,8 +233,8 @@ void ParallelRanges(Executor& executor, size_t n, size_t grain, size_t multiple,
     return;
   }
   executor.Run(parts, [&](size_t part) {
-    const size_t begin = units * part / parts * multiple;
-    const size_t end = std::min(n, units * (part + 1) / parts * multiple);
+    const size_t begin = PartBegin(units, part, parts) * multiple;
+    const size_t end = std::min(n, PartBegin(units, part + 1, parts) * multiple);
     if (begin < end) call(begin, end, part);
   });
 }
