@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <new>
+#include <vector>
 
 #include "bitnet/train/fake_quant.h"
 #include "bitnet/train/layer.h"
