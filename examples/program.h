@@ -73,7 +73,9 @@ inline std::pair<bitnet::Corpus, std::string> LoadText(const std::string& file) 
   if (files.empty()) Stop("the repository at " BITNET_SOURCE_DIR " is gone; give a text with --text FILE");
   std::sort(files.begin(), files.end());
   bitnet::Random shuffle(1);
-  for (size_t i = files.size() - 1; i > 0; --i) std::swap(files[i], files[bitnet::UniformBelow(shuffle, i + 1)]);
+  for (size_t i = files.size() - 1; i > 0; --i) {
+    std::swap(files[i], files[static_cast<size_t>(bitnet::UniformBelow(shuffle, i + 1))]);
+  }
   std::string text;
   for (const auto& path : files) {
     const std::vector<uint8_t> bytes = Need(bitnet::ReadFile(path.string()));

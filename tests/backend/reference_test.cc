@@ -907,6 +907,7 @@ TEST_CASE("Attend: shapes that do not fit are assertions") {
   AttentionScratch scratch;
   const auto attend = [&](AttentionShape s) { Backend().Attend(a.q, a.keys, a.values, s, scratch, View(a.out, 2)); };
   CHECK(Breaks("beyond the cache", [&] { attend({4, 2, 8, 1}); }));
+  CHECK(Breaks("beyond the cache", [&] { attend({4, 2, 8, ~size_t{0}}); }));
   CHECK(Breaks("agree in shape", [&] { attend({2, 2, 8, 0}); }));
   CHECK(Breaks("kv_heads", [&] { attend({4, 3, 8, 0}); }));
   CHECK(Breaks("kv_heads", [&] { attend({4, 0, 8, 0}); }));

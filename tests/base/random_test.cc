@@ -61,7 +61,7 @@ TEST_CASE("UniformBelow: every number below n, never n") {
   }
   Random random(3);
   std::vector<int> seen(6);
-  for (int i = 0; i < 6000; ++i) ++seen[UniformBelow(random, 6)];
+  for (int i = 0; i < 6000; ++i) ++seen[static_cast<size_t>(UniformBelow(random, 6))];
   for (const int count : seen) CHECK(std::abs(count - 1000) < 150);  // five standard deviations
 }
 

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <limits>
 #include <new>
+#include <stdexcept>
+#include <vector>
 
 namespace bitnet {
 namespace {
@@ -40,6 +42,22 @@ TEST_CASE("sizes: sums") {
 TEST_CASE("sizes: what memory is taken by throws as operator new does for arrays") {
   CHECK_THROWS_AS(SizeProduct(kHalf, kHalf), std::bad_array_new_length);
   CHECK_THROWS_AS(SizeSum(kMax, 1u), std::bad_array_new_length);
+  CHECK_THROWS_AS(ElementCount<float>(kHalf, kHalf), std::bad_array_new_length);
+}
+
+TEST_CASE("sizes: no more elements than an object can hold, which a container would answer with another exception") {
+  static_assert(ElementCount<char>(kMax / 2) == kMax / 2);
+  static_assert(ElementCount<float>(kMax / 8 / 3, 3u) <= kMax / 8);
+  CHECK_THROWS_AS(ElementCount<char>(kMax / 2 + 1), std::bad_array_new_length);
+  CHECK_THROWS_AS(ElementCount<float>(kMax / 8 + 1), std::bad_array_new_length);
+  CHECK_THROWS_AS(std::vector<float>(kMax / 8 + 1), std::length_error);
+}
+
+TEST_CASE("sizes: parts of a range cover it, whatever the product of its size and their number") {
+  static_assert(PartBegin(10, 0, 3) == 0 && PartBegin(10, 1, 3) == 3 && PartBegin(10, 2, 3) == 6);
+  static_assert(PartBegin(10, 3, 3) == 10);
+  static_assert(PartBegin(0xffffffffu, 700, 700) == 0xffffffffu);  // 32 bits would not hold the product
+  static_assert(PartBegin(0xfffffff0u, 350, 700) == 0x7ffffff8u);
 }
 
 }  // namespace

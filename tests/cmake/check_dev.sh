@@ -53,6 +53,7 @@ refused "does not know '--bogus'" ./dev clean --bogus --all
 refused "does not know 'x'" ./dev docs x
 refused "does not know 'x'" ./dev setup x
 refused "does not know 'x'" ./dev test-all x
+refused "does not know 'x'" ./dev test-32 x
 refused "does not know 'b'" ./dev test a b c
 
 stand_in clang-format-14 'echo "clang-format version 18.1.8"'

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <new>
 #include <span>
 #include <vector>
 
@@ -45,13 +46,18 @@ static_assert(Packing<Ternary>::Bytes(4096) == 820);
 static_assert(Packing<Ternary>::Bytes(5) == 1 && Packing<Ternary>::Bytes(6) == 2);
 // Lengths that do not fit in memory as codes do not wrap around.
 static_assert(Packing<Ternary>::Bytes(~size_t{0}) == ~size_t{0} / 5);
-static_assert(Packing<Int<4>>::Bytes(~size_t{0}) == size_t{1} << 63);
+static_assert(Packing<Int<4>>::Bytes(~size_t{0}) == ~size_t{0} / 2 + 1);
 
 template <LevelFormat F>
 std::vector<uint8_t> Packed(const std::vector<uint8_t>& codes) {
   std::vector<uint8_t> packed(Packing<F>::Bytes(codes.size()));
   Packing<F>::Pack(codes, packed);
   return packed;
+}
+
+TEST_CASE("Packing: bytes that do not fit a size throw") {
+  CHECK(Packing<Int<8>>::Bytes(~size_t{0} - 7) == ~size_t{0} - 7);
+  CHECK_THROWS_AS(Packing<Int<8>>::Bytes(~size_t{0}), std::bad_array_new_length);
 }
 
 TEST_CASE("Packing: these very bytes, as files depend on them") {

@@ -158,6 +158,13 @@ TEST_CASE("BitLinear: wrong sizes are stopped with a sentence") {
   CHECK(Breaks("tokens * cols", [&] { linear(x, y); }));
   CHECK(Breaks("tokens * rows", [&] { linear(std::span(x).first(3), y); }));
   CHECK(Breaks("tokens * rows", [&] { linear(std::span(x).first(6), std::span(y).first(2)); }));
+  // Products that wrap around to 0.
+  CHECK(Breaks("rows * cols", [&] { Linear({}, 4, ~size_t{0} / 4 + 1); }));
+  if constexpr (sizeof(size_t) == 4) {
+    const std::vector<float> many(1u << 16);
+    Linear column(many, many.size(), 1);
+    CHECK(Breaks("tokens * rows", [&] { column(many, std::span(y).first(0)); }));
+  }
 }
 
 }  // namespace

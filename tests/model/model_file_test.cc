@@ -266,6 +266,32 @@ struct QuantizedHead : A48 {
   using HeadWeight = Quantizer<Int<8>, AbsMax>;
 };
 
+struct StepEachWeight : A48 {
+  using HeadWeight = Quantizer<Int<8>, AbsMax, PerGroup<1>>;
+};
+
+TEST_CASE("model file: sizes and groups that 32 bits do not hold are refused as elsewhere") {
+  const ModelWeights<StepEachWeight> model = TinyWeights<StepEachWeight>(Small());
+  const Bytes good = SerializeModel(model);
+  CHECK(Refusal<StepEachWeight>(good) == "");
+  // After the configuration, the kind of norms and 256 levels (8 + 512): rows, cols, whether there are steps of rows,
+  // the size of a group.
+  constexpr size_t kRows = 41 + 1 + 8 + 2 * 256;
+  constexpr size_t kGroup = kRows + 8 + 8 + 1;
+  CHECK(good[kGroup] == 1);
+  Bytes group = good;
+  group[kGroup + 4] = 1;  // 1 + 2^32
+  CHECK(Holds(Refusal<StepEachWeight>(group), "reading embedding: its steps have another granularity"));
+  ModelWeights<StepEachWeight> lying = model;
+  lying.config.vocab = lying.config.hidden = 1u << 16;  // 2^32 steps
+  Bytes huge = SerializeModel(lying);
+  ByteWriter sizes;
+  sizes.Number(uint64_t{1} << 16);
+  sizes.Number(uint64_t{1} << 16);
+  std::copy(sizes.bytes().begin(), sizes.bytes().end(), huge.begin() + kRows);
+  CHECK(Holds(Refusal<StepEachWeight>(huge), "reading embedding: the file is too short for 65536 x 65536 values"));
+}
+
 TEST_CASE("model file: of another scheme it is refused with the reason, of one with the same weights it is read") {
   const Bytes a48 = SerializeModel(TinyWeights<A48>(Small()));
   CHECK(Refusal<A48>(a48) == "");

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -73,6 +74,20 @@ TEST_CASE("LatentWeights: begin normal, gains 1, repeatable from the generator")
   CHECK(weights.layers[1].down == same.layers[1].down);
   CHECK(weights.head == same.head);
   CHECK(weights.layers[1].down != other.layers[1].down);
+}
+
+TEST_CASE("LatentWeights: on 32 bits a tensor that does not fit throws, and is not empty") {
+  if constexpr (sizeof(size_t) == 4) {
+    ModelConfig config = TinyConfig();
+    config.vocab = config.hidden = 1u << 16;
+    CHECK_THROWS_AS(LatentWeights::Zeros(config), std::bad_array_new_length);
+    config = TinyConfig();
+    config.ffn = 1u << 24, config.hidden = 1u << 8;
+    CHECK_THROWS_AS(LatentWeights::Zeros(config), std::bad_array_new_length);
+    config = TinyConfig();
+    config.layers = 1u << 24;
+    CHECK_THROWS_AS(LatentWeights::Zeros(config), std::bad_array_new_length);
+  }
 }
 
 TEST_CASE("ModelWeights: every tensor is its latent one, quantized by the scheme") {

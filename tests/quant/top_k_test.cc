@@ -116,7 +116,8 @@ static_assert(KeepHalf::Count(3) == 2 && KeepHalf::Count(4096) == 2048 && KeepHa
 static_assert(Keep<1, 3>::Count(9) == 3 && Keep<1, 3>::Count(10) == 4 && Keep<2, 3>::Count(10) == 7);
 static_assert(Keep<55, 100>::Count(20) == 11 && Keep<55, 100>::Count(1) == 1);
 static_assert(KeepAll::Count(17) == 17 && KeepAll::kAll && !KeepHalf::kAll && Keep<2, 2>::kAll);
-static_assert(Keep<1, 2>::Count(~size_t{0}) == size_t{1} << 63);  // no overflow
+static_assert(Keep<1, 2>::Count(~size_t{0}) == ~size_t{0} / 2 + 1);  // no overflow
+static_assert(Keep<70000, 140001>::Count(140000) == 70000);          // nor where 32 bits do not hold the product
 
 TEST_CASE("Keep: at least one of one or more, at most all, growing") {
   const auto check = [](auto keep, double share) {

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <new>
+
+#include "bitnet/tensor/growing_matrix.h"
 
 namespace bitnet {
 namespace {
@@ -30,6 +33,19 @@ TEST_CASE("AlignedVector: keeps its values while it grows past a huge page and s
   for (uint32_t i = 0; i < 1000; ++i) {
     if (v[i] != i) FAIL_CHECK("value " << i << " was lost");
   }
+}
+
+TEST_CASE("RoundUp: to the next multiple; one that does not fit throws") {
+  static_assert(RoundUp(0, 4) == 0 && RoundUp(1, 4) == 4 && RoundUp(4, 4) == 4 && RoundUp(~size_t{0} - 3, 4) != 0);
+  CHECK_THROWS_AS(RoundUp(~size_t{0}, 4), std::bad_array_new_length);
+}
+
+TEST_CASE("GrowingMatrix: a size that does not fit throws, and earlier shapes stay possible") {
+  GrowingMatrix matrix;
+  const MatrixView<float> small = matrix.Shape(2, 3);
+  CHECK_THROWS_AS(matrix.Shape(4, ~size_t{0} / 4 + 1), std::bad_array_new_length);
+  CHECK_THROWS_AS(matrix.Shape(1, ~size_t{0} / 4), std::bad_array_new_length);
+  CHECK(matrix.Shape(3, 2).data() == small.data());
 }
 
 }  // namespace

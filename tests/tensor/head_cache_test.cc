@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <new>
 #include <vector>
 
 #include "testing/expect_assertion.h"
@@ -19,6 +20,10 @@ using testing::RandomCodes;
 struct FiveLevel {
   static constexpr auto kLevels = std::array{-2, -1, 0, 1, 2};
 };
+
+// half * half is the first product that does not fit, quarter * 4 another; both would wrap around to 0.
+constexpr size_t kHalf = size_t{1} << (sizeof(size_t) * 4);
+constexpr size_t kQuarter = ~size_t{0} / 4 + 1;
 
 template <LevelFormat F>
 std::vector<LevelOf<F>> RandomLevels(size_t n, uint64_t seed) {
@@ -136,6 +141,20 @@ TEST_CASE("HeadCache: out of range, and the wrong format for a token, are assert
   CHECK(Breaks("token 0", [&] { cache.Store<MidRise<3>>(0, 0, levels.data(), 1.0f); }));
   CHECK(Breaks("token 0", [&] { cache.Store<MidRise<4>>(0, 1, levels.data(), 1.0f); }));
   CHECK(HeadCache<MidRise<3>>().heads() == 0);
+}
+
+TEST_CASE("HeadCache: a size that does not fit throws, and is not memory that is too small") {
+  using Quantized = HeadCache<MidRise<3>, MidRise<4>>;
+  CHECK_THROWS_AS((HeadCache<Float, Float>(kHalf, 4, kHalf)), std::bad_array_new_length);
+  CHECK_THROWS_AS((HeadCache<Float, Float>(1, kQuarter, 1)), std::bad_array_new_length);
+  CHECK_THROWS_AS((HeadCache<Float, Float>(1, kQuarter, 3)), std::bad_array_new_length);
+  // Steps alone, for heads of no dimensions.
+  CHECK_THROWS_AS(Quantized(kHalf, 0, kHalf), std::bad_array_new_length);
+  // 8 dimensions: a head takes 3 bytes a token, in groups of four, and 4 for the first; so many make kHalf.
+  constexpr size_t kTokens = (kHalf - 4) / 3;
+  static_assert(kTokens % 4 == 0 && kTokens * 3 + 4 == kHalf);
+  CHECK_THROWS_AS(Quantized(kHalf, 8, kTokens), std::bad_array_new_length);
+  CHECK_THROWS_AS(Quantized(1, 8, ~size_t{0}), std::bad_array_new_length);
 }
 
 }  // namespace

@@ -85,6 +85,16 @@ TEST_CASE("Segments: cut every `group` columns, the last may be short") {
   CHECK(Segments{0, 4}.Count() == 1);
 }
 
+TEST_CASE("Segments: groups near the largest size are not wrapped around") {
+  constexpr size_t kMax = ~size_t{0};
+  CHECK(Segments{10, kMax}.Count() == 1);
+  CHECK(Segments{10, kMax}.End(9) == 10);
+  CHECK(Segments{kMax, kMax - 1}.Count() == 2);
+  CHECK(Segments{kMax, kMax - 1}.End(0) == kMax - 1);
+  CHECK(Segments{kMax, kMax - 1}.End(kMax - 1) == kMax);
+  CHECK(Segments{kMax, 2}.Count() == kMax / 2 + 1);
+}
+
 TEST_CASE("EachCommonSegment: runs in which both have one step cover all columns in order") {
   for (size_t cols = 0; cols <= 40; ++cols) {
     for (const size_t a : {0u, 1u, 3u, 4u, 8u, 100u}) {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <new>
 #include <span>
 #include <vector>
 
@@ -206,6 +207,15 @@ TEST_CASE("QuantizedMatrix: a destination of another length is an assertion") {
 static_assert(StepLayout::Of<Whole>() == StepLayout{false, 0});
 static_assert(StepLayout::Of<PerRow>() == StepLayout{true, 0});
 static_assert(StepLayout::Of<PerGroup<5>>() == StepLayout{true, 5});
+
+TEST_CASE("QuantizedMatrix: a size that does not fit throws, and is not memory that is too small") {
+  constexpr size_t kQuarter = ~size_t{0} / 4 + 1;  // times 4 would wrap around to 0
+  CHECK_THROWS_AS(QuantizedMatrix<Int<8>>(4, kQuarter, StepLayout{}), std::bad_array_new_length);
+  CHECK_THROWS_AS(QuantizedMatrix<Int<8>>(1, ~size_t{0}, StepLayout{}), std::bad_array_new_length);
+  CHECK_THROWS_AS(QuantizedMatrix<Float>(1, kQuarter, StepLayout{}), std::bad_array_new_length);
+  CHECK_THROWS_AS((StepLayout{true, 1}.Count(4, kQuarter)), std::bad_array_new_length);
+  CHECK(StepLayout{true, 0}.Count(4, kQuarter) == 4);
+}
 
 }  // namespace
 }  // namespace bitnet

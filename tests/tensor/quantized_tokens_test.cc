@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <new>
 #include <vector>
 
 namespace bitnet {
@@ -137,6 +138,30 @@ TEST_CASE("ChannelLists: a list for each token, empty after Resize") {
   CHECK(lists.Count(0) == 0);
   lists.Resize(3, 9);
   for (size_t t = 0; t < 3; ++t) CHECK(lists[t].empty());
+}
+
+TEST_CASE("QuantizedTokens: a size that does not fit throws, and leaves the shape that was") {
+  QuantizedTokens<Int<4>> tokens;
+  tokens.Resize(2, 3);
+  constexpr size_t kQuarter = ~size_t{0} / 4 + 1;  // times 4 would wrap around to 0
+  CHECK_THROWS_AS(tokens.Resize(4, kQuarter), std::bad_array_new_length);
+  CHECK_THROWS_AS(tokens.Resize(kQuarter, 0), std::bad_array_new_length);
+  CHECK_THROWS_AS(tokens.Resize(1, ~size_t{0}), std::bad_array_new_length);
+  CHECK(tokens.tokens() == 2);
+  CHECK(tokens.cols() == 3);
+  CHECK(tokens.stride() == QuantizedTokens<Int<4>>::kPadding);
+  static constexpr char kKey = 0;
+  CHECK_THROWS_AS(tokens.Prepare(&kKey, ~size_t{0}), std::bad_array_new_length);
+  CHECK(tokens.prepared().key == nullptr);
+}
+
+TEST_CASE("ChannelLists: a size that does not fit throws, and leaves the shape that was") {
+  ChannelLists lists;
+  lists.Resize(2, 5);
+  CHECK_THROWS_AS(lists.Resize(4, ~size_t{0} / 4 + 1), std::bad_array_new_length);
+  CHECK_THROWS_AS(lists.Resize(~size_t{0}, 0), std::bad_array_new_length);
+  CHECK(lists.tokens() == 2);
+  CHECK(lists.width() == 5);
 }
 
 }  // namespace

@@ -24,17 +24,25 @@
 #define HWY_COMPILE_ALL_ATTAINABLE
 #define HWY_WANT_AVX3_DL
 // AVX3_ZEN4 and AVX3_SPR use the same instructions as AVX3_DL in our kernels: they would cost compile time only. The
-// others: see simd/targets.h.
+// others: see simd/targets.h. On 32-bit x86, which stands for all machines of 32 bits, one target with a shuffle of
+// bytes and one without are enough. (Highway has AVX2 there with g++ 13 and newer.)
+#if defined(__i386__)
+#define BITNET_NOT_ON_32_BITS (HWY_AVX2 | HWY_SSSE3 | HWY_EMU128)
+#else
+#define BITNET_NOT_ON_32_BITS 0
+#endif
 #define HWY_DISABLED_TARGETS                                                                                          \
   (HWY_SCALAR | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | HWY_AVX3_ZEN4 | HWY_AVX3_SPR | HWY_NEON | \
-   HWY_NEON_BF16)
+   HWY_NEON_BF16 | BITNET_NOT_ON_32_BITS)
 
 #include <doctest/doctest.h>
 
 #include "bitnet/backend/simd/cpu.h"
 #include "bitnet/backend/simd/targets.h"
 
-#if HWY_ARCH_X86 && defined(__GNUC__)
+#if HWY_ARCH_X86_32
+static_assert((HWY_TARGETS & HWY_SSE4) != 0 && (HWY_TARGETS & HWY_SSE2) != 0);
+#elif HWY_ARCH_X86 && defined(__GNUC__)
 static_assert((HWY_TARGETS & HWY_AVX3_DL) != 0 && (HWY_TARGETS & HWY_AVX2) != 0 && (HWY_TARGETS & HWY_SSE4) != 0);
 #endif
 

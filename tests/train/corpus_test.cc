@@ -54,6 +54,12 @@ TEST_CASE("Corpus: validation windows do not overlap and never leave the held-ou
   CHECK(some.inputs[7] == 50 + 4 * 7);
 }
 
+TEST_CASE("Corpus: a length that leaves no number for the token after it is refused") {
+  const Result<Done> checked = Corpus(Counting(100), 0.5).Check(~size_t{0}, 256);
+  REQUIRE(!checked.ok());
+  CHECK(checked.error().find("training part has 50 tokens") != std::string::npos);
+}
+
 TEST_CASE("Corpus: fingerprints tell texts and splits apart") {
   const uint64_t one = Corpus(Counting(40)).Fingerprint();
   CHECK(one == Corpus(Counting(40)).Fingerprint());

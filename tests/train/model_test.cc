@@ -174,6 +174,9 @@ TEST_CASE("TrainingModel: wrong uses are stopped by a sentence") {
   batch.targets.pop_back();
   CHECK(Breaks("sequences * length", [&] { model.Forward(latent, batch); }));
   CHECK(Breaks("sequences * length", [&] { model.Forward(latent, RandomBatch(1, 321, config.vocab, 3)); }));
+  TokenBatch wrapped = RandomBatch(1, 4, config.vocab, 3);
+  wrapped.sequences = ~size_t{0} / 4 + 2;  // times 4 would wrap around to 4
+  CHECK_THROWS_AS(model.Forward(latent, wrapped), std::bad_array_new_length);
   ModelConfig other = config;
   other.ffn += 1;
   CHECK(Breaks("another configuration", [&] { model.Quantize(LatentWeights::Zeros(other)); }));

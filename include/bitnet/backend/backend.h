@@ -11,6 +11,7 @@
 #include <span>
 
 #include "bitnet/base/executor.h"
+#include "bitnet/base/size.h"
 #include "bitnet/scheme/scheme.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/head_cache.h"
@@ -45,7 +46,7 @@ class AttentionScratch {
  public:
   // `bytes` of memory of any content, on a cache line; it grows only.
   std::byte* Reserve(size_t bytes) {
-    if (memory_.size() < bytes) memory_.resize(bytes);
+    if (memory_.size() < bytes) memory_.resize(ElementCount<std::byte>(bytes));
     return memory_.data();
   }
 

@@ -293,9 +293,9 @@ class ReferenceBackend {
                       values.heads() == shape.kv_heads && keys.head_dim() == shape.head_dim &&
                       values.head_dim() == shape.head_dim,
                   "Attend: the caches must have kv_heads heads of head_dim, and kv_heads must divide heads");
-    BITNET_ASSERT(
-        shape.first_position + tokens <= keys.max_tokens() && shape.first_position + tokens <= values.max_tokens(),
-        "Attend: beyond the cache");
+    BITNET_ASSERT(tokens <= keys.max_tokens() && shape.first_position <= keys.max_tokens() - tokens &&
+                      tokens <= values.max_tokens() && shape.first_position <= values.max_tokens() - tokens,
+                  "Attend: beyond the cache");
     BITNET_ASSERT((DotFits<Q, K>(shape.head_dim) && DotFits<Q, K0>(shape.head_dim)),
                   "Attend: a dot product of heads of this width could reach 2^29");
   }

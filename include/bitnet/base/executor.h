@@ -24,6 +24,7 @@
 
 #include "bitnet/base/assert.h"
 #include "bitnet/base/cpus.h"
+#include "bitnet/base/size.h"
 
 namespace bitnet {
 
@@ -322,8 +323,8 @@ void ParallelRanges(Executor& executor, size_t n, size_t grain, size_t multiple,
     return;
   }
   executor.Run(parts, [&](size_t part) {
-    const size_t begin = units * part / parts * multiple;
-    const size_t end = std::min(n, units * (part + 1) / parts * multiple);
+    const size_t begin = PartBegin(units, part, parts) * multiple;
+    const size_t end = std::min(n, PartBegin(units, part + 1, parts) * multiple);
     if (begin < end) call(begin, end, part);
   });
 }

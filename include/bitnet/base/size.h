@@ -1,11 +1,15 @@
 // Sizes that are products or sums, computed in one checked place: on a 32-bit machine (and with strangers' numbers on
 // any) rows * cols * bytes can exceed size_t, and an allocation of what is left of it would be written past its end.
 //
-//   SizeProduct(rows, cols)       for what memory is taken by: throws std::bad_array_new_length where it does not fit,
-//                                 as operator new does for arrays
+//   ElementCount<T>(rows, cols)   for what memory is taken by: throws std::bad_array_new_length where an object cannot
+//                                 hold so many T, as operator new does for arrays
+//   SizeProduct(rows, bytes)      the same for parts of a size: throws where the product does not fit size_t
 //   CheckedProduct(rows, cols)    for outside data: nothing where it does not fit, so that a Result can say so
 //
 // Factors may be of any unsigned type. With -fno-exceptions what would throw ends the program with a sentence.
+//
+// This is for sizes, where memory is taken. What lies inside of memory whose size was computed so has an offset that
+// fits too: offsets are not checked.
 #ifndef BITNET_BASE_SIZE_H_
 #define BITNET_BASE_SIZE_H_
 
@@ -75,6 +79,21 @@ requires(sizeof...(T) > 0) constexpr size_t SizeSum(T... terms) {
   if (!sum) [[unlikely]]
     detail::SizeDoesNotFit();
   return *sum;
+}
+
+// The product as a number of T. (A container would answer more than PTRDIFF_MAX bytes with std::length_error, which is
+// no std::bad_alloc.)
+template <class T, std::unsigned_integral... N>
+requires(sizeof...(N) > 0) constexpr size_t ElementCount(N... factors) {
+  const std::optional<size_t> count = CheckedProduct(factors...);
+  if (!count || *count > static_cast<size_t>(std::numeric_limits<std::ptrdiff_t>::max()) / sizeof(T)) [[unlikely]]
+    detail::SizeDoesNotFit();
+  return *count;
+}
+
+// Where part `part` of `parts` begins in n elements; part number `parts` at n. (On 32 bits n * part need not fit.)
+constexpr size_t PartBegin(size_t n, size_t part, size_t parts) {
+  return static_cast<size_t>(uint64_t{n} * part / parts);
 }
 
 }  // namespace bitnet

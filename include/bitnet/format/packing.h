@@ -15,6 +15,7 @@
 #include <span>
 
 #include "bitnet/base/assert.h"
+#include "bitnet/base/size.h"
 #include "bitnet/format/format.h"
 
 namespace bitnet {
@@ -37,8 +38,10 @@ struct Packing {
   // Bits that a value costs, padding of the last unit aside.
   static constexpr double kBitsPerValue = 8.0 * static_cast<double>(kUnitBytes) / static_cast<double>(kUnitCodes);
 
-  // Bytes of n packed codes; 0 for 0. Exact for every n that fits in memory.
-  static constexpr size_t Bytes(size_t n) { return (n / kUnitCodes + (n % kUnitCodes != 0)) * kUnitBytes; }
+  // Bytes of n packed codes; 0 for 0. Throws as SizeProduct does where they do not fit size_t.
+  static constexpr size_t Bytes(size_t n) {
+    return SizeProduct(kUnitBytes, n / kUnitCodes + (n % kUnitCodes != 0 ? 1u : 0u));
+  }
 
   // packed[0, Bytes(n)) = codes[0, n); every code < kCount.
   static void Pack(std::span<const uint8_t> codes, std::span<uint8_t> packed) {

@@ -13,6 +13,7 @@
 
 #include "bitnet/backend/default_backend.h"
 #include "bitnet/base/assert.h"
+#include "bitnet/base/size.h"
 #include "bitnet/quant/quantizer.h"
 #include "bitnet/tensor/matrix_view.h"
 #include "bitnet/tensor/quantized_matrix.h"
@@ -48,7 +49,7 @@ class BitLinear {
   }
   void operator()(std::span<const float> x, std::span<float> y) {
     const size_t tokens = cols() == 0 ? 0 : x.size() / cols();
-    BITNET_ASSERT(x.size() == tokens * cols() && y.size() == tokens * rows(),
+    BITNET_ASSERT(x.size() == tokens * cols() && CheckedProduct(tokens, rows()) == y.size(),
                   "BitLinear: x must hold tokens * cols values and y tokens * rows");
     (*this)(MatrixView<const float>(x.data(), tokens, cols()), MatrixView<float>(y.data(), tokens, rows()));
   }
@@ -67,7 +68,7 @@ class BitLinear {
 
  private:
   static MatrixView<const float> Checked(std::span<const float> weights, size_t rows, size_t cols) {
-    BITNET_ASSERT(weights.size() == rows * cols, "BitLinear: weights must hold rows * cols values");
+    BITNET_ASSERT(CheckedProduct(rows, cols) == weights.size(), "BitLinear: weights must hold rows * cols values");
     return {weights.data(), rows, cols};
   }
 

@@ -10,11 +10,13 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "bitnet/base/bytes.h"
+#include "bitnet/base/size.h"
 #include "bitnet/model/check_scheme.h"
 #include "bitnet/model/weights.h"
 
@@ -62,13 +64,14 @@ QuantizedMatrix<F> ReadMatrix(ByteReader& from, const std::string& name, size_t 
     from.Fail(name, "it is " + std::to_string(stored_rows) + " x " + std::to_string(stored_cols) + ", expected " +
                         std::to_string(rows) + " x " + std::to_string(cols));
   }
-  if (from.ok() && !(StepLayout{per_row, static_cast<size_t>(group)} == layout)) {
+  if (from.ok() && (per_row != layout.per_row || group != layout.group)) {
     from.Fail(name, "its steps have another granularity than the scheme's");
   }
   // What is left of the file bounds what is allocated.
-  const size_t step_bytes = layout.Count(rows, cols) * sizeof(float);
-  if (from.ok() &&
-      (step_bytes > from.remaining() || QuantizedMatrix<F>::RowBytes(cols) > (from.remaining() - step_bytes) / rows)) {
+  const std::optional<size_t> step_bytes =
+      CheckedProduct(layout.per_row ? rows : size_t{1}, Segments{cols, layout.group}.Count(), sizeof(float));
+  if (from.ok() && (!step_bytes || *step_bytes > from.remaining() ||
+                    QuantizedMatrix<F>::RowBytes(cols) > (from.remaining() - *step_bytes) / rows)) {
     from.Fail(name, "the file is too short for " + std::to_string(rows) + " x " + std::to_string(cols) + " values");
   }
   if (!from.ok()) return {};

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bitnet/base/random.h"
+#include "bitnet/base/size.h"
 #include "bitnet/model/config.h"
 #include "bitnet/scheme/scheme.h"
 #include "bitnet/tensor/quantized_matrix.h"
@@ -36,9 +37,9 @@ struct LatentWeights {
     LatentWeights w;
     w.config = config;
     w.sub_layer_norms = sub_layer_norms;
-    w.layers.resize(config.layers);
+    w.layers.resize(ElementCount<LatentLayer>(config.layers));
     w.ForEach([](const std::string&, std::vector<float>& values, size_t rows, size_t cols) {
-      values.assign(rows * cols, 0.0f);
+      values.assign(ElementCount<float>(rows, cols), 0.0f);
     });
     return w;
   }

@@ -19,7 +19,9 @@ struct Keep {
   static_assert(kNumerator > 0 && kNumerator <= kDenominator, "bitnet: Keep<N, D> needs 0 < N <= D");
   static constexpr bool kAll = kNumerator == kDenominator;
   static constexpr size_t Count(size_t n) {
-    return n / kDenominator * kNumerator + (n % kDenominator * kNumerator + kDenominator - 1) / kDenominator;
+    const uint64_t rest = uint64_t{n % kDenominator} * kNumerator;
+    return n / kDenominator * kNumerator +
+           static_cast<size_t>(rest / kDenominator + (rest % kDenominator != 0 ? 1 : 0));
   }
 };
 using KeepAll = Keep<1, 1>;

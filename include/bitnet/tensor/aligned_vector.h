@@ -48,7 +48,8 @@ struct AlignedAllocator {
 template <class T>
 using AlignedVector = std::vector<T, AlignedAllocator<T>>;
 
-constexpr size_t RoundUp(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+// Throws as SizeSum does where the multiple does not fit.
+constexpr size_t RoundUp(size_t n, size_t multiple) { return SizeSum(n, multiple - 1) / multiple * multiple; }
 
 }  // namespace bitnet
 

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 
+#include "bitnet/base/size.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/matrix_view.h"
 
@@ -14,7 +15,8 @@ class GrowingMatrix {
  public:
   // A view [rows, cols], contiguous, of unspecified contents. Ends the life of earlier views.
   MatrixView<float> Shape(size_t rows, size_t cols) {
-    if (values_.size() < rows * cols) values_.resize(rows * cols);
+    const size_t count = ElementCount<float>(rows, cols);
+    if (values_.size() < count) values_.resize(count);
     return {values_.data(), rows, cols};
   }
 

@@ -15,6 +15,7 @@
 #include <type_traits>
 
 #include "bitnet/base/assert.h"
+#include "bitnet/base/size.h"
 #include "bitnet/format/packing.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/quantized_matrix.h"
@@ -35,8 +36,11 @@ class HeadCache {
       : heads_(heads),
         head_dim_(head_dim),
         max_tokens_(max_tokens),
-        bytes_(heads * (HeadStride() + ApartBytes()) + kReadBeyond),
-        steps_(kIsFloat<F> ? 0 : heads * max_tokens + kReadBeyond / sizeof(float)) {}
+        head_stride_(SizeProduct(RoundUp(max_tokens, kGroupTokens), TokenBytes())),
+        bytes_(ElementCount<uint8_t>(SizeSum(SizeProduct(heads, SizeSum(head_stride_, ApartBytes())), kReadBeyond))),
+        steps_(kIsFloat<F>
+                   ? 0
+                   : ElementCount<float>(SizeSum(SizeProduct(heads, max_tokens), kReadBeyond / sizeof(float)))) {}
 
   size_t heads() const { return heads_; }
   size_t head_dim() const { return head_dim_; }
@@ -102,15 +106,14 @@ class HeadCache {
   size_t StoredBytes() const { return bytes_.size() + steps_.size() * sizeof(float); }
 
  private:
-  size_t HeadStride() const { return RoundUp(max_tokens_, kGroupTokens) * TokenBytes(); }
   // Of the first token, where it lies apart: behind the groups of all heads.
   size_t ApartBytes() const { return kIsFloat<F> || max_tokens_ == 0 ? 0 : FirstBytes(); }
 
   size_t GroupOffset(size_t head, size_t token) const {
-    return head * HeadStride() + token / kGroupTokens * GroupBytes();
+    return head * head_stride_ + token / kGroupTokens * GroupBytes();
   }
   size_t FirstOffset(size_t head) const {
-    return kIsFloat<F> ? GroupOffset(head, 0) : heads_ * HeadStride() + head * ApartBytes();
+    return kIsFloat<F> ? GroupOffset(head, 0) : heads_ * head_stride_ + head * ApartBytes();
   }
   // Of the first unit of a token.
   template <Format Stored>
@@ -133,6 +136,7 @@ class HeadCache {
   size_t heads_ = 0;
   size_t head_dim_ = 0;
   size_t max_tokens_ = 0;
+  size_t head_stride_ = 0;  // bytes of the groups of a head
   AlignedVector<uint8_t> bytes_;
   AlignedVector<float> steps_;
 };

@@ -1,5 +1,6 @@
 // MatrixView<T>: rows x cols values somewhere in memory; row r starts at data + r * stride (stride in values).
-// Owns nothing. MatrixView<const float> is what operations read, MatrixView<float> what they write.
+// Owns nothing. MatrixView<const float> is what operations read, MatrixView<float> what they write. Offsets are not
+// checked: they fit because the memory does (base/size.h).
 #ifndef BITNET_TENSOR_MATRIX_VIEW_H_
 #define BITNET_TENSOR_MATRIX_VIEW_H_
 

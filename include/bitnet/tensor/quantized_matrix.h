@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bitnet/base/assert.h"
+#include "bitnet/base/size.h"
 #include "bitnet/format/packing.h"
 #include "bitnet/quant/quantizer.h"
 #include "bitnet/tensor/aligned_vector.h"
@@ -28,7 +29,9 @@ struct StepLayout {
   static constexpr StepLayout Of() {
     return {!std::is_same_v<Granularity, Whole>, kGroupSize<Granularity>};
   }
-  size_t Count(size_t rows, size_t cols) const { return (per_row ? rows : 1) * Segments{cols, group}.Count(); }
+  size_t Count(size_t rows, size_t cols) const {
+    return SizeProduct(per_row ? rows : size_t{1}, Segments{cols, group}.Count());
+  }
   friend bool operator==(const StepLayout&, const StepLayout&) = default;
 };
 
@@ -41,8 +44,8 @@ class QuantizedMatrix {
       : rows_(rows),
         cols_(cols),
         layout_(layout),
-        bytes_(rows * RowBytes(cols)),
-        steps_(layout.Count(rows, cols), kIsFloat<F> ? 1.0f : 0.0f) {}
+        bytes_(ElementCount<uint8_t>(rows, RowBytes(cols))),
+        steps_(ElementCount<float>(layout.Count(rows, cols)), kIsFloat<F> ? 1.0f : 0.0f) {}
 
   // Quantizes weights [rows, cols] with Q; the steps are those of Q's granularity.
   template <AnyQuantizer Q>
@@ -57,7 +60,7 @@ class QuantizedMatrix {
   // Packed codes of a row (for Float: its values).
   static constexpr size_t RowBytes(size_t cols) {
     if constexpr (kIsFloat<F>) {
-      return cols * sizeof(float);
+      return SizeProduct(sizeof(float), cols);
     } else {
       return Packing<F>::Bytes(cols);
     }

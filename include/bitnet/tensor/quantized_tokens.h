@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <span>
 
+#include "bitnet/base/size.h"
 #include "bitnet/format/format.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/segments.h"
@@ -20,9 +21,10 @@ namespace bitnet {
 class ChannelLists {
  public:
   void Resize(size_t tokens, size_t width) {
+    const size_t channels = ElementCount<uint32_t>(tokens, width);
+    if (channels_.size() < channels) channels_.resize(channels);
+    counts_.assign(ElementCount<uint32_t>(tokens), 0);
     width_ = width;
-    counts_.assign(tokens, 0);
-    if (channels_.size() < tokens * width) channels_.resize(tokens * width);
   }
   size_t tokens() const { return counts_.size(); }
   size_t width() const { return width_; }
@@ -60,12 +62,17 @@ class QuantizedTokens {
   // [tokens, cols], a step for each `group` columns (0: one a token). Contents are unspecified, padding is zero;
   // nonzero() is empty until the next FindNonzero.
   void Resize(size_t tokens, size_t cols, size_t group = 0) {
+    // The shape changes once there is memory for it.
+    const Segments segments = {cols, group};
+    const size_t stride = RoundUp(std::max<size_t>(cols, 1), kPadding);
+    const size_t levels = ElementCount<Level>(SizeSum(SizeProduct(tokens, stride), kReadBeyond));
+    const size_t steps = ElementCount<float>(tokens, segments.Count());
+    if (levels_.size() < levels) levels_.resize(levels);
+    if (steps_.size() < steps) steps_.resize(steps);
     tokens_ = tokens;
-    segments_ = {cols, group};
-    stride_ = RoundUp(std::max<size_t>(cols, 1), kPadding);
-    if (levels_.size() < tokens * stride_ + kReadBeyond) levels_.resize(tokens * stride_ + kReadBeyond);
+    segments_ = segments;
+    stride_ = stride;
     for (size_t t = 0; t < tokens; ++t) std::fill(Row(t) + cols, Row(t) + stride_, Level{});
-    if (steps_.size() < tokens * segments_.Count()) steps_.resize(tokens * segments_.Count());
     nonzero_.Resize(0, cols);
     key_ = nullptr;
   }
@@ -89,7 +96,7 @@ class QuantizedTokens {
   PreparedInputs prepared() const { return {key_, {prepared_.data(), prepared_bytes_}}; }
   // Room for a prepared form, which holds until the next Resize: levels must not change after it.
   uint8_t* Prepare(const void* key, size_t bytes) {
-    if (prepared_.size() < bytes) prepared_.resize(bytes);
+    if (prepared_.size() < bytes) prepared_.resize(ElementCount<uint8_t>(bytes));
     key_ = key;
     prepared_bytes_ = bytes;
     return prepared_.data();

@@ -13,10 +13,13 @@ struct Segments {
   size_t cols = 0;
   size_t group = 0;
 
-  size_t Count() const { return group == 0 || cols == 0 ? 1 : (cols + group - 1) / group; }
+  size_t Count() const { return group == 0 || cols == 0 ? 1 : (cols - 1) / group + 1; }
   size_t Of(size_t col) const { return group == 0 ? 0 : col / group; }
   // The end of the segment that holds `col`.
-  size_t End(size_t col) const { return group == 0 ? cols : std::min(cols, (col / group + 1) * group); }
+  size_t End(size_t col) const {
+    const size_t begin = group == 0 ? 0 : col / group * group;
+    return group == 0 || cols - begin <= group ? cols : begin + group;
+  }
 };
 
 // f(begin, end, segment_of_a, segment_of_b) for each run of columns in which both have one step, in order.

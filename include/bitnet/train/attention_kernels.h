@@ -11,6 +11,7 @@
 #include <cstddef>
 
 #include "bitnet/base/exact_math.h"
+#include "bitnet/base/size.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/matrix_view.h"
 
@@ -27,7 +28,7 @@ class TurnedKeys {
   void Turn(MatrixView<const float> k) {
     dim_ = k.cols();
     stride_ = RoundUp(k.rows(), kWide);
-    values_.assign(dim_ * stride_, 0.0);
+    values_.assign(ElementCount<double>(dim_, stride_), 0.0);
     for (size_t s = 0; s < k.rows(); ++s) {
       for (size_t i = 0; i < dim_; ++i) values_[i * stride_ + s] = k.Row(s)[i];
     }
@@ -73,7 +74,7 @@ class WideValues {
   void Widen(MatrixView<const float> v) {
     dim_ = v.cols();
     stride_ = RoundUp(dim_, 2 * kWide);
-    values_.assign(v.rows() * stride_, 0.0);
+    values_.assign(ElementCount<double>(v.rows(), stride_), 0.0);
     for (size_t s = 0; s < v.rows(); ++s) std::copy(v.Row(s), v.Row(s) + dim_, values_.data() + s * stride_);
   }
 

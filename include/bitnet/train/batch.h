@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "bitnet/base/size.h"
+
 namespace bitnet {
 
 struct TokenBatch {
@@ -14,7 +16,7 @@ struct TokenBatch {
   std::vector<uint32_t> inputs;   // [sequences, length]
   std::vector<uint32_t> targets;  // the same, one token later
 
-  size_t tokens() const { return sequences * length; }
+  size_t tokens() const { return SizeProduct(sequences, length); }
 };
 
 }  // namespace bitnet

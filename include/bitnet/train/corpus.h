@@ -14,6 +14,7 @@
 #include "bitnet/base/bytes.h"
 #include "bitnet/base/random.h"
 #include "bitnet/base/result.h"
+#include "bitnet/base/size.h"
 #include "bitnet/train/batch.h"
 
 namespace bitnet {
@@ -27,7 +28,7 @@ class Corpus {
     train_size_ = tokens_.size() - held_out;
   }
   static Corpus FromBytes(std::string_view text) {
-    std::vector<uint32_t> tokens(text.size());
+    std::vector<uint32_t> tokens(ElementCount<uint32_t>(text.size()));
     std::transform(text.begin(), text.end(), tokens.begin(), [](char c) { return static_cast<unsigned char>(c); });
     return Corpus(std::move(tokens));
   }
@@ -43,10 +44,10 @@ class Corpus {
   // Whether both parts hold a sequence of this length and the token after it, and all tokens are below vocab.
   Result<Done> Check(size_t length, uint32_t vocab) const {
     for (const auto& [name, part] : {std::pair{"training", train()}, std::pair{"validation", validation()}}) {
-      if (part.size() < length + 1) {
+      if (part.size() <= length) {
         return Error{std::string("the text's ") + name + " part has " + std::to_string(part.size()) +
                      " tokens; sequences of " + std::to_string(length) + " need at least " +
-                     std::to_string(length + 1)};
+                     std::to_string(uint64_t{length} + 1)};
       }
     }
     const auto bad = std::find_if(tokens_.begin(), tokens_.end(), [&](uint32_t token) { return token >= vocab; });
@@ -58,7 +59,8 @@ class Corpus {
   // Sequences that begin anywhere in the training part.
   TokenBatch Sample(Random& random, size_t sequences, size_t length) const {
     TokenBatch batch{sequences, length, {}, {}};
-    for (size_t i = 0; i < sequences; ++i) Append(batch, train(), UniformBelow(random, train().size() - length));
+    for (size_t i = 0; i < sequences; ++i)
+      Append(batch, train(), static_cast<size_t>(UniformBelow(random, train().size() - length)));
     return batch;
   }
 
@@ -70,7 +72,7 @@ class Corpus {
   TokenBatch ValidationBatch(size_t first, size_t count, size_t total, size_t length) const {
     TokenBatch batch{count, length, {}, {}};
     for (size_t i = first; i < first + count; ++i) {
-      Append(batch, validation(), ValidationWindows(length) * i / total * length);
+      Append(batch, validation(), PartBegin(ValidationWindows(length), i, total) * length);
     }
     return batch;
   }

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "bitnet/base/size.h"
 #include "bitnet/layer/rope.h"
 #include "bitnet/scheme/activation.h"
 #include "bitnet/train/matrix.h"
@@ -58,7 +59,7 @@ class TrainingAngles {
   void Compute(size_t head_dim, float base, size_t tokens) {
     pairs_ = head_dim / 2;
     forward_.Compute(Rope(head_dim, base), 0, tokens);
-    minus_sin_.resize(tokens * pairs_);
+    minus_sin_.resize(ElementCount<float>(tokens, pairs_));
     for (size_t t = 0; t < tokens; ++t) {
       for (size_t i = 0; i < pairs_; ++i) minus_sin_[t * pairs_ + i] = -forward_.Sin(t)[i];
     }

@@ -10,6 +10,7 @@
 #include <span>
 #include <type_traits>
 
+#include "bitnet/base/size.h"
 #include "bitnet/quant/quantizer.h"
 #include "bitnet/quant/top_k.h"
 #include "bitnet/tensor/quantized_matrix.h"
@@ -24,9 +25,10 @@ struct FloatLevels {
   AlignedVector<float> steps;  // [rows, segments.Count()]
 
   void Resize(size_t rows, size_t cols, size_t group) {
+    const Segments cut = {cols, group};
+    steps.resize(ElementCount<float>(rows, cut.Count()));
     levels.Resize(rows, cols);
-    segments = {cols, group};
-    steps.resize(rows * segments.Count());
+    segments = cut;
   }
   float Step(size_t row, size_t segment) const { return steps[row * segments.Count() + segment]; }
 };
@@ -89,7 +91,7 @@ void QuantizeWeights(const B& backend, std::span<const float> weights, size_t fi
                      WeightOperand& out) {
   using F = typename Q::Format;
   const size_t cols = out.cols();
-  BITNET_ASSERT(weights.size() == rows * cols, "QuantizeWeights: weights must be [rows, cols]");
+  BITNET_ASSERT(CheckedProduct(rows, cols) == weights.size(), "QuantizeWeights: weights must be [rows, cols]");
   const MatrixView<float> levels = out.levels.levels.Rows(first_row, rows);
   const MatrixView<float> values = out.values.Rows(first_row, rows);
   const size_t steps_a_row = out.levels.segments.Count();

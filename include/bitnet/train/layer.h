@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "bitnet/base/size.h"
 #include "bitnet/model/weights.h"
 #include "bitnet/train/attention.h"
 #include "bitnet/train/elementwise.h"
@@ -34,10 +35,10 @@ struct LayerActivations {
   FloatMatrix down_input;     // Q(product)
 
   void Resize(const ModelConfig& c, size_t sequences, size_t length, bool sub_layer_norms) {
-    const size_t tokens = sequences * length;
+    const size_t tokens = SizeProduct(sequences, length);
     qkv_input.Resize(tokens, c.hidden);
     heads.Resize(tokens, c.query_width() + 2 * size_t{c.kv_width()});
-    probabilities.Resize(sequences * c.heads * length, length);
+    probabilities.Resize(SizeProduct(tokens, c.heads), length);
     attended.Resize(tokens, c.query_width());
     out_input.Resize(tokens, c.query_width());
     middle.Resize(tokens, c.hidden);
@@ -64,7 +65,7 @@ struct LayerGradients {
 class GainSums {
  public:
   GainSums(std::vector<float>& memory, size_t tiles, size_t width) : memory_(memory), tiles_(tiles), width_(width) {
-    memory_.assign(tiles * width, 0.0f);
+    memory_.assign(ElementCount<float>(tiles, width), 0.0f);
   }
   std::span<float> Of(size_t tile) { return {memory_.data() + tile * width_, width_}; }
   void SumTo(std::span<float> gain, size_t first) const {

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "bitnet/base/executor.h"
+#include "bitnet/base/size.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/matrix_view.h"
 
@@ -37,7 +38,8 @@ class FloatMatrix : public MatrixView<float> {
 
   // [rows, cols] of unspecified contents.
   void Resize(size_t rows, size_t cols) {
-    if (values_.size() < rows * cols) values_ = AlignedVector<float>(rows * cols);
+    const size_t count = ElementCount<float>(rows, cols);
+    if (values_.size() < count) values_ = AlignedVector<float>(count);
     static_cast<MatrixView&>(*this) = MatrixView(values_.data(), rows, cols);
   }
 

@@ -25,6 +25,7 @@
 #include "bitnet/backend/simd/dot_floats-inl.h"
 #include "bitnet/backend/simd/dot_segments-inl.h"
 #include "bitnet/backend/simd/head_codes-inl.h"
+#include "bitnet/base/size.h"
 #include "bitnet/tensor/head_cache.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -61,7 +62,7 @@ class AttentionCall {
         rows_(out.rows() * share_),
         tiles_of_head_((rows_ + kTileRows - 1) / kTileRows),
         dims_(RoundUp(shape.head_dim, 64)),
-        max_blocks_((std::min(keys.max_tokens(), values.max_tokens()) + kAttentionBlock - 1) / kAttentionBlock) {}
+        max_blocks_(RoundUp(std::min(keys.max_tokens(), values.max_tokens()), kAttentionBlock) / kAttentionBlock) {}
 
   size_t tiles() const { return tiles_of_head_ * shape_.kv_heads; }
   const uint8_t* Keys(size_t tile, size_t b) const { return keys_.Group(tile / tiles_of_head_, b * kAttentionBlock); }
@@ -82,8 +83,9 @@ class AttentionCall {
   Tile TileAt(std::byte* memory, size_t sum_blocks) const { return CarveTile(memory, sum_blocks).first; }
   size_t max_blocks() const { return max_blocks_; }
   size_t WorkerBytes() const {
-    return RoundUp(kTileRows * 4 * dims_, kAlignment) + RoundUp(dims_ * sizeof(float), kAlignment) +
-           RoundUp(kTileRows * dims_ * sizeof(double), kAlignment);
+    return SizeSum(RoundUp(SizeProduct(kTileRows * 4, dims_), kAlignment),
+                   RoundUp(SizeProduct(sizeof(float), dims_), kAlignment),
+                   RoundUp(SizeProduct(sizeof(double) * kTileRows, dims_), kAlignment));
   }
 
   // Does the work of a thread.
@@ -460,16 +462,16 @@ class AttentionCall {
   // The parts of a tile's memory, and its size.
   std::pair<Tile, size_t> CarveTile(std::byte* memory, size_t sum_blocks) const {
     size_t used = 0;
-    const auto take = [&]<class T>(T*& part, size_t n) {
+    const auto take = [&]<class T>(T*& part, size_t n) {  // n for each row
       if (memory != nullptr) part = reinterpret_cast<T*>(memory + used);
-      used += RoundUp(n * sizeof(T), kAlignment);
+      used = SizeSum(used, RoundUp(SizeProduct(sizeof(T) * kTileRows, n), kAlignment));
     };
     Tile tile{};
-    take(tile.scores, kTileRows * ScoreStride());
-    take(tile.maxima, kTileRows * max_blocks_);
-    take(tile.totals, kTileRows * max_blocks_);
-    take(tile.units, kTileRows * max_blocks_);
-    take(tile.sums, kTileRows * sum_blocks * dims_);
+    take(tile.scores, ScoreStride());
+    take(tile.maxima, max_blocks_);
+    take(tile.totals, max_blocks_);
+    take(tile.units, max_blocks_);
+    take(tile.sums, SizeProduct(sum_blocks, dims_));
     tile.sum_blocks = sum_blocks;
     return {tile, used};
   }

@@ -53,6 +53,9 @@ class BlockLookup {
   using Tables = TablesOfGroups<W, kPlan, kEntries, 128>;
   static constexpr size_t Units(size_t cols) { return (cols + kUnitCols - 1) / kUnitCols; }
   static constexpr size_t TableBytes(size_t cols) { return Units(cols) * kVectorBytes; }  // of a token
+  static constexpr size_t TableBytes(size_t tokens, size_t cols) {                        // of all
+    return SizeProduct(kVectorBytes, Units(cols), tokens);
+  }
   template <class Input>
   static void BuildTables(const Input* x, size_t cols, uint8_t* tables) {
     Tables::Build(x, cols, Units(cols) * kUnitGroups, tables);
@@ -80,8 +83,8 @@ class BlockLookup {
 
     template <class Quads>
     static size_t Bytes(size_t blocks, size_t cols) {
-      return (Kept(blocks) * kVectorBytes + kPairBlocks * kSumsOfBlock) * sizeof(int32_t) +
-             Kept(blocks) * Units(cols) * kUnitBytes + kWindow<Quads> * kVectorBytes;
+      return SizeSum((Kept(blocks) * kVectorBytes + kPairBlocks * kSumsOfBlock) * sizeof(int32_t),
+                     SizeProduct(kUnitBytes, Kept(blocks), Units(cols)), kWindow<Quads> * kVectorBytes);
     }
 
    private:

@@ -111,7 +111,7 @@ struct LookupTables : TablesOfGroups<W, kPlan, kLookupTableBytes<W, kPlan>, 0> {
   static constexpr size_t kTableBytes = kLookupTableBytes<W, kPlan>;
 
   static constexpr size_t Groups(size_t cols) { return Layout::Units(cols) * Layout::Packing::kUnitGroups; }
-  static constexpr size_t Bytes(size_t cols) { return Groups(cols) * LookupTables::kGroupBytes; }
+  static constexpr size_t Bytes(size_t cols) { return SizeProduct(LookupTables::kGroupBytes, Groups(cols)); }
 
   // Tells these tables from those of other formats and targets.
   static const void* Key() {

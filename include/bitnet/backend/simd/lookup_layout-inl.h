@@ -30,6 +30,8 @@
 
 #include "bitnet/backend/simd/lookup_plan.h"
 #include "bitnet/backend/simd/vectors-inl.h"
+#include "bitnet/base/size.h"
+#include "bitnet/tensor/aligned_vector.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -137,7 +139,7 @@ struct LookupLayout {
   static constexpr size_t Units(size_t cols) { return (cols + kUnitCols - 1) / kUnitCols; }
   static constexpr size_t BlockBytes(size_t cols) { return Units(cols) * kUnitBytes; }
   static constexpr size_t Bytes(size_t rows, size_t cols) {
-    return (rows + kVectorBytes - 1) / kVectorBytes * BlockBytes(cols);
+    return SizeProduct(kUnitBytes, Units(cols), RoundUp(rows, kVectorBytes) / kVectorBytes);
   }
 
   // The first vector's byte of a row in a unit; the next vector is kVectorBytes further.

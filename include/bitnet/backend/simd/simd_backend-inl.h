@@ -13,6 +13,7 @@
 #endif
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -25,6 +26,7 @@
 #include "bitnet/backend/simd/lists-inl.h"
 #include "bitnet/backend/simd/products-inl.h"
 #include "bitnet/backend/simd/quantize-inl.h"
+#include "bitnet/base/size.h"
 #include "bitnet/tensor/aligned_vector.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -58,14 +60,14 @@ class SimdBackend : public ReferenceBackend {
         const size_t copies =
             std::clamp<size_t>(RangeCount(executor(), matrix.rows(), Grain(matrix.cols()), RowMultiple(matrix)), 1, 2);
         const size_t bytes = Tables::Bytes(cols);
-        uint8_t* tables = x.Prepare(Tables::Key(), copies * bytes);
+        uint8_t* tables = x.Prepare(Tables::Key(), SizeProduct(copies, bytes));
         executor().Run(copies,
                        [&](size_t part) { Tables::Build(inputs, cols, Tables::Groups(cols), tables + part * bytes); });
       }
     }
     if constexpr (Blocks::kPays) {
       if (Product<W, X>::UsesTables(x.tokens()) && x.segments().Count() == 1 && matrix.segments().Count() == 1) {
-        BuildBlockTables<Blocks>(std::as_const(x), x.Prepare(Blocks::Key(), x.tokens() * Blocks::TableBytes(x.cols())));
+        BuildBlockTables<Blocks>(std::as_const(x), x.Prepare(Blocks::Key(), Blocks::TableBytes(x.tokens(), x.cols())));
       }
     }
   }
@@ -93,7 +95,7 @@ class SimdBackend : public ReferenceBackend {
     if (matrix.by_columns()) {
       MultiplyColumns(matrix, x.tokens(), product, [&](size_t) { return IndexList{nullptr, 0, matrix.cols()}; });
     } else {
-      ParallelRanges(executor(), matrix.rows(), Grain(matrix.cols() * x.tokens()), RowMultiple(matrix),
+      ParallelRanges(executor(), matrix.rows(), Grain(matrix.cols(), x.tokens()), RowMultiple(matrix),
                      [&](size_t begin, size_t end, size_t part) { product.Rows(begin, end, part); });
     }
   }
@@ -115,7 +117,7 @@ class SimdBackend : public ReferenceBackend {
         });
       }
     } else {
-      ParallelRanges(executor(), x.tokens(), Grain(matrix.cols() * matrix.rows()), 1, [&](size_t begin, size_t end) {
+      ParallelRanges(executor(), x.tokens(), Grain(matrix.cols(), matrix.rows()), 1, [&](size_t begin, size_t end) {
         for (size_t t = begin; t < end; ++t) product.OneToken(t, {rows[t].data(), 0, rows.Count(t)});
       });
     }
@@ -136,7 +138,7 @@ class SimdBackend : public ReferenceBackend {
     if constexpr (kIsFloat<W>) {
       if (!matrix.is_finite()) {
         const InputRows<LevelOf<X>> inputs(x);
-        ParallelRanges(executor(), matrix.rows(), Grain(matrix.cols() * x.tokens()), 1, [&](size_t begin, size_t end) {
+        ParallelRanges(executor(), matrix.rows(), Grain(matrix.cols(), x.tokens()), 1, [&](size_t begin, size_t end) {
           for (size_t r = begin; r < end; ++r) {
             for (size_t t = 0; t < x.tokens(); ++t) {
               y.Row(t)[r] = DotRowOfColumns(matrix, r, inputs, t, x.nonzero()[t]);
@@ -234,20 +236,21 @@ class SimdBackend : public ReferenceBackend {
     if (tiles == 0) return;
     // Memory for the longest context: decoding asks for the same at each token.
     const size_t threads = executor().Threads();
-    const size_t whole_bytes = call.WorkerBytes() + call.TileBytes(1);
+    const size_t whole_bytes = SizeSum(call.WorkerBytes(), call.TileBytes(1));
     const size_t split_bytes = call.TileBytes(call.max_blocks());
-    std::byte* const memory = scratch.Reserve(threads * whole_bytes + (threads - 1) * split_bytes);
+    std::byte* const memory =
+        scratch.Reserve(SizeSum(SizeProduct(threads, whole_bytes), SizeProduct(threads - 1, split_bytes)));
     const auto split_tile = [&](size_t i) {
       return call.TileAt(memory + threads * whole_bytes + i * split_bytes, call.max_blocks());
     };
 
-    const size_t work = 2 * shape.head_dim * (shape.first_position + out.rows()) * out.rows() * shape.heads;
-    const size_t parts = std::min(threads, std::max<size_t>(1, work / kWorthAThread));
+    const uint64_t work = uint64_t{2} * shape.head_dim * (shape.first_position + out.rows()) * out.rows() * shape.heads;
+    const auto parts = static_cast<size_t>(std::clamp<uint64_t>(work / kWorthAThread, 1, threads));
     // Each part takes as many whole tiles as the others. The tiles left are split: all parts score some of their
     // blocks, then sum up some, then merge some rows.
     const size_t split = tiles % parts;
     const size_t blocks = call.blocks();
-    const auto split_begin = [&](size_t part) { return split * blocks * part / parts; };
+    const auto split_begin = [&](size_t part) { return PartBegin(split * blocks, part, parts); };
     const auto each_split_block = [&](size_t part, auto& worker, auto&& taken, auto&& f) {
       for (size_t i = split_begin(part); i < split_begin(part + 1);) {
         const size_t tile = i / blocks;
@@ -290,14 +293,15 @@ class SimdBackend : public ReferenceBackend {
  private:
   // A part of an operation should be worth this many multiply-adds: waking a thread costs some microseconds.
   static constexpr size_t kWorthAThread = 64 * 1024;
-  static constexpr size_t Grain(size_t work_each) {
-    return std::max<size_t>(1, kWorthAThread / std::max<size_t>(1, work_each));
+  // How many elements that is, of which each is worth the product of the factors.
+  static constexpr size_t Grain(std::unsigned_integral auto... factors) {
+    return static_cast<size_t>(std::max<uint64_t>(1, kWorthAThread / std::max<uint64_t>(1, (uint64_t{factors} * ...))));
   }
 
   // f(t) for the rows of x, split among threads. An element counts as four multiply-adds.
   template <class T, class F>
   void EachToken(MatrixView<T> x, F&& f) const {
-    ParallelRanges(executor(), x.rows(), Grain(4 * x.cols()), 1, [&](size_t begin, size_t end) {
+    ParallelRanges(executor(), x.rows(), Grain(size_t{4}, x.cols()), 1, [&](size_t begin, size_t end) {
       for (size_t t = begin; t < end; ++t) f(t);
     });
   }
@@ -341,20 +345,22 @@ class SimdBackend : public ReferenceBackend {
       if (Product<W, X>::UsesTables(x.tokens())) tables = BlockTablesOf<typename Product<W, X>::Lookup>(x);
     }
     const size_t most = std::min(blocks, executor().Threads());
-    const size_t parts = std::clamp<size_t>(blocks / Grain(matrix.cols() * x.tokens() * kVectorBytes), 1, most);
+    const size_t parts = std::clamp<size_t>(blocks / Grain(matrix.cols(), x.tokens(), kVectorBytes), 1, most);
     // (The caller's: a thread that comes late to its first task would allocate.)
     thread_local AlignedVector<std::byte> scratch;
     const size_t bytes = RoundUp(product.ScratchBytes((blocks + parts - 1) / parts), kVectorBytes);
-    if (scratch.size() < parts * bytes) scratch.resize(parts * bytes);
+    const size_t all_bytes = ElementCount<std::byte>(parts, bytes);
+    if (scratch.size() < all_bytes) scratch.resize(all_bytes);
     executor().Run(parts, [&, memory = scratch.data()](size_t part) {
-      product.MultiplyBlocks(blocks * part / parts, blocks * (part + 1) / parts, tables, memory + part * bytes);
+      product.MultiplyBlocks(PartBegin(blocks, part, parts), PartBegin(blocks, part + 1, parts), tables,
+                             memory + part * bytes);
     });
     return true;
   }
 
   template <class Blocks, Format X>
   void BuildBlockTables(const QuantizedTokens<X>& x, uint8_t* tables) const {
-    ParallelRanges(executor(), x.tokens(), Grain(16 * x.cols()), 1, [&](size_t begin, size_t end) {
+    ParallelRanges(executor(), x.tokens(), Grain(size_t{16}, x.cols()), 1, [&](size_t begin, size_t end) {
       for (size_t t = begin; t < end; ++t) {
         Blocks::BuildTables(x.Row(t), x.cols(), tables + t * Blocks::TableBytes(x.cols()));
       }
@@ -365,7 +371,7 @@ class SimdBackend : public ReferenceBackend {
   const uint8_t* BlockTablesOf(const QuantizedTokens<X>& x) const {
     if (x.prepared().key == Blocks::Key()) return x.prepared().bytes.data();
     thread_local AlignedVector<uint8_t> tables;
-    const size_t bytes = x.tokens() * Blocks::TableBytes(x.cols());
+    const size_t bytes = ElementCount<uint8_t>(Blocks::TableBytes(x.tokens(), x.cols()));
     if (tables.size() < bytes) tables.resize(bytes);
     BuildBlockTables<Blocks>(x, tables.data());
     return tables.data();
@@ -396,24 +402,25 @@ class SimdBackend : public ReferenceBackend {
     if (tokens == 1 && product.has_one_segment()) {
       const IndexList columns = list(0);
       const size_t parts = std::clamp<size_t>(columns.count / Grain(matrix.rows()), 1, executor().Threads());
-      const size_t count = matrix.tiles() * kTileRows;
+      const size_t count = SizeProduct(kTileRows, matrix.tiles());
       thread_local AlignedVector<int32_t> buffer;
       // (For all threads at once, so that decoding allocates nothing when a later token has more columns.)
-      if (buffer.size() < executor().Threads() * count) buffer.resize(executor().Threads() * count);
+      const size_t all_counts = ElementCount<int32_t>(executor().Threads(), count);
+      if (buffer.size() < all_counts) buffer.resize(all_counts);
       int32_t* sums = buffer.data();
       thread_local AlignedVector<uint32_t> order_buffer;
       if (order_buffer.size() < matrix.cols()) order_buffer.resize(matrix.cols());
       uint32_t* order = order_buffer.data();
       executor().Run(parts, [&](size_t part) {
-        const size_t begin = columns.count * part / parts;
-        const IndexList mine = columns.Part(begin, columns.count * (part + 1) / parts - begin);
+        const size_t begin = PartBegin(columns.count, part, parts);
+        const IndexList mine = columns.Part(begin, PartBegin(columns.count, part + 1, parts) - begin);
         std::fill(sums + part * count, sums + (part + 1) * count, 0);
         product.AddColumnsOfPart(0, InTurns(mine, order + begin), sums + part * count);
       });
       product.StoreParts(0, parts, sums);
       return;
     }
-    ParallelRanges(executor(), matrix.tiles(), Grain(matrix.cols() * kTileRows * tokens), 1,
+    ParallelRanges(executor(), matrix.tiles(), Grain(matrix.cols(), kTileRows, tokens), 1,
                    [&](size_t begin, size_t end) {
                      for (size_t tile = begin; tile < end; ++tile) {
                        for (size_t token = 0; token < tokens; ++token) {

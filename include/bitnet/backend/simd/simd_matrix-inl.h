@@ -27,6 +27,7 @@
 #include "bitnet/backend/simd/codes-inl.h"
 #include "bitnet/backend/simd/lookup_layout-inl.h"
 #include "bitnet/base/executor.h"
+#include "bitnet/base/size.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/quantized_matrix.h"
 
@@ -66,6 +67,7 @@ requires(kPlan.method == ProductMethod::kLookup) struct SelectLookups<W, kPlan> 
 template <class Codes>
 struct PlaneRun {
   explicit PlaneRun(size_t count = 0) : whole_blocks(count / Codes::kBlockCodes) {
+    SizeProduct(Codes::kBlockBytes, whole_blocks + 1);  // Bytes() fits
     const size_t rest = count % Codes::kBlockCodes;
     // Only byte codes have smaller blocks.
     tail_bytes = !Codes::kIsByte && rest != 0 ? Codes::kBlockBytes
@@ -99,7 +101,7 @@ struct PlaneRun {
 };
 template <>
 struct PlaneRun<FloatCodes> {
-  explicit PlaneRun(size_t count = 0) : values(RoundUp(count, FloatCodes::kBlockCodes)) {}
+  explicit PlaneRun(size_t count = 0) : values(ElementCount<float>(RoundUp(count, FloatCodes::kBlockCodes))) {}
   size_t Bytes() const { return values * sizeof(float); }
   size_t values;
 };
@@ -130,11 +132,11 @@ class PackedWeights {
         steps_(weights.steps().begin(), weights.steps().end()) {
     // Threads must write different bytes: rows, or rows that share no byte.
     const size_t multiple = by_columns() ? Codes::kBlockCodes : by_lookups() ? kVectorBytes : 1;
-    size_t bytes = (by_columns() ? cols_ : rows_) * run_.Bytes();
+    size_t bytes = SizeProduct(by_columns() ? cols_ : rows_, run_.Bytes());
     if constexpr (kCanBeByLookups) {
       if (by_lookups()) bytes = Lookups::Bytes(rows_, cols_);
     }
-    bytes_.resize(bytes + kReadBeyond);
+    bytes_.resize(ElementCount<uint8_t>(SizeSum(bytes, kReadBeyond)));
     ParallelRanges(executor, rows_, 16, multiple, [&](size_t begin, size_t end) { StoreRows(weights, begin, end); });
     if constexpr (kIsFloat<W>) {
       is_finite_ = access == Access::kColumns;
@@ -267,7 +269,7 @@ class PackedWeights {
 
   void StoreColumns(const QuantizedMatrix<W>& weights, size_t begin, size_t end) {
     std::vector<uint8_t> codes(cols_);
-    std::vector<uint8_t> packed(kRowsAtOnce * cols_);
+    std::vector<uint8_t> packed(ElementCount<uint8_t>(kRowsAtOnce, cols_));
     for (size_t tile = begin / Codes::kBlockCodes; tile * Codes::kBlockCodes < end; ++tile) {
       const size_t plane_codes = tile < run_.whole_blocks ? kVectorBytes : run_.tail_bytes;
       for (size_t first = 0; first < plane_codes; first += kRowsAtOnce) {
@@ -304,8 +306,8 @@ class PackedWeights {
     using Packing = typename Lookups::Packing;
     const size_t units = Lookups::Units(cols_);
     const size_t row_bytes = units * Packing::kUnitVectors;
-    std::vector<uint8_t> codes(units * Lookups::kUnitCols);  // zeros at the end
-    std::vector<uint8_t> packed(kRowsAtOnce * row_bytes);
+    std::vector<uint8_t> codes(ElementCount<uint8_t>(Lookups::kUnitCols, units));  // zeros at the end
+    std::vector<uint8_t> packed(ElementCount<uint8_t>(kRowsAtOnce, row_bytes));
     for (size_t first = begin; first < end; first += kRowsAtOnce) {
       const size_t count = std::min(kRowsAtOnce, end - first);
       std::fill(packed.begin(), packed.end(), uint8_t{0});
