@@ -102,8 +102,11 @@ struct LayerWeights {
   Projection q, k, v, o, gate, up, down;
 };
 
+template <class S>
+struct ModelWeights;
+
 template <Scheme S>
-struct ModelWeights {
+struct ModelWeights<S> {
   using Head = QuantizedMatrix<typename S::HeadWeight::Format>;
 
   ModelConfig config;
@@ -146,6 +149,10 @@ struct ModelWeights {
     return model;
   }
 };
+
+// Of what is no scheme.
+template <class S>
+struct ModelWeights : detail::SchemeSentence<S>, ModelWeights<A48> {};
 
 }  // namespace bitnet
 

@@ -133,13 +133,15 @@ class QuantizedMatrix {
  private:
   // Packs levels [cols] into a row. Returns the first column whose level the format lacks, or cols.
   size_t PackRow(size_t row, std::span<const LevelOf<F>> levels) {
-    std::vector<uint8_t> codes(cols_);
-    for (size_t c = 0; c < cols_; ++c) {
-      const size_t code = CodeOfLevel<F>(levels[c]);
-      if (code >= FormatTraits<F>::kCount || FormatTraits<F>::Level(code) != levels[c]) return c;
-      codes[c] = static_cast<uint8_t>(code);
+    if constexpr (!kIsFloat<F>) {
+      std::vector<uint8_t> codes(cols_);
+      for (size_t c = 0; c < cols_; ++c) {
+        const size_t code = CodeOfLevel<F>(levels[c]);
+        if (code >= FormatTraits<F>::kCount || FormatTraits<F>::Level(code) != levels[c]) return c;
+        codes[c] = static_cast<uint8_t>(code);
+      }
+      Packing<F>::Pack(codes, std::span(bytes_).subspan(row * RowBytes(cols_), RowBytes(cols_)));
     }
-    Packing<F>::Pack(codes, std::span(bytes_).subspan(row * RowBytes(cols_), RowBytes(cols_)));
     return cols_;
   }
 
