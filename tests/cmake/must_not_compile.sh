@@ -4,15 +4,16 @@
 #   must_not_compile.sh SOURCE COMPILER FLAG...
 #
 # The first line of SOURCE is `// expect: SENTENCE`. As it stands the file compiles; with BITNET_MUST_NOT_COMPILE
-# defined it does not, and the compiler prints the sentence.
+# defined it does not, and the compiler prints the sentence; with `// expect only: SENTENCE` as its one error.
 set -euo pipefail
 source=$1
 shift
 
 first_line=$(head -n 1 "$source")
 sentence=${first_line#// expect: }
+sentence=${sentence#// expect only: }
 if [[ $sentence == "$first_line" || -z $sentence ]]; then
-  echo "$source: its first line must be '// expect: SENTENCE'"
+  echo "$source: its first line must be '// expect: SENTENCE' or '// expect only: SENTENCE'"
   exit 1
 fi
 
@@ -27,6 +28,11 @@ if output=$("$@" -fsyntax-only -DBITNET_MUST_NOT_COMPILE "$source" 2>&1); then
 fi
 if ! grep -qF -- "$sentence" <<<"$output"; then
   echo "$source: is refused, but not with the sentence: $sentence"
+  echo "$output"
+  exit 1
+fi
+if [[ $first_line == "// expect only: "* && $(grep -c 'error:' <<<"$output") -ne 1 ]]; then
+  echo "$source: other errors follow the sentence"
   echo "$output"
   exit 1
 fi

@@ -5,8 +5,10 @@
 #include <bitnet/train.h>
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -52,6 +54,39 @@ TEST_CASE("RootMeanSquare, ClippedMax: are scale rules") {
   TestQuantizer<Int<4>, RootMeanSquare>();
   TestQuantizer<Ternary, RootMeanSquare>();
   TestQuantizer<Int<4>, ClippedMax>();
+}
+
+// Of each four weights the two largest stay: 2:4 sparsity.
+struct TwoOfFour : Quantizer<Ternary, AbsMean> {
+  static float Quantize(std::span<const float> x, int8_t* levels) {
+    const float step = Quantizer<Ternary, AbsMean>::Quantize(x, levels);
+    for (size_t begin = 0; begin < x.size(); begin += 4) {
+      const auto four = x.subspan(begin, std::min<size_t>(4, x.size() - begin));
+      for (size_t i = 0; i < four.size(); ++i) {
+        size_t larger = 0;
+        for (const float other : four) larger += std::fabs(other) > std::fabs(four[i]) ? 1u : 0u;
+        if (larger >= 2) levels[begin + i] = 0;
+      }
+    }
+    return step;
+  }
+};
+
+struct SparseWeights : A48 {
+  static constexpr const char* kName = "SparseWeights";
+  using Weight = TwoOfFour;
+};
+static_assert(Scheme<SparseWeights>);
+
+TEST_CASE("TwoOfFour: is what quantizes the weights of a matrix") {
+  const std::vector<float> w = {3,  -1,   2, 4,  //
+                                -2, 2.5f, 1, 0};
+  const auto matrix = QuantizedMatrix<Ternary>::From<TwoOfFour>({w.data(), 2, 4});
+  std::vector<int8_t> levels(4);
+  matrix.UnpackRow(0, levels);
+  CHECK(levels == std::vector<int8_t>{1, 0, 0, 1});
+  matrix.UnpackRow(1, levels);
+  CHECK(levels == std::vector<int8_t>{-1, 1, 0, 0});
 }
 
 // relu(g): one power less than the paper's.

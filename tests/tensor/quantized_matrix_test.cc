@@ -2,12 +2,14 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <new>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "testing/expect_assertion.h"
@@ -186,6 +188,143 @@ TEST_CASE("QuantizedMatrix: what was copied by its bytes and steps is the same m
     to.DequantizeRow(r, b);
     CHECK(a == b);
   }
+}
+
+// Of each four values in a row the two largest are kept; and at least one is, so that short rests are seen too.
+template <class Base>
+struct TwoOfFour : Base {
+  static float Quantize(std::span<const float> x, typename Base::Level* levels) {
+    const float step = Base::Quantize(x, levels);
+    for (size_t i = 0; i < x.size(); ++i) {
+      const auto four = x.subspan(i / 4 * 4, std::min<size_t>(4, x.size() - i / 4 * 4));
+      size_t larger = 0;
+      for (const float other : four) larger += std::fabs(other) > std::fabs(x[i]) ? 1u : 0u;
+      if (larger >= 2) levels[i] = 0;
+    }
+    return step * 2.0f;
+  }
+};
+
+// Signs alone: neither Step nor LevelAt.
+struct Signs {
+  using Format = Ternary;
+  using Granularity = PerRow;
+  static float Quantize(std::span<const float> x, int8_t* levels) {
+    for (size_t i = 0; i < x.size(); ++i) levels[i] = x[i] > 0.0f ? 1 : -1;
+    return 0.25f;
+  }
+};
+
+// The definition: Q::Quantize of each span that shares a step.
+template <class Q>
+void CompareWithQuantize(size_t rows, size_t cols) {
+  using F = typename Q::Format;
+  const std::vector<float> values = NormalValues((rows + 1) * (cols + 2), rows + 1000 * cols);
+  const MatrixView<const float> view(values.data(), rows, cols, cols + 2);
+  std::vector<float> dense;
+  for (size_t r = 0; r < rows; ++r) dense.insert(dense.end(), view[r].begin(), view[r].end());
+  const size_t group = kGroupSize<typename Q::Granularity>;
+  const bool whole = std::is_same_v<typename Q::Granularity, Whole>;
+  std::vector<LevelOf<F>> expected(rows * cols);
+  std::vector<float> steps;
+  for (size_t begin = 0; begin < dense.size();) {
+    const size_t left = whole ? dense.size() : cols - begin % cols;
+    const size_t size = group == 0 ? left : std::min(group, left);
+    steps.push_back(Q::Quantize({dense.data() + begin, size}, expected.data() + begin));
+    begin += size;
+  }
+  for (const auto& matrix :
+       {QuantizedMatrix<F>::template From<Q>(view), QuantizedMatrix<F>::template From<Q>({dense.data(), rows, cols})}) {
+    CHECK(std::equal(steps.begin(), steps.end(), matrix.steps().begin(), matrix.steps().end()));
+    std::vector<LevelOf<F>> levels(rows * cols);
+    for (size_t r = 0; r < rows; ++r) matrix.UnpackRow(r, std::span(levels).subspan(r * cols, cols));
+    CHECK(levels == expected);
+  }
+}
+
+TEST_CASE("QuantizedMatrix: the function that quantizes is Quantize, also where a quantizer hides another's") {
+  for (const size_t cols : {1u, 3u, 8u, 13u}) {
+    CompareWithQuantize<TwoOfFour<Quantizer<Ternary, AbsMean>>>(5, cols);
+    CompareWithQuantize<TwoOfFour<Quantizer<Int<4>, AbsMax, PerRow>>>(5, cols);
+    CompareWithQuantize<TwoOfFour<Quantizer<Fp4E2M1, MinMax, PerGroup<6>>>>(5, cols);
+    CompareWithQuantize<Signs>(5, cols);
+    CompareWithQuantize<Quantizer<Ternary, AbsMean>>(5, cols);
+    CompareWithQuantize<Quantizer<Binary, AbsMean, PerGroup<5>>>(5, cols);
+  }
+}
+
+struct BeyondTernary : Quantizer<Ternary, AbsMean> {
+  static float Quantize(std::span<const float> x, int8_t* levels) {
+    std::fill(levels, levels + x.size(), int8_t{2});
+    return 1.0f;
+  }
+};
+
+TEST_CASE("QuantizedMatrix: a quantizer that gives a level which its format lacks is an assertion") {
+  const std::vector<float> w = NormalValues(6, 1);
+  CHECK(Breaks("gave a level that its format lacks", [&] {
+    (void)QuantizedMatrix<Ternary>::From<BeyondTernary>({w.data(), 2, 3});
+  }));
+}
+
+// FromLevels of what From has quantized must give that matrix.
+template <class Q>
+void CompareWithFrom(size_t rows, size_t cols) {
+  using F = typename Q::Format;
+  const std::vector<float> w = NormalValues(rows * cols, 3);
+  const auto from = QuantizedMatrix<F>::template From<Q>({w.data(), rows, cols});
+  std::vector<LevelOf<F>> levels(rows * cols);
+  for (size_t r = 0; r < rows; ++r) from.UnpackRow(r, std::span(levels).subspan(r * cols, cols));
+  const auto matrix = QuantizedMatrix<F>::FromLevels(levels, rows, cols, from.steps(), from.layout());
+  REQUIRE(matrix.ok());
+  CHECK(matrix->layout() == from.layout());
+  CHECK(std::equal(from.bytes().begin(), from.bytes().end(), matrix->bytes().begin(), matrix->bytes().end()));
+  CHECK(std::equal(from.steps().begin(), from.steps().end(), matrix->steps().begin(), matrix->steps().end()));
+}
+
+TEST_CASE("QuantizedMatrix: FromLevels takes the levels and steps of others") {
+  for (const size_t cols : {1u, 7u, 40u}) {
+    CompareWithFrom<Quantizer<Ternary, AbsMean>>(6, cols);
+    CompareWithFrom<Quantizer<Int<8>, AbsMax, PerRow>>(6, cols);
+    CompareWithFrom<Quantizer<UInt<8>, AbsMax, PerRow>>(6, cols);
+    CompareWithFrom<Quantizer<MidRise<3>, AbsMax, PerGroup<7>>>(6, cols);
+    CompareWithFrom<Quantizer<Fp4E2M1, MinMax, PerGroup<5>>>(6, cols);
+  }
+  CompareWithFrom<Quantizer<Ternary, AbsMean>>(0, 5);
+  CompareWithFrom<Quantizer<Ternary, AbsMean, PerRow>>(0, 5);
+}
+
+template <Format F>
+std::string Refusal(const std::vector<LevelOf<F>>& levels, size_t rows, size_t cols, const std::vector<float>& steps,
+                    StepLayout layout = {}) {
+  const auto matrix = QuantizedMatrix<F>::FromLevels(levels, rows, cols, steps, layout);
+  return matrix.ok() ? "" : matrix.error();
+}
+
+TEST_CASE("QuantizedMatrix: FromLevels refuses what is no matrix of the format, with a sentence") {
+  const std::vector<int8_t> levels = {1, 0, -1, 1, 1, 0};
+  const auto rows = StepLayout::Of<PerRow>();
+  CHECK(Refusal<Ternary>(levels, 2, 3, {0.5f}) == "");
+  CHECK(Refusal<Ternary>(levels, 2, 3, {0.5f, 0.0f}, rows) == "");
+  CHECK(Refusal<Ternary>(levels, 3, 3, {0.5f}) == "levels: there are 6; a matrix of 3 x 3 was expected");
+  const size_t huge = size_t{1} << (sizeof(size_t) * 8 - 1);
+  CHECK(Refusal<Ternary>({}, huge, 2, {0.5f}).find("levels: there are 0; a matrix of ") == 0);
+  CHECK(Refusal<Ternary>(levels, 2, 3, {0.5f, 0.5f}) == "levels: there are 2 steps; 2 x 3 levels with one step need 1");
+  CHECK(Refusal<Ternary>(levels, 2, 3, {0.5f}, rows) ==
+        "levels: there are 1 steps; 2 x 3 levels with a step a row (StepLayout::Of<PerRow>()) need 2");
+  CHECK(Refusal<Ternary>(levels, 2, 3, {0.5f, 0.5f}, StepLayout::Of<PerGroup<2>>()) ==
+        "levels: there are 2 steps; 2 x 3 levels with a step for each 2 columns of a row need 4");
+  for (const float step : {-1.0f, INFINITY, NAN}) {
+    CHECK(Refusal<Ternary>(levels, 2, 3, {0.5f, step}, rows).find("levels: step 1 is ") == 0);
+  }
+  CHECK(Refusal<Ternary>({1, 0, -1, 1, 2, 7}, 2, 3, {0.5f}) ==
+        "levels: the one at row 1, column 1 is 2, which the format does not have");
+  CHECK(Refusal<Binary>({1, -1, 0, 1}, 2, 2, {0.5f}) ==
+        "levels: the one at row 1, column 0 is 0, which the format does not have");
+  CHECK(Refusal<Ternary>({-2}, 1, 1, {0.5f}) != "");
+  CHECK(Refusal<Fp4E2M1>({5}, 1, 1, {0.5f}) != "");
+  CHECK(Refusal<Fp4E2M1>({13}, 1, 1, {0.5f}) != "");
+  CHECK(Breaks("groups of a row", [&] { Refusal<Ternary>(levels, 2, 3, {0.5f, 0.5f}, {false, 2}); }));
 }
 
 TEST_CASE("QuantizedMatrix: no rows") {

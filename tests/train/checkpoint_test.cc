@@ -182,7 +182,7 @@ TEST_CASE("Checkpoint: that of another run is refused by what differs") {
   CHECK(Refused(ffn, file.path(), "its ffn is 44, this run's is 45"));
   auto text = NewTrainer(SmallOptions(), SmallConfig(), 2);
   CHECK(Refused(text, file.path(), "its text's checksum is"));
-  auto stage1 = NewTrainer<Fp32, A48>();
+  auto stage1 = NewTrainer<A48, A48>();
   CHECK(Refused(stage1, file.path(), "its scheme of stage 1 is B158"));
   auto stage2 = NewTrainer<B158, OtherInputs>();
   CHECK(Refused(stage2, file.path(), "its scheme of stage 2 is A48"));

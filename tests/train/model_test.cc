@@ -30,6 +30,36 @@ struct WideHeads : A48 {
   using FirstKey = Quantizer<Wide, AbsMax>;
 };
 
+// Of each four values in a row the two largest are kept: a quantizer of one's own, which hides Quantize.
+template <class Base>
+struct TwoOfFour : Base {
+  static float Quantize(std::span<const float> x, typename Base::Level* levels) {
+    const float step = Base::Quantize(x, levels);
+    for (size_t i = 0; i < x.size(); ++i) {
+      const auto four = x.subspan(i / 4 * 4, std::min<size_t>(4, x.size() - i / 4 * 4));
+      size_t larger = 0;
+      for (const float other : four) larger += std::fabs(other) > std::fabs(x[i]) ? 1u : 0u;
+      if (larger >= 2) levels[i] = 0;
+    }
+    return step;
+  }
+};
+// Groups of four that end with a row (every matrix is 20 or 44 wide; W_o 24) ...
+struct SparseWeights : A48 {
+  static constexpr const char* kName = "2:4 weights";
+  using Weight = TwoOfFour<Quantizer<Ternary, AbsMean>>;
+};
+// ... in one step a row, and everywhere else a quantizer can stand.
+struct SparseEverywhere : A48 {
+  static constexpr const char* kName = "2:4 everywhere";
+  using Weight = TwoOfFour<Quantizer<Int<4>, AbsMax, PerRow>>;
+  using Input = TwoOfFour<Quantizer<Int<8>, AbsMax>>;
+  using DownInput = TwoOfFour<Quantizer<Int<8>, AbsMax, PerGroup<6>>>;
+  using Query = TwoOfFour<Quantizer<Int<8>, AbsMax>>;
+  using HeadWeight = TwoOfFour<Quantizer<Int<8>, AbsMax, PerRow>>;
+  using HeadInput = TwoOfFour<Quantizer<Int<8>, AbsMax>>;
+};
+
 TokenBatch RandomBatch(size_t sequences, size_t length, uint32_t vocab, uint64_t seed) {
   return {sequences, length, RandomTokens(sequences * length, vocab, seed),
           RandomTokens(sequences * length, vocab, seed + 1)};
@@ -46,11 +76,10 @@ bool Near(std::span<const float> a, std::span<const float> b, double tolerance) 
 
 // The training forward pass of a batch against the exported model, sequence by sequence.
 template <Scheme S, class B, class TrainB>
-void CheckForward(size_t sequences, size_t length, bool tied, bool exact_hidden, bool exact_logits) {
+void CheckForwardOf(const LatentWeights& latent, size_t sequences, size_t length, bool exact_hidden,
+                    bool exact_logits) {
   INFO(std::string(S::kName) << ", " << sequences << " x " << length);
-  ModelConfig config = TinyConfig();
-  config.tied_embedding = tied;
-  const LatentWeights latent = TinyLatent(config, S::kSubLayerNorms, 7);
+  const ModelConfig& config = latent.config;
   const TokenBatch batch = RandomBatch(sequences, length, config.vocab, length);
   TrainingModel<S, TrainB> training(config);
   training.Quantize(latent);
@@ -75,6 +104,13 @@ void CheckForward(size_t sequences, size_t length, bool tied, bool exact_hidden,
   }
 }
 
+template <Scheme S, class B, class TrainB>
+void CheckForward(size_t sequences, size_t length, bool tied, bool exact_hidden, bool exact_logits) {
+  ModelConfig config = TinyConfig();
+  config.tied_embedding = tied;
+  CheckForwardOf<S, B, TrainB>(TinyLatent(config, S::kSubLayerNorms, 7), sequences, length, exact_hidden, exact_logits);
+}
+
 template <Scheme S>
 void CheckForwards(bool exact_hidden, bool exact_logits) {
   // Around the tile of tokens and the block of queries.
@@ -91,6 +127,26 @@ TEST_CASE("TrainingModel: with sub-layer norms, too") { CheckForwards<WithSubLay
 TEST_CASE("TrainingModel: with binary weights, too") { CheckForwards<BinaryWeights>(true, false); }
 TEST_CASE("TrainingModel: with heads beyond float's exact sums, too") { CheckForwards<WideHeads>(true, false); }
 TEST_CASE("TrainingModel: with groups and a quantized head, to the last logit") { CheckForwards<Mixed>(true, true); }
+TEST_CASE("TrainingModel: with weights quantized by one's own function, too") {
+  CheckForwards<SparseWeights>(true, false);
+}
+TEST_CASE("TrainingModel: with one's own function at every place, to the last logit") {
+  CheckForwards<SparseEverywhere>(true, true);
+}
+
+TEST_CASE("Trainer: what a step has trained with one's own function is what is exported") {
+  TrainOptions options;
+  options.steps = 1;
+  options.warmup = 0;
+  options.batch = 2;
+  options.sequence = 9;
+  ModelConfig config = TinyConfig();
+  auto trainer = Trainer<SparseWeights, SparseWeights>::Create(config, options, Corpus(RandomTokens(300, 19)));
+  REQUIRE(trainer.ok());
+  REQUIRE(trainer->Step().ok());
+  CheckForwardOf<SparseWeights, DefaultBackend<A48>, DefaultBackend<A48>>(trainer->weights(), 2, 9, true, false);
+}
+
 TEST_CASE("TrainingModel: Fp32's forward pass is near the exported model") { CheckForwards<Fp32>(false, false); }
 
 TEST_CASE("TrainingModel: forward values at the default's larger shapes") {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,22 @@ struct BinaryWeights : A48 {
 struct BinaryStage1 : B158 {
   static constexpr const char* kName = "BinaryStage1";
   using Weight = Quantizer<Binary, AbsMean>;
+};
+
+// A rotation of pairs, then INT8: nothing that straight-through could train.
+struct Rotated : Quantizer<Int<8>, AbsMax> {
+  static float Quantize(std::span<const float> x, int8_t* levels) {
+    std::vector<float> y(x.begin(), x.end());
+    for (size_t i = 0; i + 1 < x.size(); i += 2) {
+      y[i] = (x[i] + x[i + 1]) * 0.70710678f;
+      y[i + 1] = (x[i] - x[i + 1]) * 0.70710678f;
+    }
+    return Quantizer<Int<8>, AbsMax>::Quantize(y, levels);
+  }
+};
+struct RotatedInputs : A48 {
+  static constexpr const char* kName = "RotatedInputs";
+  using Input = Rotated;
 };
 
 ModelConfig SmallConfig() {
@@ -260,6 +277,21 @@ TEST_CASE("Trainer: what cannot be trained is refused with a sentence") {
   std::vector<uint32_t> tokens = RandomTokens(300, 64);
   tokens[17] = 64;
   refused(SmallConfig(), SmallOptions(), Corpus(tokens), "token 17 of the text is 64; the vocabulary has 64");
+}
+
+TEST_CASE("Trainer, TrainingModel: a quantizer that is not element by element is refused with a sentence") {
+  const std::string sentence = "scheme RotatedInputs: its quantizer Input is not element by element";
+  const auto second = Trainer<B158, RotatedInputs>::Create(SmallConfig(), SmallOptions(), SmallCorpus());
+  REQUIRE(!second.ok());
+  CHECK(second.error().find(sentence) == 0);
+  const auto first = Trainer<RotatedInputs, B158>::Create(SmallConfig(), SmallOptions(), SmallCorpus());
+  REQUIRE(!first.ok());
+  CHECK(first.error() == second.error());
+  CHECK(Breaks(sentence, [] { TrainingModel<RotatedInputs> model(SmallConfig()); }));
+  // What is not trained may be what it likes.
+  const Transformer<RotatedInputs> model(TinyWeights<RotatedInputs>());
+  auto state = model.NewState();
+  CHECK(model.Forward(std::vector<Token>{1, 2, 3}, state).ok());
 }
 
 }  // namespace

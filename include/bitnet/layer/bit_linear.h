@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 #include "bitnet/backend/default_backend.h"
@@ -21,8 +22,11 @@
 
 namespace bitnet {
 
-template <AnyQuantizer W, AnyQuantizer X, class B = DefaultBackend<W>>
-class BitLinear {
+template <class W, class X, class B = DefaultBackend<W>>
+class BitLinear;
+
+template <AnyQuantizer W, AnyQuantizer X, class B>
+class BitLinear<W, X, B> {
  public:
   using Weights = QuantizedMatrix<typename W::Format>;
   using Input = QuantizedTokens<typename X::Format>;
@@ -37,6 +41,15 @@ class BitLinear {
   // Prepares weights that are quantized already; they need not outlive the call.
   explicit BitLinear(const Weights& weights, B backend = B(), Access access = Access::kDense)
       : backend_(std::move(backend)), matrix_(backend_.template Prepare<typename X::Format>(weights, access)) {}
+
+  // Of a matrix of another format: says so.
+  template <Format F>
+  requires(!std::is_same_v<F, typename W::Format>) explicit BitLinear(const QuantizedMatrix<F>&, B = B(),
+                                                                      Access = Access::kDense) {
+    static_assert(!std::is_same_v<F, F>,
+                  "bitnet: a BitLinear's matrix must have the format of its weights: BitLinear<W, X> is made of "
+                  "QuantizedMatrix<W::Format>");
+  }
 
   size_t rows() const { return matrix_.rows(); }
   size_t cols() const { return matrix_.cols(); }
@@ -75,6 +88,15 @@ class BitLinear {
   B backend_;
   Matrix matrix_;
   Input input_;
+};
+
+// Of what are no quantizers: says so, and is a BitLinear all the same, so that no other error follows.
+template <class W, class X, class B>
+class BitLinear : public BitLinear<Quantizer<Ternary, AbsMean>, Quantizer<Int<4>, AbsMean>, B> {
+  static_assert(detail::kIsQuantizer<W> && detail::kIsQuantizer<X>,
+                "bitnet: BitLinear needs quantizers, of its weights and of its inputs: "
+                "BitLinear<Quantizer<Ternary, AbsMean>, Quantizer<Int<4>, AbsMean>>");
+  using BitLinear<Quantizer<Ternary, AbsMean>, Quantizer<Int<4>, AbsMean>, B>::BitLinear;
 };
 
 }  // namespace bitnet

@@ -174,6 +174,9 @@ Result<ModelWeights<S>> LoadModel(const std::string& path) {
   if (!model.ok()) return Error{path + ": " + model.error()};
   return model;
 }
+// Of what is no scheme: ModelWeights says so.
+template <class S>
+requires(!detail::kIsScheme<S>) Result<ModelWeights<S>> LoadModel(const std::string&) { return ModelWeights<S>(); }
 
 }  // namespace bitnet
 

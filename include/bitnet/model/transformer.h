@@ -17,6 +17,7 @@
 #include <deque>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "bitnet/base/result.h"
@@ -37,8 +38,11 @@ struct ModelBytes {
   size_t norms = 0;
 };
 
-template <Scheme S, class B = DefaultBackend<S>>
-class Transformer {
+template <class S, class B = DefaultBackend<S>>
+class Transformer;
+
+template <Scheme S, class B>
+class Transformer<S, B> {
  public:
   // What one conversation needs: cache, buffers, its length so far.
   class State {
@@ -108,6 +112,16 @@ class Transformer {
                   "Transformer: the weights must have as many layers as their configuration says");
     if (!config_.tied_embedding) head_ = Head(weights.head, backend_);
     for (const LayerWeights<S>& w : weights.layers) AddLayer(w);
+  }
+
+  // Of other weights: says so.
+  template <class W>
+  requires(!std::is_convertible_v<const W&, const ModelWeights<S>&> &&
+           !std::is_base_of_v<Transformer, W>) explicit Transformer(const W&, B = B()) {
+    static_assert(
+        !std::is_same_v<W, W>,
+        "bitnet: Transformer<S> is made of ModelWeights<S> with the same S: of ModelWeights<S>::From(latent), "
+        "or of what LoadModel<S>(path) holds if it is ok()");
   }
 
   const ModelConfig& config() const { return config_; }
@@ -248,6 +262,12 @@ class Transformer {
   Head embedding_;  // its rows are the token embeddings; the output head too, where tied
   Head head_;
   std::deque<DecoderLayer<S, B>> layers_;  // a deque never moves them
+};
+
+// Of what is no scheme.
+template <class S, class B>
+class Transformer : detail::SchemeSentence<S>, public Transformer<A48, B> {
+  using Transformer<A48, B>::Transformer;
 };
 
 }  // namespace bitnet

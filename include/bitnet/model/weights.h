@@ -103,8 +103,11 @@ struct LayerWeights {
   Projection q, k, v, o, gate, up, down;
 };
 
+template <class S>
+struct ModelWeights;
+
 template <Scheme S>
-struct ModelWeights {
+struct ModelWeights<S> {
   using Head = QuantizedMatrix<typename S::HeadWeight::Format>;
 
   ModelConfig config;
@@ -147,6 +150,10 @@ struct ModelWeights {
     return model;
   }
 };
+
+// Of what is no scheme.
+template <class S>
+struct ModelWeights : detail::SchemeSentence<S>, ModelWeights<A48> {};
 
 }  // namespace bitnet
 

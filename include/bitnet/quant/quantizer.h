@@ -1,8 +1,12 @@
 // Quantizer<Format, Rule, Granularity>: reals to levels and a step, and back.
 //
-// The same type serves inference (Quantize gives levels), training (FakeQuantize gives step * level) and the cache.
-// A quantizer has no state. `Unquantized` stands where a scheme keeps reals. The functions here are the definition,
-// plain loops over one span; backends have vector versions that give the same bits.
+// The same type serves inference, training, export and the cache, and all of them by one function: Quantize, of each
+// span that shares a step. A quantizer has no state. `Unquantized` stands where a scheme keeps reals. The functions
+// here are the definition, plain loops; backends have vector versions that give the same bits.
+//
+// To write one that is no format and scale rule, derive from a Quantizer and hide Quantize, or write a struct with what
+// AnyQuantizer asks for (FakeQuantize and Error serve only who calls them). Spans may have any length. What is trained
+// must be element by element: train/check_quantizers.h.
 #ifndef BITNET_QUANT_QUANTIZER_H_
 #define BITNET_QUANT_QUANTIZER_H_
 
@@ -52,15 +56,30 @@ struct QuantizationError {
   size_t clipped = 0;         // values beyond the end levels by more than half a step
 };
 
-template <LevelFormat FormatT, class RuleT, class GranularityT = Whole>
-struct Quantizer {
+namespace detail {
+
+// Facts for static_assert: of a concept itself compilers would print all that it is made of, after the sentence.
+template <class F>
+inline constexpr bool kIsLevelFormat = LevelFormat<F>;
+template <class R, class F>
+inline constexpr bool kIsScaleRule = ScaleRule<R, F>;
+template <class G>
+inline constexpr bool kIsGranularity = std::same_as<G, Whole> || std::same_as<G, PerRow> || (kGroupSize<G> > 0);
+
+}  // namespace detail
+
+template <class FormatT, class RuleT, class GranularityT = Whole>
+struct Quantizer;
+
+template <LevelFormat FormatT, class RuleT, class GranularityT>
+struct Quantizer<FormatT, RuleT, GranularityT> {
   using Format = FormatT;
   using Rule = RuleT;
   using Granularity = GranularityT;
   using Level = LevelOf<Format>;
-  static_assert(ScaleRule<Rule, Format>,
+  static_assert(detail::kIsScaleRule<Rule, Format>,
                 "bitnet: a Quantizer's second argument must be a scale rule: see quant/scale_rule.h");
-  static_assert(std::same_as<Granularity, Whole> || std::same_as<Granularity, PerRow> || (kGroupSize<Granularity> > 0),
+  static_assert(detail::kIsGranularity<Granularity>,
                 "bitnet: a Quantizer's third argument must be Whole, PerRow or PerGroup<N>");
 
   // The step of one span that shares a step.
@@ -127,6 +146,14 @@ struct Quantizer {
   }
 };
 
+// Of what is no format: says so, and is a quantizer all the same, so that no other error follows.
+template <class FormatT, class RuleT, class GranularityT>
+struct Quantizer : Quantizer<Ternary, AbsMean> {
+  static_assert(detail::kIsLevelFormat<FormatT>,
+                "bitnet: a Quantizer's first argument must be a number format, with levels, and its second a scale "
+                "rule: Quantizer<Ternary, AbsMean> (Unquantized keeps reals)");
+};
+
 // Keeps reals as they are.
 struct Unquantized {
   using Format = Float;
@@ -147,12 +174,17 @@ concept AnyQuantizer = Format<typename Q::Format> &&
   { Q::Quantize(x, y) } -> std::same_as<float>;
 };
 
-// What quantizers of weights need besides.
+namespace detail {
 template <class Q>
-concept WeightQuantizer = AnyQuantizer<Q> && requires(std::span<const float> x) {
-  { Q::Step(x) } -> std::same_as<float>;
-  { Q::LevelAt(1.0f, 1.0f) } -> std::convertible_to<int>;
-};
+inline constexpr bool kIsQuantizer = AnyQuantizer<Q>;
+}  // namespace detail
+
+// Whether Q is a Quantizer itself, nothing derived from one: then each level follows from the value and the step, by
+// Step and LevelAt.
+template <class Q>
+inline constexpr bool kIsBuiltInQuantizer = false;
+template <LevelFormat F, class R, class G>
+inline constexpr bool kIsBuiltInQuantizer<Quantizer<F, R, G>> = true;
 
 }  // namespace bitnet
 

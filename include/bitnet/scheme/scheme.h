@@ -82,6 +82,66 @@ concept Scheme = AnyQuantizer<typename S::Weight> && AnyQuantizer<typename S::In
   { S::kName } -> std::convertible_to<const char*>;
 };
 
+namespace detail {
+
+template <class S>
+inline constexpr bool kIsScheme = Scheme<S>;
+template <class A>
+inline constexpr bool kIsActivation = Activation<A>;
+
+template <class S>
+concept HasSchemeMembers = requires {
+  typename S::Weight;
+  typename S::Input;
+  typename S::OutputInput;
+  typename S::DownInput;
+  typename S::Query;
+  typename S::Key;
+  typename S::Value;
+  typename S::FirstKey;
+  typename S::FirstValue;
+  typename S::HeadWeight;
+  typename S::HeadInput;
+  typename S::FfnActivation;
+  S::OutputKeep::kAll;
+  S::kSubLayerNorms;
+  S::kName;
+};
+template <class S>
+inline constexpr bool kHasSchemeMembers = HasSchemeMembers<S>;
+
+// A base that says why S is no scheme. Templates over a scheme have it where they are given something else, and then
+// are what they are of A48, so that no other error follows.
+template <class S>
+struct SchemeSentence {
+  static_assert(kHasSchemeMembers<S>,
+                "bitnet: a scheme is needed here: A48 or another of scheme/scheme.h, or a struct that derives from one "
+                "and overrides some of its members");
+};
+template <HasSchemeMembers S>
+struct SchemeSentence<S> {
+  static_assert(kIsQuantizer<typename S::Weight>,
+                "bitnet: the scheme's Weight must be a quantizer, such as Quantizer<Ternary, AbsMean>");
+  static_assert(kIsQuantizer<typename S::Input>,
+                "bitnet: the scheme's Input must be a quantizer, such as Quantizer<Int<4>, AbsMean>");
+  static_assert(kIsQuantizer<typename S::OutputInput>,
+                "bitnet: the scheme's OutputInput must be a quantizer, such as Quantizer<Int<8>, AbsMax>");
+  static_assert(kIsQuantizer<typename S::DownInput>,
+                "bitnet: the scheme's DownInput must be a quantizer, such as Quantizer<Int<8>, AbsMax>");
+  static_assert(kIsQuantizer<typename S::Query> && kIsQuantizer<typename S::Key> && kIsQuantizer<typename S::Value>,
+                "bitnet: the scheme's Query, Key and Value must be quantizers, such as Quantizer<MidRise<3>, AbsMax>");
+  static_assert(kIsQuantizer<typename S::FirstKey> && kIsQuantizer<typename S::FirstValue>,
+                "bitnet: the scheme's FirstKey and FirstValue must be quantizers, such as Quantizer<MidRise<4>, "
+                "AbsMax>");
+  static_assert(kIsQuantizer<typename S::HeadWeight> && kIsQuantizer<typename S::HeadInput>,
+                "bitnet: the scheme's HeadWeight and HeadInput must be quantizers, such as Unquantized");
+  static_assert(kIsActivation<typename S::FfnActivation>,
+                "bitnet: the scheme's FfnActivation must be an activation, such as SquaredRelu: see "
+                "scheme/activation.h");
+};
+
+}  // namespace detail
+
 }  // namespace bitnet
 
 #endif  // BITNET_SCHEME_SCHEME_H_

@@ -3,14 +3,18 @@
 #ifndef BITNET_TENSOR_QUANTIZED_MATRIX_H_
 #define BITNET_TENSOR_QUANTIZED_MATRIX_H_
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <string>
 #include <type_traits>
 #include <vector>
 
 #include "bitnet/base/assert.h"
+#include "bitnet/base/result.h"
 #include "bitnet/base/size.h"
 #include "bitnet/format/packing.h"
 #include "bitnet/quant/quantizer.h"
@@ -47,10 +51,18 @@ class QuantizedMatrix {
         bytes_(ElementCount<uint8_t>(rows, RowBytes(cols))),
         steps_(ElementCount<float>(layout.Count(rows, cols)), kIsFloat<F> ? 1.0f : 0.0f) {}
 
-  // Quantizes weights [rows, cols] with Q; the steps are those of Q's granularity.
+  // Quantizes weights [rows, cols]: Q::Quantize of each span that shares a step, as in training. The spans are those of
+  // Q's granularity: all weights row by row, or each row, or each group of a row. (For all weights at once a quantizer
+  // of one's own takes a buffer of a level for each.)
   template <AnyQuantizer Q>
   requires std::is_same_v<typename Q::Format, F>
   static QuantizedMatrix From(MatrixView<const float> weights);
+
+  // Weights that somebody else has quantized: levels [rows, cols], row by row, and steps in the order of the layout:
+  // one; or StepLayout::Of<PerRow>(), one a row; or StepLayout::Of<PerGroup<N>>(), those of the first row's groups,
+  // then those of the second. What is no matrix of the format is refused with a sentence.
+  static Result<QuantizedMatrix> FromLevels(std::span<const LevelOf<F>> levels, size_t rows, size_t cols,
+                                            std::span<const float> steps, StepLayout layout = {});
 
   size_t rows() const { return rows_; }
   size_t cols() const { return cols_; }
@@ -121,6 +133,20 @@ class QuantizedMatrix {
   }
 
  private:
+  // Packs levels [cols] into a row. Returns the first column whose level the format lacks, or cols.
+  size_t PackRow(size_t row, std::span<const LevelOf<F>> levels) {
+    if constexpr (!kIsFloat<F>) {
+      std::vector<uint8_t> codes(cols_);
+      for (size_t c = 0; c < cols_; ++c) {
+        const size_t code = CodeOfLevel<F>(levels[c]);
+        if (code >= FormatTraits<F>::kCount || FormatTraits<F>::Level(code) != levels[c]) return c;
+        codes[c] = static_cast<uint8_t>(code);
+      }
+      Packing<F>::Pack(codes, std::span(bytes_).subspan(row * RowBytes(cols_), RowBytes(cols_)));
+    }
+    return cols_;
+  }
+
   size_t rows_ = 0;
   size_t cols_ = 0;
   StepLayout layout_;
@@ -140,32 +166,74 @@ requires std::is_same_v<typename Q::Format, F> QuantizedMatrix<F> QuantizedMatri
       std::memcpy(matrix.bytes_.data() + r * RowBytes(cols), weights.Row(r), cols * sizeof(float));
     }
   } else {
-    static_assert(WeightQuantizer<Q>,
-                  "bitnet: a quantizer of weights needs Step(span) and LevelAt(value, inverse step) besides Quantize: "
-                  "the steps of a matrix are found apart from its levels (see quant/quantizer.h)");
-    std::vector<uint8_t> codes(cols);
-    const Segments segments = matrix.segments();
-    float whole = 0.0f;
-    if (!matrix.layout_.per_row) {
-      std::vector<float> contiguous;
-      std::span<const float> all(weights.data(), weights.IsContiguous() ? rows * cols : 0);
-      if (!weights.IsContiguous()) {
-        for (size_t r = 0; r < rows; ++r) contiguous.insert(contiguous.end(), weights[r].begin(), weights[r].end());
-        all = contiguous;
-      }
-      whole = matrix.steps_[0] = Q::Step(all);
-    }
-    for (size_t r = 0; r < rows; ++r) {
-      for (size_t begin = 0; begin < cols; begin = segments.End(begin)) {
-        const auto span = weights[r].subspan(begin, segments.End(begin) - begin);
-        const float step = matrix.layout_.per_row ? Q::Step(span) : whole;
-        if (matrix.layout_.per_row) matrix.steps_[r * segments.Count() + segments.Of(begin)] = step;
-        const float inverse = InverseStep(step);
-        for (size_t i = 0; i < span.size(); ++i) {
-          codes[begin + i] = static_cast<uint8_t>(CodeOfLevel<F>(Q::LevelAt(span[i], inverse)));
+    const auto row_of_levels = [&](size_t r, std::span<const LevelOf<F>> levels) {
+      BITNET_ASSERT(matrix.PackRow(r, levels) == cols, "a quantizer of weights gave a level that its format lacks");
+    };
+    std::vector<LevelOf<F>> levels(cols);
+    if (matrix.layout_.per_row) {
+      const Segments segments = matrix.segments();
+      for (size_t r = 0; r < rows; ++r) {
+        for (size_t begin = 0; begin < cols; begin = segments.End(begin)) {
+          matrix.steps_[r * segments.Count() + segments.Of(begin)] =
+              Q::Quantize(weights[r].subspan(begin, segments.End(begin) - begin), levels.data() + begin);
         }
+        row_of_levels(r, levels);
       }
-      Packing<F>::Pack(codes, std::span(matrix.bytes_).subspan(r * RowBytes(cols), RowBytes(cols)));
+      return matrix;
+    }
+    std::vector<float> contiguous;
+    std::span<const float> all(weights.data(), weights.IsContiguous() ? rows * cols : 0);
+    if (!weights.IsContiguous()) {
+      for (size_t r = 0; r < rows; ++r) contiguous.insert(contiguous.end(), weights[r].begin(), weights[r].end());
+      all = contiguous;
+    }
+    if constexpr (kIsBuiltInQuantizer<Q>) {
+      // What Quantize does, row by row.
+      const float inverse = InverseStep(matrix.steps_[0] = Q::Step(all));
+      for (size_t r = 0; r < rows; ++r) {
+        for (size_t c = 0; c < cols; ++c) levels[c] = static_cast<LevelOf<F>>(Q::LevelAt(weights[r][c], inverse));
+        row_of_levels(r, levels);
+      }
+    } else {
+      levels.resize(all.size());
+      matrix.steps_[0] = Q::Quantize(all, levels.data());
+      for (size_t r = 0; r < rows; ++r) row_of_levels(r, std::span(levels).subspan(r * cols, cols));
+    }
+  }
+  return matrix;
+}
+
+template <Format F>
+Result<QuantizedMatrix<F>> QuantizedMatrix<F>::FromLevels(std::span<const LevelOf<F>> levels, size_t rows, size_t cols,
+                                                          std::span<const float> steps, StepLayout layout) {
+  static_assert(!kIsFloat<F>, "bitnet: reals have no levels: QuantizedMatrix<Float>::From<Unquantized> takes them");
+  BITNET_ASSERT(layout.per_row || layout.group == 0, "FromLevels: groups of columns are groups of a row");
+  const auto refuse = [](const std::string& what) { return Error{"levels: " + what}; };
+  const std::string shape = std::to_string(rows) + " x " + std::to_string(cols);
+  if (CheckedProduct(rows, cols) != levels.size()) {
+    return refuse("there are " + std::to_string(levels.size()) + "; a matrix of " + shape + " was expected");
+  }
+  const size_t expected = layout.Count(rows, cols);  // at most as many as levels, or one a row
+  if (steps.size() != expected) {
+    return refuse("there are " + std::to_string(steps.size()) + " steps; " + shape + " levels with " +
+                  (!layout.per_row     ? "one step"
+                   : layout.group == 0 ? "a step a row (StepLayout::Of<PerRow>())"
+                                       : "a step for each " + std::to_string(layout.group) + " columns of a row") +
+                  " need " + std::to_string(expected));
+  }
+  for (size_t i = 0; i < steps.size(); ++i) {
+    if (!(steps[i] >= 0.0f) || std::isinf(steps[i])) {
+      return refuse("step " + std::to_string(i) + " is " + std::to_string(steps[i]) +
+                    "; steps must be finite and not negative");
+    }
+  }
+  QuantizedMatrix matrix(rows, cols, layout);
+  std::copy(steps.begin(), steps.end(), matrix.steps_.begin());
+  for (size_t r = 0; r < rows; ++r) {
+    const size_t wrong = matrix.PackRow(r, levels.subspan(r * cols, cols));
+    if (wrong < cols) {
+      return refuse("the one at row " + std::to_string(r) + ", column " + std::to_string(wrong) + " is " +
+                    std::to_string(levels[r * cols + wrong]) + ", which the format does not have");
     }
   }
   return matrix;

@@ -20,20 +20,26 @@
 
 #include "bitnet/backend/default_backend.h"
 #include "bitnet/train/batch.h"
+#include "bitnet/train/check_quantizers.h"
 #include "bitnet/train/cross_entropy.h"
 #include "bitnet/train/layer.h"
 
 namespace bitnet {
 
-template <Scheme S, class B = DefaultBackend<S>>
-class TrainingModel {
+template <class S, class B = DefaultBackend<S>>
+class TrainingModel;
+
+template <Scheme S, class B>
+class TrainingModel<S, B> {
  public:
   using SchemeType = S;
 
-  // The configuration must be valid.
+  // The configuration must be valid, and the scheme's quantizers element by element: see CheckQuantizers.
   explicit TrainingModel(const ModelConfig& config, B backend = B())
       : config_(config), backend_(std::move(backend)), layers_(config.layers) {
     BITNET_ASSERT(config.Validate().ok(), "TrainingModel: the configuration is not valid: see ModelConfig::Validate");
+    const Result<Done> trainable = CheckQuantizers<S>(config);
+    BITNET_ASSERT(trainable.ok(), trainable.error().c_str());
     for (TrainingLayer<S, B>& layer : layers_) layer.Resize(config);
     embedding_.template Resize<typename S::HeadWeight>(config.vocab, config.hidden);
     if (!config.tied_embedding) head_.template Resize<typename S::HeadWeight>(config.vocab, config.hidden);
@@ -181,6 +187,12 @@ class TrainingModel {
   FloatMatrix normed_, head_input_, logits_, dx_;
   std::vector<double> losses_;  // one a tile
   bool can_go_back_ = false;    // what Backward uses up is there
+};
+
+// Of what is no scheme.
+template <class S, class B>
+class TrainingModel : detail::SchemeSentence<S>, public TrainingModel<A48, B> {
+  using TrainingModel<A48, B>::TrainingModel;
 };
 
 }  // namespace bitnet

@@ -17,9 +17,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "bitnet/model/check_scheme.h"
+#include "bitnet/train/check_quantizers.h"
 #include "bitnet/train/checkpoint.h"
 #include "bitnet/train/corpus.h"
 #include "bitnet/train/model.h"
@@ -35,10 +37,28 @@ struct StepReport {
   float learning_rate = 0.0f;
 };
 
-template <Scheme Stage1, Scheme Stage2, class B = DefaultBackend<Stage1>>
-class Trainer {
+namespace detail {
+struct NoScheme {};
+}  // namespace detail
+
+template <class Stage1, class Stage2 = detail::NoScheme, class B = DefaultBackend<Stage1>>
+class Trainer;
+
+// The stages share their weights, so they must agree about all that makes the weights what they are; inputs, heads and
+// what top-k keeps are free. (Weights can be trained for other weights or another activation on purpose, by
+// TrainingModel and AdamW: Step below shows how.)
+template <Scheme Stage1, Scheme Stage2, class B>
+class Trainer<Stage1, Stage2, B> {
   static_assert(Stage1::kSubLayerNorms == Stage2::kSubLayerNorms,
                 "bitnet: the schemes of both stages must agree about sub-layer norms: they share their weights");
+  static_assert(std::is_same_v<typename Stage1::FfnActivation, typename Stage2::FfnActivation>,
+                "bitnet: the schemes of both stages must have one FfnActivation: the weights are trained for it");
+  static_assert(
+      std::is_same_v<typename Stage1::Weight, typename Stage2::Weight>,
+      "bitnet: the schemes of both stages must have one Weight: what stage 1 trains is its quantized weights");
+  static_assert(std::is_same_v<typename Stage1::HeadWeight, typename Stage2::HeadWeight>,
+                "bitnet: the schemes of both stages must have one HeadWeight: what stage 1 trains is its quantized "
+                "weights");
 
  public:
   // Fresh weights, from options.seed. Refuses what cannot be trained with a sentence.
@@ -47,6 +67,8 @@ class Trainer {
     if (Result<Done> valid = config.Validate(); !valid.ok()) return Error{valid.error()};
     if (Result<Done> fits = CheckScheme<Stage1>(config); !fits.ok()) return Error{fits.error()};
     if (Result<Done> fits = CheckScheme<Stage2>(config); !fits.ok()) return Error{fits.error()};
+    if (Result<Done> trainable = CheckQuantizers<Stage1>(config); !trainable.ok()) return Error{trainable.error()};
+    if (Result<Done> trainable = CheckQuantizers<Stage2>(config); !trainable.ok()) return Error{trainable.error()};
     if (Result<Done> valid = options.Validate(config); !valid.ok()) return Error{valid.error()};
     if (Result<Done> valid = corpus.Check(options.sequence, config.vocab); !valid.ok()) return Error{valid.error()};
     return Trainer(config, options, std::move(corpus), std::move(backend));
@@ -127,7 +149,7 @@ class Trainer {
   Result<Done> Load(const std::string& path) { return LoadCheckpoint(path, Description(), options_.steps, state_); }
 
  private:
-  template <Scheme, Scheme, class>
+  template <class, class, class>
   friend class Trainer;
 
   Trainer(const TrainOptions& options, Corpus corpus, B backend, TrainingState state)
@@ -179,6 +201,26 @@ class Trainer {
   std::unique_ptr<TrainingModel<Stage1, B>> model1_;
   std::unique_ptr<TrainingModel<Stage2, B>> model2_;
 };
+
+namespace detail {
+
+// Says which of the two is no scheme; the second may be forgotten.
+template <class Stage1, class Stage2>
+struct StagesSentence : SchemeSentence<Stage1>, SchemeSentence<Stage2> {};
+template <class Stage1>
+struct StagesSentence<Stage1, NoScheme> {
+  static_assert(!std::is_same_v<Stage1, Stage1>,
+                "bitnet: Trainer needs the schemes of both stages: Trainer<B158, A48>, or Trainer<A48, A48> to train "
+                "with one");
+};
+template <class S>
+struct StagesSentence<S, S> : SchemeSentence<S> {};
+
+}  // namespace detail
+
+// Of what are no two schemes.
+template <class Stage1, class Stage2, class B>
+class Trainer : detail::StagesSentence<Stage1, Stage2>, public Trainer<A48, A48, B> {};
 
 }  // namespace bitnet
 

@@ -187,11 +187,6 @@ HWY_NOINLINE void LevelsOfSpan(const float* HWY_RESTRICT x, size_t n, float inve
   }
 }
 
-template <class Q>
-inline constexpr bool kIsBuiltInQuantizer = false;
-template <LevelFormat F, class R, class G>
-inline constexpr bool kIsBuiltInQuantizer<Quantizer<F, R, G>> = true;
-
 // ---- Top-k.
 
 // Magnitudes from `threshold` on are kept, of those equal to it the first few if some of them are left out. (FindTopK

@@ -1,0 +1,111 @@
+// CheckQuantizers<S>(config): whether the quantizers of a scheme can be trained: whether each is element by element.
+//
+// The gradient goes straight through a quantizer: what is asked of output i is given to input i. That is right as long
+// as output i follows input i, be it rounded, clipped, scaled by a statistic of its neighbours or sometimes dropped. Of
+// a quantizer that mixes its inputs (a rotation, a permutation, a change of sign) the gradient would be another one,
+// and training would go wrong without a word. A Quantizer is element by element by itself; one of one's own is tried.
+#ifndef BITNET_TRAIN_CHECK_QUANTIZERS_H_
+#define BITNET_TRAIN_CHECK_QUANTIZERS_H_
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bitnet/base/random.h"
+#include "bitnet/base/result.h"
+#include "bitnet/model/config.h"
+#include "bitnet/quant/quantizer.h"
+#include "bitnet/scheme/scheme.h"
+
+namespace bitnet {
+
+// Two places of a quantizer's span: what comes out at `output` follows more of what goes in at `input` than it follows
+// of its own.
+struct MixedPlaces {
+  bool found = false;
+  size_t output = 0;
+  size_t input = 0;
+};
+
+// Tries Q on spans of n normal values. For those the mean of y_i x_j is the mean derivative of y_i by x_j (Stein's
+// lemma), which straight-through takes to be 1 or 0: so for each i that of y_i x_i must be positive and twice as large
+// as every other of y_i x_j.
+// With 1024 spans a mean is off by sd(y_i) / 32, the largest of 127 * 128 by four times that, 0.13 sd(y_i). Of what
+// rounds alone, the mean of y_i x_i is 0.80 sd(y_i) with the coarsest symmetric format (Binary), 0.5 with levels -1, 0
+// and 64; a rotation of pairs by 27 degrees is the smallest that is told. A mixture of very many places of which none
+// takes much, such as the reflection of one direction, is not.
+template <AnyQuantizer Q>
+MixedPlaces FindMixedPlaces(size_t n) {
+  constexpr size_t kSpans = 1024;
+  std::vector<float> x(n);
+  std::vector<LevelOf<typename Q::Format>> y(n);
+  MixedPlaces mixed;
+  // A quantizer with a step of its own may see nothing but zeros, or nothing but its last levels, at one size.
+  for (const float size : {1.0f, 0x1p-6f, 0x1p6f}) {
+    Random random(1);
+    std::vector<float> means(n * n);
+    for (size_t span = 0; span < kSpans; ++span) {
+      for (float& v : x) v = Normal(random);
+      std::vector<float> sized = x;
+      for (float& v : sized) v *= size;
+      const float step = Q::Quantize(sized, y.data());
+      for (size_t i = 0; i < n; ++i) {
+        const float value = step * static_cast<float>(y[i]);
+        if (value == 0.0f) continue;
+        for (size_t j = 0; j < n; ++j) means[i * n + j] += value * x[j];
+      }
+    }
+    mixed.found = false;
+    for (size_t i = 0; i < n && !mixed.found; ++i) {
+      for (size_t j = 0; j < n && !mixed.found; ++j) {
+        const float own = means[i * n + i];
+        // Not so for a NaN.
+        if (!(i == j ? own > 0.0f : 2.0f * std::fabs(means[i * n + j]) < own)) mixed = {true, i, j};
+      }
+    }
+    if (!mixed.found) break;
+  }
+  return mixed;
+}
+
+template <Scheme S>
+Result<Done> CheckQuantizers(const ModelConfig& c) {
+  std::string problem;
+  const auto check = [&]<class Q>(const char* place, size_t width) {
+    if constexpr (!kIsBuiltInQuantizer<Q> && !std::same_as<Q, Unquantized>) {
+      if (!problem.empty()) return;
+      constexpr size_t kGroup = kGroupSize<typename Q::Granularity>;
+      constexpr size_t kLongest = 128;  // a multiple of the usual blocks
+      const size_t n = std::min({width, kLongest, kGroup == 0 ? kLongest : kGroup});
+      const MixedPlaces mixed = FindMixedPlaces<Q>(n);
+      if (!mixed.found) return;
+      problem =
+          "scheme " + std::string(S::kName) + ": its quantizer " + place + " is not element by element: of " +
+          std::to_string(n) + " values, what it makes of value " + std::to_string(mixed.output) +
+          (mixed.input == mixed.output ? " does not follow it" : " follows value " + std::to_string(mixed.input)) +
+          "; straight-through gradients would be wrong (transforms inside of quantizers cannot be trained yet)";
+    }
+  };
+  // Weights whose step is one for the matrix are tried as a matrix of one row.
+  check.template operator()<typename S::Weight>("Weight", c.hidden);
+  check.template operator()<typename S::Input>("Input", c.hidden);
+  check.template operator()<typename S::OutputInput>("OutputInput", c.query_width());
+  check.template operator()<typename S::DownInput>("DownInput", c.ffn);
+  check.template operator()<typename S::Query>("Query", c.head_dim);
+  check.template operator()<typename S::Key>("Key", c.head_dim);
+  check.template operator()<typename S::Value>("Value", c.head_dim);
+  check.template operator()<typename S::FirstKey>("FirstKey", c.head_dim);
+  check.template operator()<typename S::FirstValue>("FirstValue", c.head_dim);
+  check.template operator()<typename S::HeadWeight>("HeadWeight", c.hidden);
+  check.template operator()<typename S::HeadInput>("HeadInput", c.hidden);
+  if (!problem.empty()) return Error{problem};
+  return Done{};
+}
+
+}  // namespace bitnet
+
+#endif  // BITNET_TRAIN_CHECK_QUANTIZERS_H_

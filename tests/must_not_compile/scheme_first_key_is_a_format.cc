@@ -1,0 +1,14 @@
+// expect only: bitnet: the scheme's FirstKey and FirstValue must be quantizers
+#include "bitnet/model/weights.h"
+
+#ifdef BITNET_MUST_NOT_COMPILE
+struct Scheme : bitnet::A48 {
+  using FirstKey = bitnet::MidRise<3>;
+};
+#else
+struct Scheme : bitnet::A48 {};
+#endif
+
+size_t Bytes(const bitnet::LatentWeights& latent) {
+  return bitnet::ModelWeights<Scheme>::From(latent).embedding.StoredBytes();
+}

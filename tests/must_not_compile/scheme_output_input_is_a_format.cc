@@ -1,0 +1,14 @@
+// expect only: bitnet: the scheme's OutputInput must be a quantizer
+#include "bitnet/model/weights.h"
+
+#ifdef BITNET_MUST_NOT_COMPILE
+struct Scheme : bitnet::A48 {
+  using OutputInput = bitnet::Int<8>;
+};
+#else
+struct Scheme : bitnet::A48 {};
+#endif
+
+size_t Bytes(const bitnet::LatentWeights& latent) {
+  return bitnet::ModelWeights<Scheme>::From(latent).embedding.StoredBytes();
+}
