@@ -135,30 +135,36 @@ TEST_CASE("WriteFile: two threads that save to one file and load it never see a 
   CHECK(folder.Names() == std::vector<std::string>{"file"});
 }
 
-// Runs `work` in a child process, which never returns to the tests.
-template <class Work>
-pid_t InChild(Work&& work) {
-  const pid_t child = fork();
-  REQUIRE(child >= 0);
-  if (child == 0) {
-    work();
-    _exit(0);
+// Runs `work` in a child process, which never returns to the tests and does not outlive this object.
+class Child {
+ public:
+  template <class Work>
+  explicit Child(Work&& work) : child_(fork()) {
+    if (child_ == 0) {
+      work();
+      _exit(0);
+    }
   }
-  return child;
-}
+  ~Child() { End(SIGKILL); }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+  void Kill() { REQUIRE(End(SIGKILL)); }
+  void Wait() { REQUIRE(End(0)); }
 
-void Kill(pid_t child) {
-  REQUIRE(kill(child, SIGKILL) == 0);
-  int status = 0;
-  REQUIRE(waitpid(child, &status, 0) == child);
-}
+ private:
+  bool End(int signal) {
+    const pid_t child = std::exchange(child_, -1);
+    return child > 0 && kill(child, signal) == 0 && waitpid(child, nullptr, 0) == child;
+  }
+  pid_t child_;
+};
 
 TEST_CASE("WriteFile: a process killed while it saves leaves a whole file, and nothing after the next save") {
   const TemporaryFolder folder;
   const std::string path = folder / "file";
   REQUIRE(WriteFile(path, Pattern(0)).ok());
   for (int round = 0; round < 20; ++round) {
-    const pid_t child = InChild([&] {
+    Child child([&] {
       for (;;) static_cast<void>(WriteFile(path, Pattern(200)));
     });
     for (int i = 0; i < 3 + round % 4; ++i) {
@@ -167,7 +173,7 @@ TEST_CASE("WriteFile: a process killed while it saves leaves a whole file, and n
       REQUIRE(read.ok());
       REQUIRE(IsPattern(*read));
     }
-    Kill(child);
+    child.Kill();
     REQUIRE(IsPattern(*ReadFile(path)));
     REQUIRE(WriteFile(path, Pattern(100)).ok());
     REQUIRE(*ReadFile(path) == Pattern(100));
@@ -181,7 +187,7 @@ TEST_CASE("WriteFile: the temporary of a writer that lives is left alone, one wh
   REQUIRE(WriteFile(path, Pattern(0)).ok());
   int ready[2] = {};
   REQUIRE(pipe(ready) == 0);
-  const pid_t child = InChild([&] {
+  Child child([&] {
     const Result<detail::Replacement> pending = detail::Replacement::Begin(path);
     const char answer = pending.ok() ? 'y' : 'n';
     static_cast<void>(!write(ready[1], &answer, 1));
@@ -204,7 +210,7 @@ TEST_CASE("WriteFile: the temporary of a writer that lives is left alone, one wh
     CHECK(*ReadFile(path) == Pattern(2));
     CHECK(Temporaries(folder) == 1);
   }
-  Kill(child);
+  child.Kill();
   CHECK(Temporaries(folder) == 1);
   // Files of other names, and what only looks alike, are nobody's leftovers.
   for (const char* name : {"file.0123456789abcdef.bitnet-tmp.old", "file.0123456789abcdeg.bitnet-tmp", "file.tmp",
@@ -224,12 +230,11 @@ TEST_CASE("WriteFile: names as long as the system allows, and their leftovers") 
   for (const std::string& name :
        {std::string(255, 'n'), std::string(99, 'n') + std::string(52, '\xc3').append("\xa9")}) {
     const std::string path = folder / name;
-    const pid_t child = InChild([&] {
+    Child child([&] {
       const Result<detail::Replacement> pending = detail::Replacement::Begin(path);
       kill(getpid(), SIGKILL);
     });
-    int status = 0;
-    REQUIRE(waitpid(child, &status, 0) == child);
+    child.Wait();
     CHECK(Temporaries(folder) == 1);
     REQUIRE(WriteFile(path, Pattern(1)).ok());
     CHECK(*ReadFile(path) == Pattern(1));
@@ -298,8 +303,15 @@ TEST_CASE("WriteFile: folders, pipes and devices are refused by their kind, and 
   const TemporaryFolder folder;
   std::filesystem::create_directories(folder / "folder/inside");
   REQUIRE(mkfifo((folder / "pipe").c_str(), 0600) == 0);
-  const std::pair<std::string, const char*> targets[] = {
-      {folder / "folder", "a folder"}, {folder / "pipe", "a pipe"}, {"/dev/null", "a device"}};
+  std::vector<std::pair<std::string, const char*>> targets = {{folder / "folder", "a folder"},
+                                                              {folder / "pipe", "a pipe"}};
+  struct stat null {};
+  REQUIRE(stat("/dev/null", &null) == 0);
+  // A device of its own, where the system lets us make one: were the law broken, /dev/null would be lost to everybody.
+  if (mknod((folder / "device").c_str(), S_IFCHR | 0600, null.st_rdev) == 0) {
+    targets.emplace_back(folder / "device", "a device");
+  }
+  const std::vector<std::string> names = folder.Names();
   for (const auto& [path, kind] : targets) {
     const mode_t before = ModeOf(path);
     const std::string sentence = path + ": cannot be written: it is " + kind + "; only regular files are replaced";
@@ -308,7 +320,7 @@ TEST_CASE("WriteFile: folders, pipes and devices are refused by their kind, and 
     CHECK(ModeOf(path) == before);
   }
   CHECK(std::filesystem::exists(folder / "folder/inside"));
-  CHECK(folder.Names() == std::vector<std::string>{"folder", "pipe"});
+  CHECK(folder.Names() == names);
 }
 
 TEST_CASE("WriteFile: where the disk takes no more, it says the system's reason, and the old file stays") {
