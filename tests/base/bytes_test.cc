@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "testing/write_plainly.h"
+
 namespace bitnet {
 namespace {
 
@@ -221,14 +223,14 @@ TEST_CASE("Sealed file: cut at any length, it is refused") {
   const std::vector<uint8_t> whole = *ReadFile(file.path());
   for (size_t length = 0; length < whole.size(); ++length) {
     CAPTURE(length);
-    REQUIRE(WriteFile(file.path(), std::span(whole).first(length)).ok());
+    REQUIRE(testing::WritePlainly(file.path(), std::span(whole).first(length)));
     const auto loaded = LoadSealed(file.path(), kKind);
     REQUIRE_FALSE(loaded.ok());
     CHECK(loaded.error().find(file.path()) == 0);
   }
   std::vector<uint8_t> longer = whole;
   longer.push_back(0);
-  REQUIRE(WriteFile(file.path(), longer).ok());
+  REQUIRE(testing::WritePlainly(file.path(), longer));
   CHECK_FALSE(LoadSealed(file.path(), kKind).ok());
 }
 
@@ -239,7 +241,7 @@ TEST_CASE("Sealed file: with any bit flipped, it is refused") {
   std::vector<uint8_t> bytes = *ReadFile(file.path());
   for (size_t bit = 0; bit < 8 * bytes.size(); ++bit) {
     bytes[bit / 8] ^= static_cast<uint8_t>(1 << (bit % 8));
-    REQUIRE(WriteFile(file.path(), bytes).ok());
+    REQUIRE(testing::WritePlainly(file.path(), bytes));
     if (LoadSealed(file.path(), kKind).ok()) FAIL_CHECK("bit " << bit);
     bytes[bit / 8] ^= static_cast<uint8_t>(1 << (bit % 8));
   }
@@ -263,7 +265,7 @@ TEST_CASE("Sealed file: each refusal says what is wrong") {
   }
   std::vector<uint8_t> bytes = *ReadFile(file.path());
   bytes[kSealHeaderBytes] ^= 1;
-  REQUIRE(WriteFile(file.path(), bytes).ok());
+  REQUIRE(testing::WritePlainly(file.path(), bytes));
   CHECK(refusal(kKind).find("damaged or truncated") != std::string::npos);
   CHECK(refusal(kKind).find("at byte 15") != std::string::npos);
 }
@@ -272,7 +274,7 @@ TEST_CASE("Sealed file: each refusal says what is wrong") {
 TEST_CASE("Sealed file: the magic is looked at before memory is taken for the rest") {
   TemporaryFile file;
   // 32 GiB that are nowhere on the disk: a read of all would be noticed.
-  REQUIRE(WriteFile(file.path(), std::vector<uint8_t>(100, 'x')).ok());
+  REQUIRE(testing::WritePlainly(file.path(), std::vector<uint8_t>(100, 'x')));
   std::filesystem::resize_file(file.path(), uint64_t{1} << 35);
   const auto other = LoadSealed(file.path(), kKind);
   REQUIRE_FALSE(other.ok());

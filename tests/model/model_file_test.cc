@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "testing/tiny_model.h"
+#include "testing/write_plainly.h"
 
 namespace bitnet {
 namespace {
@@ -142,7 +143,7 @@ TEST_CASE("model file: cut short or with a flipped bit on disk, it is refused by
   REQUIRE(SaveModel(model, file.path()).ok());
   const Bytes good = *ReadFile(file.path());
   const auto refusal = [&](const Bytes& bytes) {
-    REQUIRE(WriteFile(file.path(), bytes).ok());
+    REQUIRE(testing::WritePlainly(file.path(), bytes));
     const Result<ModelWeights<A48>> read = LoadModel<A48>(file.path());
     const std::string sentence = read.ok() ? "" : read.error();
     CHECK(sentence.starts_with(file.path()));
@@ -167,7 +168,7 @@ TEST_CASE("model file: cut short or with a flipped bit on disk, it is refused by
   Bytes magic = good;
   magic[0] = 'X';
   CHECK(Holds(refusal(magic), "this is not a bitnet model file"));
-  REQUIRE(WriteFile(file.path(), good).ok());
+  REQUIRE(testing::WritePlainly(file.path(), good));
   CHECK(LoadModel<A48>(file.path()).ok());
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "testing/tiny_model.h"
+#include "testing/write_plainly.h"
 
 namespace bitnet::testing {
 namespace {
@@ -106,7 +107,7 @@ TEST_CASE("Checkpoint: a damaged or truncated file is refused, wherever the dama
   const TemporaryFile file("damaged");
   Advance(trainer, 2);
   const auto try_bytes = [&](const std::vector<uint8_t>& bytes, const std::string& why) {
-    REQUIRE(WriteFile(file.path(), bytes).ok());
+    REQUIRE(WritePlainly(file.path(), bytes));
     const Result<Done> loaded = trainer.Load(file.path());
     REQUIRE(!loaded.ok());
     CHECK(loaded.error().find(why) != std::string::npos);
@@ -128,7 +129,7 @@ TEST_CASE("Checkpoint: a damaged or truncated file is refused, wherever the dama
   try_bytes({'h', 'e', 'l', 'l', 'o'}, "not a bitnet checkpoint");
   CHECK(Refused(trainer, file.path() + ".nowhere", "cannot be opened"));
 
-  REQUIRE(WriteFile(file.path(), good).ok());
+  REQUIRE(WritePlainly(file.path(), good));
   CHECK(trainer.Load(file.path()).ok());
   CHECK(Everything(trainer) == good);
 }
