@@ -12,6 +12,7 @@
 //   W1.58A8  B158: ternary weights, 8-bit inputs, all products dense; head and cache as bf16
 //   a4.8     A48 and A48Fp4: skipping, 3-bit cache; embedding and head in INT4 (a step a row), their inputs in INT8
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -607,7 +608,7 @@ int Main(int argc, char** argv) {
   if (json != nullptr) {
     std::FILE* file = std::fopen(json, "w");
     if (file == nullptr) {
-      std::fprintf(stderr, "%s: cannot be written\n", json);
+      std::fprintf(stderr, "%s: cannot be written: %s\n", json, SystemReason(errno).c_str());
       return 1;
     }
     WriteJson(file, all);

@@ -6,6 +6,7 @@
 #include <bitnet/bitnet.h>
 #include <bitnet/train.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <optional>
 #include <string>
@@ -72,7 +73,7 @@ class Table {
   explicit Table(const std::string& csv) {
     if (csv.empty()) return;
     file_ = std::fopen(csv.c_str(), "wb");
-    if (file_ == nullptr) Stop(csv + ": cannot be opened for writing");
+    if (file_ == nullptr) Stop(csv + ": cannot be opened for writing: " + SystemReason(errno));
     std::fputs("scheme,step,training_loss,validation_loss\n", file_);
   }
   ~Table() {

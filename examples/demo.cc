@@ -104,8 +104,7 @@ void CheckBeforeTraining(const DemoOptions& demo, const ModelConfig& config) {
   }
   if (!demo.csv.empty()) NeedWritable("--csv", demo.csv);
   if (!demo.save.empty()) {
-    NeedWritable("--save", demo.save);
-    NeedWritable("--save", demo.save + ".tmp");  // what SaveModel writes first
+    if (const Result<Done> writable = CheckWritable(demo.save); !writable.ok()) Stop("--save: " + writable.error());
   }
 }
 

@@ -2,12 +2,13 @@
 #ifndef BITNET_EXAMPLES_PROGRAM_H_
 #define BITNET_EXAMPLES_PROGRAM_H_
 
-#include <bitnet/base/bytes.h>
+#include <bitnet/base/file.h>
 #include <bitnet/base/random.h>
 #include <bitnet/base/result.h>
 #include <bitnet/train/corpus.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -52,7 +53,9 @@ inline void NeedWritable(const char* option, const std::string& path) {
   std::error_code error;
   const bool was_there = std::filesystem::exists(path, error);
   std::FILE* file = std::fopen(path.c_str(), "ab");
-  if (file == nullptr) Stop(std::string(option) + ": " + path + " cannot be opened for writing");
+  if (file == nullptr) {
+    Stop(std::string(option) + ": " + path + " cannot be opened for writing: " + bitnet::SystemReason(errno));
+  }
   std::fclose(file);
   if (!was_there) std::filesystem::remove(path, error);
 }

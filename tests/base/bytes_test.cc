@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "testing/write_plainly.h"
+
 namespace bitnet {
 namespace {
 
@@ -24,10 +26,7 @@ class TemporaryFile {
     const auto unique = std::to_string(std::bit_cast<uintptr_t>(this)) + "." + std::to_string(count++);
     path_ = (std::filesystem::temp_directory_path() / ("bitnet_bytes_test." + unique)).string();
   }
-  ~TemporaryFile() {
-    std::remove(path_.c_str());
-    std::remove((path_ + ".tmp").c_str());
-  }
+  ~TemporaryFile() { std::remove(path_.c_str()); }
   const std::string& path() const { return path_; }
 
  private:
@@ -215,7 +214,6 @@ TEST_CASE("Sealed file: round trip, the header in its place") {
     CHECK((*raw)[8] == 3);
     if (size > 0) CHECK((*raw)[kSealHeaderBytes] == payload[0]);
   }
-  CHECK_FALSE(std::filesystem::exists(file.path() + ".tmp"));
 }
 
 TEST_CASE("Sealed file: cut at any length, it is refused") {
@@ -225,14 +223,14 @@ TEST_CASE("Sealed file: cut at any length, it is refused") {
   const std::vector<uint8_t> whole = *ReadFile(file.path());
   for (size_t length = 0; length < whole.size(); ++length) {
     CAPTURE(length);
-    REQUIRE(WriteFile(file.path(), std::span(whole).first(length)).ok());
+    REQUIRE(testing::WritePlainly(file.path(), std::span(whole).first(length)));
     const auto loaded = LoadSealed(file.path(), kKind);
     REQUIRE_FALSE(loaded.ok());
     CHECK(loaded.error().find(file.path()) == 0);
   }
   std::vector<uint8_t> longer = whole;
   longer.push_back(0);
-  REQUIRE(WriteFile(file.path(), longer).ok());
+  REQUIRE(testing::WritePlainly(file.path(), longer));
   CHECK_FALSE(LoadSealed(file.path(), kKind).ok());
 }
 
@@ -243,7 +241,7 @@ TEST_CASE("Sealed file: with any bit flipped, it is refused") {
   std::vector<uint8_t> bytes = *ReadFile(file.path());
   for (size_t bit = 0; bit < 8 * bytes.size(); ++bit) {
     bytes[bit / 8] ^= static_cast<uint8_t>(1 << (bit % 8));
-    REQUIRE(WriteFile(file.path(), bytes).ok());
+    REQUIRE(testing::WritePlainly(file.path(), bytes));
     if (LoadSealed(file.path(), kKind).ok()) FAIL_CHECK("bit " << bit);
     bytes[bit / 8] ^= static_cast<uint8_t>(1 << (bit % 8));
   }
@@ -256,7 +254,7 @@ TEST_CASE("Sealed file: each refusal says what is wrong") {
     const auto loaded = LoadSealed(file.path(), kind);
     return loaded.ok() ? std::string("read") : loaded.error();
   };
-  CHECK(refusal(kKind) == file.path() + ": cannot be opened for reading");
+  CHECK(refusal(kKind) == file.path() + ": cannot be opened for reading: No such file or directory");
   REQUIRE(SaveSealed(file.path(), kKind, payload).ok());
   CHECK(refusal(kKind) == "read");
   CHECK(refusal({"BNOTHER\n", 3, "bitnet other file"}).find("this is not a bitnet other file") != std::string::npos);
@@ -267,34 +265,40 @@ TEST_CASE("Sealed file: each refusal says what is wrong") {
   }
   std::vector<uint8_t> bytes = *ReadFile(file.path());
   bytes[kSealHeaderBytes] ^= 1;
-  REQUIRE(WriteFile(file.path(), bytes).ok());
+  REQUIRE(testing::WritePlainly(file.path(), bytes));
   CHECK(refusal(kKind).find("damaged or truncated") != std::string::npos);
   CHECK(refusal(kKind).find("at byte 15") != std::string::npos);
 }
 
-TEST_CASE("WriteFile: replaces as a whole, or leaves what was there") {
+#if BITNET_HAS_POSIX_FILES
+TEST_CASE("Sealed file: the magic is looked at before memory is taken for the rest") {
   TemporaryFile file;
-  const std::vector<uint8_t> first(1000, 1);
-  const std::vector<uint8_t> second(10, 2);
-  REQUIRE(WriteFile(file.path(), first).ok());
-  REQUIRE(WriteFile(file.path(), second).ok());
-  CHECK(*ReadFile(file.path()) == second);
-  REQUIRE(WriteFile(file.path(), {}).ok());
-  CHECK(ReadFile(file.path())->empty());
+  // 32 GiB that are nowhere on the disk: a read of all would be noticed.
+  REQUIRE(testing::WritePlainly(file.path(), std::vector<uint8_t>(100, 'x')));
+  std::filesystem::resize_file(file.path(), uint64_t{1} << 35);
+  const auto other = LoadSealed(file.path(), kKind);
+  REQUIRE_FALSE(other.ok());
+  CHECK(other.error().find("this is not a bitnet test file") != std::string::npos);
+  const auto endless = LoadSealed("/dev/zero", kKind);
+  REQUIRE_FALSE(endless.ok());
+  CHECK(endless.error().find("/dev/zero: this is not a bitnet test file") == 0);
+  // The right magic, and more than the caller allows.
+  REQUIRE(SaveSealed(file.path(), kKind, std::vector<uint8_t>(100)).ok());
+  const auto large = LoadSealed(file.path(), kKind, {.regular = 119});
+  REQUIRE_FALSE(large.ok());
+  CHECK(large.error() == file.path() + ": has 120 bytes; at most 119 are read (see ReadLimits)");
+  CHECK(LoadSealed(file.path(), kKind, {.regular = 120}).ok());
+}
+#endif
 
-  const auto nowhere = WriteFile(file.path() + ".no/folder", second);
-  REQUIRE_FALSE(nowhere.ok());
-  CHECK(nowhere.error() == file.path() + ".no/folder: cannot be opened for writing");
-
-  // A folder stands where the file should: the rename fails, the temporary is removed.
-  const std::string folder = file.path() + ".folder";
-  std::filesystem::create_directories(folder + "/inside");
-  const auto failed = WriteFile(folder, second);
-  CHECK_FALSE(failed.ok());
-  CHECK_FALSE(std::filesystem::exists(folder + ".tmp"));
-  CHECK(std::filesystem::exists(folder + "/inside"));
-  CHECK_FALSE(ReadFile(folder).ok());
-  std::filesystem::remove_all(folder);
+TEST_CASE("ByteReader: a flag is 0 or 1") {
+  const std::vector<uint8_t> bytes = {0, 1, 2};
+  ByteReader reader(bytes);
+  CHECK_FALSE(reader.Flag("a"));
+  CHECK(reader.Flag("b"));
+  CHECK(reader.ok());
+  CHECK_FALSE(reader.Flag("c"));
+  CHECK(reader.error() == "at byte 3, reading c: a flag is 2; it must be 0 or 1");
 }
 
 static_assert(!PlainNumber<bool>, "a byte from a file may be neither 0 nor 1");

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "testing/tiny_model.h"
+#include "testing/write_plainly.h"
 
 namespace bitnet {
 namespace {
@@ -75,6 +77,12 @@ template <Scheme S>
 std::string Refusal(std::span<const uint8_t> payload) {
   const Result<ModelWeights<S>> model = DeserializeModel<S>(payload);
   return model.ok() ? std::string() : model.error();
+}
+
+template <Scheme S>
+std::string SaveRefusal(const ModelWeights<S>& model, const std::string& path) {
+  const Result<Done> saved = SaveModel(model, path);
+  return saved.ok() ? std::string() : saved.error();
 }
 
 bool Holds(const std::string& sentence, const std::string& part) { return sentence.find(part) != std::string::npos; }
@@ -141,17 +149,17 @@ TEST_CASE("model file: cut short or with a flipped bit on disk, it is refused by
   REQUIRE(SaveModel(model, file.path()).ok());
   const Bytes good = *ReadFile(file.path());
   const auto refusal = [&](const Bytes& bytes) {
-    REQUIRE(WriteFile(file.path(), bytes).ok());
+    REQUIRE(testing::WritePlainly(file.path(), bytes));
     const Result<ModelWeights<A48>> read = LoadModel<A48>(file.path());
     const std::string sentence = read.ok() ? "" : read.error();
     CHECK(sentence.starts_with(file.path()));
     return sentence;
   };
-  for (size_t n = 0; n < good.size(); n += n < 30 || n + 30 > good.size() ? 1 : 37) {
+  for (size_t n = 0; n < good.size(); n += n < 30 || n + 30 > good.size() ? 1u : 37u) {
     CAPTURE(n);
     refusal(Bytes(good.begin(), good.begin() + static_cast<std::ptrdiff_t>(n)));
   }
-  for (size_t at = 0; at < good.size(); at += at < 30 || at + 30 > good.size() ? 1 : 41) {
+  for (size_t at = 0; at < good.size(); at += at < 30 || at + 30 > good.size() ? 1u : 41u) {
     CAPTURE(at);
     Bytes bad = good;
     bad[at] ^= static_cast<uint8_t>(1u << at % 8);
@@ -166,7 +174,7 @@ TEST_CASE("model file: cut short or with a flipped bit on disk, it is refused by
   Bytes magic = good;
   magic[0] = 'X';
   CHECK(Holds(refusal(magic), "this is not a bitnet model file"));
-  REQUIRE(WriteFile(file.path(), good).ok());
+  REQUIRE(testing::WritePlainly(file.path(), good));
   CHECK(LoadModel<A48>(file.path()).ok());
 }
 
@@ -262,8 +270,20 @@ struct AlmostA48 : A48 {
 struct RowsA48 : A48 {
   using Weight = Quantizer<Ternary, AbsMean, PerRow>;
 };
+struct GroupsA48 : A48 {
+  using Weight = Quantizer<Ternary, AbsMean, PerGroup<64>>;
+};
 struct QuantizedHead : A48 {
   using HeadWeight = Quantizer<Int<8>, AbsMax>;
+};
+struct Fp4A48 : A48 {
+  using Weight = Quantizer<Fp4E2M1, AbsMax>;
+};
+struct NearlyFp4 {
+  static constexpr auto kLevels = std::array{-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 5, 6, 8, 12};
+};
+struct NearlyFp4A48 : A48 {
+  using Weight = Quantizer<NearlyFp4, AbsMax>;
 };
 
 struct StepEachWeight : A48 {
@@ -297,20 +317,112 @@ TEST_CASE("model file: of another scheme it is refused with the reason, of one w
   CHECK(Refusal<A48>(a48) == "");
   CHECK(Refusal<B158>(a48) == "");
   CHECK(Refusal<A48Fp4>(a48) == "");
-  CHECK(Holds(Refusal<Fp32>(a48), "reading layer0.q (levels of its number format): 0 values were expected"));
-  CHECK(Holds(Refusal<AlmostA48>(a48), "reading layer0.q: its number format has other levels than the scheme's"));
-  CHECK(Holds(Refusal<RowsA48>(a48), "reading layer0.q: its steps have another granularity"));
-  CHECK(Holds(Refusal<QuantizedHead>(a48), "reading embedding (levels of its number format)"));
+  CHECK(Holds(Refusal<Fp32>(a48),
+              "reading layer0.q: the file's weights have the levels -1, 0, 1; the scheme Fp32 expects reals"));
+  CHECK(Holds(
+      Refusal<AlmostA48>(a48),
+      "reading layer0.q: the file's weights have the levels -1, 0, 1; the scheme A48 expects the levels -1, 0, 2"));
+  CHECK(Holds(Refusal<QuantizedHead>(a48),
+              "reading embedding: the file's weights have reals; the scheme A48 expects the levels -128 ... 127 (256 "
+              "levels)"));
+  const Bytes nearly = SerializeModel(TinyWeights<NearlyFp4A48>(Small()));
+  CHECK(Holds(Refusal<Fp4A48>(nearly),
+              "reading layer0.q: the file's weights have the levels -12 ... 12 (15 levels); the scheme A48 expects the "
+              "levels -12 ... 12 (15 levels), of which level 11 is 4, not 5"));
+  const Bytes rows = SerializeModel(TinyWeights<RowsA48>(Small()));
+  const Bytes groups = SerializeModel(TinyWeights<GroupsA48>(Small()));
+  CHECK(Holds(Refusal<RowsA48>(a48),
+              "reading layer0.q: the file has one step a matrix; the scheme A48 expects one step a row"));
+  CHECK(Holds(Refusal<GroupsA48>(rows),
+              "reading layer0.q: the file has one step a row; the scheme A48 expects one step for each 64 columns"));
+  CHECK(Holds(Refusal<A48>(groups),
+              "reading layer0.q: the file has one step for each 64 columns; the scheme A48 expects one step a matrix"));
   CHECK(Holds(Refusal<WithSubLayerNorms<A48>>(a48), "the model has no sub-layer norms"));
   const Bytes sub_norms = SerializeModel(TinyWeights<WithSubLayerNorms<A48>>(Small()));
   CHECK(Refusal<WithSubLayerNorms<A48>>(sub_norms) == "");
   CHECK(Holds(Refusal<A48>(sub_norms), "the model has sub-layer norms"));
 }
 
+// Everything in a model that is a number; the scheme has a head of its own, quantized by rows.
+struct Fault {
+  const char* name;      // of the tensor, and
+  const char* sentence;  // what is wrong
+  void (*make)(ModelWeights<Mixed>&, float bad);
+};
+constexpr Fault kFaults[] = {
+    {"embedding", "step 2 is ", [](auto& m, float bad) { m.embedding.steps()[2] = bad; }},
+    {"layer0.attn_norm", "value 1 is ", [](auto& m, float bad) { m.layers[0].attn_norm[1] = bad; }},
+    {"layer0.q", "step 0 is ", [](auto& m, float bad) { m.layers[0].q.steps()[0] = bad; }},
+    {"layer1.attn_sub_norm", "value 3 is ", [](auto& m, float bad) { m.layers[1].attn_sub_norm[3] = bad; }},
+    {"layer1.down", "step 3 is ", [](auto& m, float bad) { m.layers[1].down.steps()[3] = bad; }},
+    {"final_norm", "value 0 is ", [](auto& m, float bad) { m.final_norm[0] = bad; }},
+    {"head", "step 1 is ", [](auto& m, float bad) { m.head.steps()[1] = bad; }}};
+
+TEST_CASE("model file: numbers that are not finite, and negative steps, are neither written nor read") {
+  ModelConfig config = Small();
+  config.tied_embedding = false;
+  const ModelWeights<Mixed> good = TinyWeights<Mixed>(config);
+  const TemporaryFile file;
+  REQUIRE(SaveModel(good, file.path()).ok());
+  const Bytes before = *ReadFile(file.path());
+  for (const Fault& fault : kFaults) {
+    const bool is_step = std::string(fault.sentence).starts_with("step");
+    for (const float bad : {NAN, INFINITY, -INFINITY, -1.0f}) {
+      CAPTURE(fault.name);
+      CAPTURE(bad);
+      ModelWeights<Mixed> model = good;
+      fault.make(model, bad);
+      const bool allowed = bad == -1.0f && !is_step;  // a gain may be negative
+      const std::string sentence = std::string(fault.sentence) + std::to_string(bad) + "; it must be finite" +
+                                   (is_step ? " and not negative" : "");
+      const std::string refusal = Refusal<Mixed>(SerializeModel(model));
+      CHECK((allowed ? refusal.empty() : Holds(refusal, "reading " + std::string(fault.name) + ": " + sentence)));
+      if (allowed) continue;
+      CHECK(SaveRefusal(model, file.path()) == file.path() + ": not written: " + fault.name + ": " + sentence);
+      CHECK(*ReadFile(file.path()) == before);
+    }
+  }
+}
+
+TEST_CASE("model file: real weights that are not finite are neither written nor read") {
+  LatentWeights latent = testing::TinyLatent(Small(), false, 1);
+  latent.layers[1].up[4 * 5 + 2] = NAN;
+  ModelWeights<Fp32> model = ModelWeights<Fp32>::From(latent);
+  CHECK(Holds(Refusal<Fp32>(SerializeModel(model)), "reading layer1.up: row 5, value 2 is nan; it must be finite"));
+  const TemporaryFile file;
+  CHECK(SaveRefusal(model, file.path()) ==
+        file.path() + ": not written: layer1.up: row 5, value 2 is nan; it must be finite");
+  CHECK_FALSE(std::filesystem::exists(file.path()));
+  // Quantized, the matrix has no step.
+  CHECK(SaveRefusal(ModelWeights<A48>::From(latent), file.path()) ==
+        file.path() + ": not written: layer1.up: step 0 is nan; it must be finite and not negative");
+}
+
+TEST_CASE("model file: a model that is not of its configuration's shape is not written") {
+  const TemporaryFile file;
+  const auto refusal = [&](auto&& change) {
+    ModelWeights<A48> model = TinyWeights<A48>(Small());
+    change(model);
+    return SaveRefusal(model, file.path());
+  };
+  CHECK(refusal([](auto&) {}) == "");
+  CHECK(Holds(refusal([](auto& m) { m.layers.pop_back(); }), "the model has 1 layers, its configuration 2"));
+  CHECK(Holds(refusal([](auto& m) { m.layers[0].attn_norm.pop_back(); }), "layer0.attn_norm: its shape"));
+  CHECK(Holds(refusal([](auto& m) { m.config.ffn = 7; }), "layer0.gate: its shape"));
+  CHECK(Holds(refusal([](auto& m) { m.config.head_dim = 3; }), "head_dim is 3"));
+  CHECK(Holds(refusal([](auto& m) { m.layers[1].q.bytes()[0] = 0xff; }), "layer1.q: it holds codes that"));
+}
+
+TEST_CASE("model file: flags are 0 or 1") {
+  Bytes payload = SerializeModel(TinyWeights<A48>(Small()));
+  payload[40] = 2;
+  CHECK(Holds(Refusal<A48>(payload), "reading the configuration: a flag is 2; it must be 0 or 1"));
+}
+
 TEST_CASE("model file: one that is not there, and a folder that is not there") {
   const Result<ModelWeights<A48>> read = LoadModel<A48>("/nowhere/at/all.bitnet");
   REQUIRE(!read.ok());
-  CHECK(read.error() == "/nowhere/at/all.bitnet: cannot be opened for reading");
+  CHECK(read.error() == "/nowhere/at/all.bitnet: cannot be opened for reading: No such file or directory");
   CHECK(!SaveModel(TinyWeights<A48>(Small()), "/nowhere/at/all.bitnet").ok());
 }
 

@@ -1,11 +1,14 @@
 #include <bitnet/train.h>
 #include <doctest/doctest.h>
 
+#include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include "testing/tiny_model.h"
+#include "testing/write_plainly.h"
 
 namespace bitnet::testing {
 namespace {
@@ -104,7 +107,7 @@ TEST_CASE("Checkpoint: a damaged or truncated file is refused, wherever the dama
   const TemporaryFile file("damaged");
   Advance(trainer, 2);
   const auto try_bytes = [&](const std::vector<uint8_t>& bytes, const std::string& why) {
-    REQUIRE(WriteFile(file.path(), bytes).ok());
+    REQUIRE(WritePlainly(file.path(), bytes));
     const Result<Done> loaded = trainer.Load(file.path());
     REQUIRE(!loaded.ok());
     CHECK(loaded.error().find(why) != std::string::npos);
@@ -126,7 +129,7 @@ TEST_CASE("Checkpoint: a damaged or truncated file is refused, wherever the dama
   try_bytes({'h', 'e', 'l', 'l', 'o'}, "not a bitnet checkpoint");
   CHECK(Refused(trainer, file.path() + ".nowhere", "cannot be opened"));
 
-  REQUIRE(WriteFile(file.path(), good).ok());
+  REQUIRE(WritePlainly(file.path(), good));
   CHECK(trainer.Load(file.path()).ok());
   CHECK(Everything(trainer) == good);
 }
@@ -154,11 +157,64 @@ TEST_CASE("Checkpoint: a file whose checksum is right but whose contents are not
   std::vector<uint8_t> huge = good;
   for (size_t i = 4; i < 8; ++i) huge[i] = 0xff;
   CHECK(try_payload(huge));
-  // The last value of the second moment becomes NaN.
-  std::vector<uint8_t> nan = good;
-  nan[nan.size() - 1] = 0x7f;
-  nan[nan.size() - 2] = 0xc0;
-  CHECK(try_payload(nan));
+  // The last value of the second moment becomes NaN, infinite, negative.
+  for (const float value : {NAN, INFINITY, -1.0f, -1e-30f}) {
+    CAPTURE(value);
+    std::vector<uint8_t> bad = good;
+    std::memcpy(bad.data() + bad.size() - sizeof(value), &value, sizeof(value));
+    REQUIRE(SaveSealed(file.path(), kCheckpointFile, bad).ok());
+    CHECK(Refused(trainer, file.path(),
+                  "reading second moment final_norm: value 19 is " + std::to_string(value) +
+                      "; it must be finite and not negative"));
+  }
+}
+
+TEST_CASE("Checkpoint: numbers that no run has are not written, and the old file stays") {
+  const ModelConfig config = SmallConfig();
+  const RunDescription run = DescribeConfig(config);
+  TrainingState state;
+  state.step = 3;
+  Random random(1);
+  state.weights = LatentWeights::Initial(config, false, random);
+  state.optimizer = AdamW(state.weights, {});
+  state.optimizer.first_moment().layers[0].down[5] = -1.0f;
+  const TemporaryFile file("not_written");
+  REQUIRE(SaveCheckpoint(file.path(), run, state).ok());
+  const std::vector<uint8_t> before = *ReadFile(file.path());
+  const auto refusal = [&](auto&& change) {
+    TrainingState bad = state;
+    change(bad);
+    const Result<Done> saved = SaveCheckpoint(file.path(), run, bad);
+    CHECK(*ReadFile(file.path()) == before);
+    return saved.ok() ? std::string() : saved.error();
+  };
+  const std::string begin = file.path() + ": not written: ";
+  CHECK(refusal([](TrainingState& s) { s.weights.layers[0].q[7] = NAN; }) ==
+        begin + "weights layer0.q: value 7 is nan; it must be finite");
+  CHECK(refusal([](TrainingState& s) { s.weights.final_norm[0] = -INFINITY; }) ==
+        begin + "weights final_norm: value 0 is -inf; it must be finite");
+  CHECK(refusal([](TrainingState& s) { s.optimizer.first_moment().embedding[1] = INFINITY; }) ==
+        begin + "first moment embedding: value 1 is inf; it must be finite");
+  CHECK(refusal([](TrainingState& s) { s.optimizer.second_moment().layers[0].ffn_norm[2] = -1.0f; }) ==
+        begin + "second moment layer0.ffn_norm: value 2 is -1.000000; it must be finite and not negative");
+  CHECK(refusal([](TrainingState& s) { s.weights.embedding.pop_back(); }) ==
+        begin + "weights embedding: it has 379 values, not those of the configuration");
+}
+
+TEST_CASE("Checkpoint: a run whose weights overflowed does not replace its last good file") {
+  TrainOptions options = SmallOptions();
+  options.warmup = 0;
+  options.learning_rate = options.second_learning_rate = 3e38f;
+  options.weight_decay = 3e38f;
+  auto trainer = NewTrainer<Fp32, Fp32>(options);
+  const TemporaryFile file("overflowed");
+  REQUIRE(trainer.Save(file.path()).ok());
+  const std::vector<uint8_t> before = *ReadFile(file.path());
+  REQUIRE(trainer.Step().ok());
+  const Result<Done> saved = trainer.Save(file.path());
+  REQUIRE_FALSE(saved.ok());
+  CHECK(saved.error().find(file.path() + ": not written: weights ") == 0);
+  CHECK(*ReadFile(file.path()) == before);
 }
 
 struct OtherInputs : A48 {  // the same name, another quantizer
@@ -193,7 +249,7 @@ TEST_CASE("Checkpoint: that of another run is refused by what differs") {
 TEST_CASE("Checkpoint: a place that cannot be written is said") {
   const Result<Done> saved = NewTrainer().Save("/nowhere/at/all");
   REQUIRE(!saved.ok());
-  CHECK(saved.error().find("/nowhere/at/all: cannot be opened for writing") == 0);
+  CHECK(saved.error().find("/nowhere/at/all: cannot be opened for writing: No such file or directory") == 0);
 }
 
 }  // namespace

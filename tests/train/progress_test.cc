@@ -90,7 +90,19 @@ TEST_CASE("LossLog: a header, a line a step, and more after a resume") {
   std::filesystem::remove(path);
   const Result<LossLog> nowhere = LossLog::Open("/nowhere/log.csv");
   REQUIRE(!nowhere.ok());
-  CHECK(nowhere.error() == "/nowhere/log.csv: cannot be opened for writing");
+  CHECK(nowhere.error() == "/nowhere/log.csv: cannot be opened for writing: No such file or directory");
+}
+
+TEST_CASE("LossLog: what could not be written is said with the system's reason, also when it fails before the end") {
+  if (!std::filesystem::exists("/dev/full")) return;
+  for (const int lines : {1, 1000}) {  // fewer and more than the buffer holds
+    Result<LossLog> log = LossLog::Open("/dev/full");
+    REQUIRE(log.ok());
+    for (int i = 0; i < lines; ++i) log->Write(At(0));
+    const Result<Done> closed = log->Close();
+    REQUIRE(!closed.ok());
+    CHECK(closed.error() == "/dev/full: not all could be written: No space left on device");
+  }
 }
 
 }  // namespace

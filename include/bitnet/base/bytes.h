@@ -1,9 +1,9 @@
 // Bytes of files: little-endian, as are the machines that this library runs on; sealed with a checksum, read with every
-// size checked.
+// size checked. How files are opened and replaced is in base/file.h.
 //
 // A sealed file is: 8 bytes of magic, a version (u32), the payload, a checksum (u64) of all before it. SaveSealed
-// replaces the file as a whole: a crash leaves the old one or the new one. Readers never trust a length: ByteReader
-// refuses to go past the end, and says where.
+// replaces the file as a whole (WriteFile). LoadSealed looks at magic and version before it takes memory for the rest.
+// Readers never trust a length: ByteReader refuses to go past the end, and says where.
 #ifndef BITNET_BASE_BYTES_H_
 #define BITNET_BASE_BYTES_H_
 
@@ -11,20 +11,16 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "bitnet/base/file.h"
 #include "bitnet/base/result.h"
-
-#if defined(__unix__) || defined(__APPLE__)
-#include <unistd.h>
-#endif
 
 namespace bitnet {
 
@@ -81,6 +77,7 @@ class ByteWriter {
     for (size_t i = 0; i < sizeof(T); ++i) bytes_.push_back(static_cast<uint8_t>(uint64_t{bits} >> (8 * i)));
   }
   void Text(std::string_view text) {
+    BITNET_ASSERT(text.size() <= 0xffffffffu, "ByteWriter: a text has at most 2^32 - 1 bytes");
     Number(static_cast<uint32_t>(text.size()));
     bytes_.insert(bytes_.end(), text.begin(), text.end());
   }
@@ -113,6 +110,12 @@ class ByteReader {
       bits = static_cast<decltype(bits)>(word);
     }
     return std::bit_cast<T>(bits);
+  }
+  // A byte that is 0 or 1.
+  bool Flag(std::string_view what) {
+    const auto byte = Number<uint8_t>(what);
+    if (byte > 1) Fail(what, "a flag is " + std::to_string(byte) + "; it must be 0 or 1");
+    return ok() && byte == 1;
   }
   std::string Text(std::string_view what) {
     const auto size = Number<uint32_t>(what);
@@ -163,35 +166,6 @@ struct FileKind {
   const char* name;  // for messages: "bitnet model", "bitnet checkpoint"
 };
 
-inline Result<std::vector<uint8_t>> ReadFile(const std::string& path) {
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), &std::fclose);
-  if (!file) return Error{path + ": cannot be opened for reading"};
-  std::vector<uint8_t> bytes;
-  uint8_t chunk[1 << 16];
-  for (size_t n; (n = std::fread(chunk, 1, sizeof(chunk), file.get())) > 0;)
-    bytes.insert(bytes.end(), chunk, chunk + n);
-  if (std::ferror(file.get())) return Error{path + ": reading failed after " + std::to_string(bytes.size()) + " bytes"};
-  return bytes;
-}
-
-// Writes path.tmp, waits until it is on the disk where the system says so, and renames it over path.
-inline Result<Done> WriteFile(const std::string& path, std::span<const uint8_t> bytes) {
-  const std::string temporary = path + ".tmp";
-  std::FILE* file = std::fopen(temporary.c_str(), "wb");
-  if (file == nullptr) return Error{path + ": cannot be opened for writing"};
-  const bool written = bytes.empty() || std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
-  bool on_disk = std::fflush(file) == 0;
-#if defined(__unix__) || defined(__APPLE__)
-  on_disk = on_disk && fsync(fileno(file)) == 0;
-#endif
-  const bool closed = std::fclose(file) == 0;
-  if (!written || !on_disk || !closed || std::rename(temporary.c_str(), path.c_str()) != 0) {
-    std::remove(temporary.c_str());
-    return Error{path + ": " + std::to_string(bytes.size()) + " bytes could not be written (is the disk full?)"};
-  }
-  return Done{};
-}
-
 // Seals the payload and writes the file.
 inline Result<Done> SaveSealed(const std::string& path, const FileKind& kind, std::span<const uint8_t> payload) {
   ByteWriter writer;
@@ -205,21 +179,24 @@ inline Result<Done> SaveSealed(const std::string& path, const FileKind& kind, st
 inline constexpr size_t kSealHeaderBytes = 12;
 
 // The payload of a sealed file; its first byte is at kSealHeaderBytes of the file.
-inline Result<std::vector<uint8_t>> LoadSealed(const std::string& path, const FileKind& kind) {
-  Result<std::vector<uint8_t>> file = ReadFile(path);
+inline Result<std::vector<uint8_t>> LoadSealed(const std::string& path, const FileKind& kind,
+                                               const ReadLimits& limits = {}) {
+  Result<FileReader> file = FileReader::Open(path, limits);
   if (!file.ok()) return Error{file.error()};
-  std::vector<uint8_t>& bytes = *file;
+  std::vector<uint8_t> bytes;
+  if (Result<Done> read = file->Append(bytes, kSealHeaderBytes); !read.ok()) return Error{read.error()};
   const std::string name = kind.name;
-  if (bytes.size() < kSealHeaderBytes + 8 || std::memcmp(bytes.data(), kind.magic, 8) != 0) {
+  if (bytes.size() < kSealHeaderBytes || std::memcmp(bytes.data(), kind.magic, 8) != 0) {
     return Error{path + ": this is not a " + name + " (its first bytes must be " + kind.magic + ")"};
   }
-  const std::span<const uint8_t> all = bytes;
-  ByteReader ends(all.subspan(8, 4));
-  const auto version = ends.Number<uint32_t>("version");
+  const auto version = ByteReader(std::span<const uint8_t>(bytes).subspan(8)).Number<uint32_t>("version");
   if (version != kind.version) {
     return Error{path + ": version " + std::to_string(version) + " of a " + name + "; this library reads version " +
                  std::to_string(kind.version)};
   }
+  if (Result<Done> read = file->AppendRest(bytes); !read.ok()) return Error{read.error()};
+  if (bytes.size() < kSealHeaderBytes + 8) return Error{path + ": damaged or truncated: it has no checksum"};
+  const std::span<const uint8_t> all = bytes;
   ByteReader seal(all.last(8));
   if (seal.Number<uint64_t>("checksum") != Checksum(all.first(all.size() - 8))) {
     return Error{path + ": damaged or truncated: the checksum at byte " + std::to_string(bytes.size() - 8) +
@@ -227,7 +204,7 @@ inline Result<std::vector<uint8_t>> LoadSealed(const std::string& path, const Fi
   }
   bytes.resize(bytes.size() - 8);
   bytes.erase(bytes.begin(), bytes.begin() + kSealHeaderBytes);
-  return std::move(bytes);
+  return bytes;
 }
 
 }  // namespace bitnet

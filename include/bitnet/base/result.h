@@ -1,7 +1,12 @@
 // Result<T>: a value, or the sentence that says why outside data gave none.
 //
 // Functions that read what strangers wrote (files, prompts, configurations) return one. The sentence names what was
-// read, where, and what was expected. Nothing throws.
+// read, where, and what was expected.
+//
+// Memory that runs out is no Result: std::bad_alloc, the one exception that the library lets out, leaves the operation,
+// and the object that was worked on is as it was before; with -fno-exceptions the program ends. What can be known
+// beforehand is a Result: a size that outside data states is checked, against the bytes that are there or a limit,
+// before memory is taken for it.
 #ifndef BITNET_BASE_RESULT_H_
 #define BITNET_BASE_RESULT_H_
 

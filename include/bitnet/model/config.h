@@ -85,7 +85,7 @@ struct ModelConfig {
     }
     c.rope_base = from.Number<float>("the configuration");
     c.rms_eps = from.Number<float>("the configuration");
-    c.tied_embedding = from.Number<uint8_t>("the configuration") != 0;
+    c.tied_embedding = from.Flag("the configuration");
     return c;
   }
 };

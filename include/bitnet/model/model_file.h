@@ -3,20 +3,20 @@
 // After the seal (base/bytes.h): the configuration, whether there are sub-layer norms, then every tensor in the order
 // of the members. A quantized tensor says its format by its levels, so one of other weights is refused; which
 // quantizers the activations have is not in the file: that is the caller's scheme to know.
-// Little-endian; every length is checked against the configuration before memory is taken.
+// Little-endian; every length is checked against the configuration and against what is left of the file before memory
+// is taken. Steps are finite and not negative; gains and real weights are finite: others are neither written nor read.
 #ifndef BITNET_MODEL_MODEL_FILE_H_
 #define BITNET_MODEL_MODEL_FILE_H_
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "bitnet/base/bytes.h"
-#include "bitnet/base/size.h"
 #include "bitnet/model/check_scheme.h"
 #include "bitnet/model/weights.h"
 
@@ -26,6 +26,7 @@ inline constexpr FileKind kModelFile = {"BITNETMW", 1, "bitnet model file"};
 
 namespace detail {
 
+// A format's levels; none for reals.
 template <Format F>
 std::vector<int16_t> FormatId() {
   std::vector<int16_t> levels;
@@ -35,8 +36,83 @@ std::vector<int16_t> FormatId() {
   return levels;
 }
 
+// Levels in words: all of a short list, the ends of a long one.
+inline std::string LevelsInWords(std::span<const int16_t> levels) {
+  if (levels.empty()) return "reals";
+  if (levels.size() > 8) {
+    return "the levels " + std::to_string(levels.front()) + " ... " + std::to_string(levels.back()) + " (" +
+           std::to_string(levels.size()) + " levels)";
+  }
+  std::string words = "the levels ";
+  for (size_t i = 0; i < levels.size(); ++i) words += (i == 0 ? "" : ", ") + std::to_string(levels[i]);
+  return words;
+}
+
+// How many steps a matrix has, in words.
+inline std::string StepsInWords(bool per_row, uint64_t group) {
+  if (group == 0) return per_row ? "one step a row" : "one step a matrix";
+  return "one step for each " + std::to_string(group) + " columns" + (per_row ? "" : " of all rows together");
+}
+
+// The first value that is not finite, or not negative either where that is asked for; empty if there is none.
+inline std::string FaultOfNumbers(std::span<const float> values, const char* what, bool may_be_negative) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (std::isfinite(values[i]) && (may_be_negative || values[i] >= 0.0f)) continue;
+    return std::string(what) + " " + std::to_string(i) + " is " + std::to_string(values[i]) + "; it must be finite" +
+           (may_be_negative ? "" : " and not negative");
+  }
+  return {};
+}
+
+// What is wrong with the numbers of a tensor, or nothing. A step is a distance: scale rules give none below zero, and
+// NaN for weights that cannot be quantized (docs/numerics.md).
+inline std::string FaultOf(const std::vector<float>& gain) { return FaultOfNumbers(gain, "value", true); }
 template <Format F>
-void WriteMatrix(ByteWriter& to, const QuantizedMatrix<F>& matrix) {
+std::string FaultOf(const QuantizedMatrix<F>& matrix) {
+  if constexpr (kIsFloat<F>) {
+    std::vector<float> row(matrix.cols());
+    for (size_t r = 0; r < matrix.rows(); ++r) {
+      matrix.UnpackRow(r, row);
+      std::string fault = FaultOfNumbers(row, "value", true);
+      if (!fault.empty()) return "row " + std::to_string(r) + ", " + fault;
+    }
+  } else {
+    if (!matrix.IsValid()) return "it holds codes that its number format does not have";
+    return FaultOfNumbers(matrix.steps(), "step", false);
+  }
+  return {};
+}
+
+// visit(name, tensor, rows, cols, step layout) for every tensor in the order of the file; a norm's gains are a row
+// without steps. layer(i) gives the i-th layer, or null after the last.
+template <Scheme S, class Model, class Layer, class Visit>
+void VisitTensors(Model& model, Layer&& layer, Visit&& visit) {
+  const ModelConfig& c = model.config;
+  const StepLayout head = StepLayout::Of<typename S::HeadWeight::Granularity>();
+  const StepLayout weight = StepLayout::Of<typename S::Weight::Granularity>();
+  visit("embedding", model.embedding, c.vocab, c.hidden, head);
+  for (size_t i = 0; auto* l = layer(i); ++i) {
+    const std::string at = "layer" + std::to_string(i) + ".";
+    visit(at + "attn_norm", l->attn_norm, 1u, c.hidden, weight);
+    visit(at + "q", l->q, c.query_width(), c.hidden, weight);
+    visit(at + "k", l->k, c.kv_width(), c.hidden, weight);
+    visit(at + "v", l->v, c.kv_width(), c.hidden, weight);
+    visit(at + "o", l->o, c.hidden, c.query_width(), weight);
+    if (S::kSubLayerNorms) visit(at + "attn_sub_norm", l->attn_sub_norm, 1u, c.query_width(), weight);
+    visit(at + "ffn_norm", l->ffn_norm, 1u, c.hidden, weight);
+    visit(at + "gate", l->gate, c.ffn, c.hidden, weight);
+    visit(at + "up", l->up, c.ffn, c.hidden, weight);
+    visit(at + "down", l->down, c.hidden, c.ffn, weight);
+    if (S::kSubLayerNorms) visit(at + "ffn_sub_norm", l->ffn_sub_norm, 1u, c.ffn, weight);
+  }
+  visit("final_norm", model.final_norm, 1u, c.hidden, weight);
+  if (!c.tied_embedding) visit("head", model.head, c.vocab, c.hidden, head);
+}
+
+inline void WriteTensor(ByteWriter& to, const std::vector<float>& gain) { to.Numbers(std::span<const float>(gain)); }
+
+template <Format F>
+void WriteTensor(ByteWriter& to, const QuantizedMatrix<F>& matrix) {
   const std::vector<int16_t> id = FormatId<F>();
   to.Numbers(std::span<const int16_t>(id));
   to.Number(static_cast<uint64_t>(matrix.rows()));
@@ -47,70 +123,108 @@ void WriteMatrix(ByteWriter& to, const QuantizedMatrix<F>& matrix) {
   to.Numbers(matrix.steps());
 }
 
+inline void ReadTensor(ByteReader& from, const std::string& name, const char*, std::vector<float>& gain, uint32_t,
+                       uint32_t width, StepLayout) {
+  if (width > from.remaining() / sizeof(float)) {
+    from.Fail(name, "the file is too short for " + std::to_string(width) + " values");
+    return;
+  }
+  gain.resize(width);
+  from.Numbers(name, std::span(gain));
+}
+
+// Levels of the file's number format; fails where they are not those of F.
+template <Format F>
+void ReadFormat(ByteReader& from, const std::string& name, const char* scheme) {
+  const std::vector<int16_t> expected = FormatId<F>();
+  const auto count = from.Number<uint64_t>(name);
+  std::vector<int16_t> stored;
+  if (from.ok() && count > 256) {
+    from.Fail(name, "its number format has " + std::to_string(count) + " levels; there are at most 256");
+    return;
+  }
+  for (uint64_t i = 0; i < count && from.ok(); ++i) stored.push_back(from.Number<int16_t>(name));
+  if (!from.ok() || stored == expected) return;
+  std::string difference;
+  if (LevelsInWords(stored) == LevelsInWords(expected)) {
+    const auto at = std::mismatch(stored.begin(), stored.end(), expected.begin());
+    difference = ", of which level " + std::to_string(at.first - stored.begin()) + " is " + std::to_string(*at.second) +
+                 ", not " + std::to_string(*at.first);
+  }
+  from.Fail(name, "the file's weights have " + LevelsInWords(stored) + "; the scheme " + scheme + " expects " +
+                      LevelsInWords(expected) + difference);
+}
+
 // The matrix must have the given shape and step layout: that of the scheme and the configuration.
 template <Format F>
-QuantizedMatrix<F> ReadMatrix(ByteReader& from, const std::string& name, size_t rows, size_t cols, StepLayout layout) {
-  const std::vector<int16_t> id = FormatId<F>();
-  std::vector<int16_t> stored(id.size());
-  from.Numbers(name + " (levels of its number format)", std::span(stored));
-  if (from.ok() && stored != id) {
-    from.Fail(name, "its number format has other levels than the scheme's: the file was made by another scheme");
-  }
+void ReadTensor(ByteReader& from, const std::string& name, const char* scheme, QuantizedMatrix<F>& to, uint32_t rows,
+                uint32_t cols, StepLayout layout) {
+  ReadFormat<F>(from, name, scheme);
   const auto stored_rows = from.Number<uint64_t>(name);
   const auto stored_cols = from.Number<uint64_t>(name);
-  const bool per_row = from.Number<uint8_t>(name) != 0;
+  const bool per_row = from.Flag(name);
   const auto group = from.Number<uint64_t>(name);
   if (from.ok() && (stored_rows != rows || stored_cols != cols)) {
     from.Fail(name, "it is " + std::to_string(stored_rows) + " x " + std::to_string(stored_cols) + ", expected " +
                         std::to_string(rows) + " x " + std::to_string(cols));
   }
   if (from.ok() && (per_row != layout.per_row || group != layout.group)) {
-    from.Fail(name, "its steps have another granularity than the scheme's");
+    from.Fail(name, "the file has " + StepsInWords(per_row, group) + "; the scheme " + scheme + " expects " +
+                        StepsInWords(layout.per_row, layout.group));
   }
-  // What is left of the file bounds what is allocated.
-  const std::optional<size_t> step_bytes =
-      CheckedProduct(layout.per_row ? rows : size_t{1}, Segments{cols, layout.group}.Count(), sizeof(float));
-  if (from.ok() && (!step_bytes || *step_bytes > from.remaining() ||
-                    QuantizedMatrix<F>::RowBytes(cols) > (from.remaining() - *step_bytes) / rows)) {
+  if (!from.ok()) return;
+  // What is left of the file bounds what is allocated. Dimensions are at most 2^24: nothing here reaches 2^63.
+  const uint64_t steps = (layout.per_row ? uint64_t{rows} : 1) * Segments{cols, layout.group}.Count();
+  const uint64_t codes = uint64_t{rows} * QuantizedMatrix<F>::RowBytes(cols);
+  if (codes + steps * sizeof(float) > from.remaining()) {
     from.Fail(name, "the file is too short for " + std::to_string(rows) + " x " + std::to_string(cols) + " values");
+    return;
   }
-  if (!from.ok()) return {};
-  QuantizedMatrix<F> matrix(rows, cols, layout);
-  from.Numbers(name, matrix.bytes());
-  from.Numbers(name, matrix.steps());
-  if (from.ok() && !matrix.IsValid()) from.Fail(name, "it holds codes that its number format does not have");
-  return matrix;
-}
-
-inline std::vector<float> ReadGain(ByteReader& from, const std::string& name, size_t width) {
-  if (width > from.remaining() / sizeof(float)) {
-    from.Fail(name, "the file is too short for " + std::to_string(width) + " values");
-    return {};
-  }
-  std::vector<float> gain(width);
-  from.Numbers(name, std::span(gain));
-  return gain;
+  to = QuantizedMatrix<F>(rows, cols, layout);
+  from.Numbers(name, to.bytes());
+  from.Numbers(name, to.steps());
 }
 
 }  // namespace detail
+
+// What LoadModel would refuse, said before a file is made of it: another shape than the configuration's, codes without
+// levels, and numbers that are not finite. The sentence names the tensor and the element.
+template <Scheme S>
+Result<Done> CheckModel(const ModelWeights<S>& model) {
+  const ModelConfig& c = model.config;
+  if (Result<Done> valid = c.Validate(); !valid.ok()) return valid;
+  if (Result<Done> fits = CheckScheme<S>(c); !fits.ok()) return fits;
+  if (model.layers.size() != c.layers) {
+    return Error{"the model has " + std::to_string(model.layers.size()) + " layers, its configuration " +
+                 std::to_string(c.layers)};
+  }
+  std::string fault;
+  const auto check = [&](const std::string& name, const auto& tensor, uint32_t rows, uint32_t cols, StepLayout layout) {
+    if (!fault.empty()) return;
+    bool fits = false;
+    if constexpr (requires { tensor.rows(); }) {
+      fits = tensor.rows() == rows && tensor.cols() == cols && tensor.layout() == layout;
+    } else {
+      fits = tensor.size() == cols;
+    }
+    fault = fits ? detail::FaultOf(tensor)
+                 : "its shape or its steps are not those of the configuration and the scheme " + std::string(S::kName);
+    if (!fault.empty()) fault = name + ": " + fault;
+  };
+  detail::VisitTensors<S>(
+      model, [&](size_t i) { return i < model.layers.size() ? &model.layers[i] : nullptr; }, check);
+  if (!fault.empty()) return Error{fault};
+  return Done{};
+}
 
 template <Scheme S>
 std::vector<uint8_t> SerializeModel(const ModelWeights<S>& model) {
   ByteWriter to;
   model.config.Write(to);
   to.Number(static_cast<uint8_t>(S::kSubLayerNorms));
-  const auto gain = [&](const std::vector<float>& values) { to.Numbers(std::span<const float>(values)); };
-  detail::WriteMatrix(to, model.embedding);
-  for (const LayerWeights<S>& l : model.layers) {
-    gain(l.attn_norm);
-    for (const auto* m : {&l.q, &l.k, &l.v, &l.o}) detail::WriteMatrix(to, *m);
-    if (S::kSubLayerNorms) gain(l.attn_sub_norm);
-    gain(l.ffn_norm);
-    for (const auto* m : {&l.gate, &l.up, &l.down}) detail::WriteMatrix(to, *m);
-    if (S::kSubLayerNorms) gain(l.ffn_sub_norm);
-  }
-  gain(model.final_norm);
-  if (!model.config.tied_embedding) detail::WriteMatrix(to, model.head);
+  detail::VisitTensors<S>(
+      model, [&](size_t i) { return i < model.layers.size() ? &model.layers[i] : nullptr; },
+      [&](const std::string&, const auto& tensor, uint32_t, uint32_t, StepLayout) { detail::WriteTensor(to, tensor); });
   return std::move(to.bytes());
 }
 
@@ -120,7 +234,7 @@ Result<ModelWeights<S>> DeserializeModel(std::span<const uint8_t> payload) {
   ByteReader from(payload, kSealHeaderBytes);
   ModelWeights<S> model;
   const ModelConfig c = model.config = ModelConfig::Read(from);
-  const bool sub_norms = from.Number<uint8_t>("the configuration") != 0;
+  const bool sub_norms = from.Flag("the configuration");
   if (!from.ok()) return Error{from.error()};
   if (Result<Done> valid = c.Validate(); !valid.ok()) return Error{valid.error()};
   if (Result<Done> fits = CheckScheme<S>(c); !fits.ok()) return Error{fits.error()};
@@ -128,32 +242,16 @@ Result<ModelWeights<S>> DeserializeModel(std::span<const uint8_t> payload) {
     return Error{std::string("the model has ") + (sub_norms ? "" : "no ") +
                  "sub-layer norms; the scheme is the other kind (see WithSubLayerNorms)"};
   }
-  const auto head = [&](const std::string& name) {
-    return detail::ReadMatrix<typename S::HeadWeight::Format>(from, name, c.vocab, c.hidden,
-                                                              StepLayout::Of<typename S::HeadWeight::Granularity>());
-  };
-  model.embedding = head("embedding");
-  for (uint32_t i = 0; i < c.layers && from.ok(); ++i) {
-    const std::string at = "layer" + std::to_string(i) + ".";
-    const auto matrix = [&](const char* name, size_t rows, size_t cols) {
-      return detail::ReadMatrix<typename S::Weight::Format>(from, at + name, rows, cols,
-                                                            StepLayout::Of<typename S::Weight::Granularity>());
-    };
-    LayerWeights<S>& l = model.layers.emplace_back();
-    l.attn_norm = detail::ReadGain(from, at + "attn_norm", c.hidden);
-    l.q = matrix("q", c.query_width(), c.hidden);
-    l.k = matrix("k", c.kv_width(), c.hidden);
-    l.v = matrix("v", c.kv_width(), c.hidden);
-    l.o = matrix("o", c.hidden, c.query_width());
-    if (S::kSubLayerNorms) l.attn_sub_norm = detail::ReadGain(from, at + "attn_sub_norm", c.query_width());
-    l.ffn_norm = detail::ReadGain(from, at + "ffn_norm", c.hidden);
-    l.gate = matrix("gate", c.ffn, c.hidden);
-    l.up = matrix("up", c.ffn, c.hidden);
-    l.down = matrix("down", c.hidden, c.ffn);
-    if (S::kSubLayerNorms) l.ffn_sub_norm = detail::ReadGain(from, at + "ffn_sub_norm", c.ffn);
-  }
-  model.final_norm = detail::ReadGain(from, "final_norm", c.hidden);
-  if (!c.tied_embedding) model.head = head("head");
+  // Layers are made one by one: how many the file says is believed only as far as its bytes reach.
+  const auto next_layer = [&](size_t i) { return i < c.layers && from.ok() ? &model.layers.emplace_back() : nullptr; };
+  detail::VisitTensors<S>(model, next_layer,
+                          [&](const std::string& name, auto& tensor, uint32_t rows, uint32_t cols, StepLayout layout) {
+                            if (!from.ok()) return;
+                            detail::ReadTensor(from, name, S::kName, tensor, rows, cols, layout);
+                            if (!from.ok()) return;
+                            const std::string fault = detail::FaultOf(tensor);
+                            if (!fault.empty()) from.Fail(name, fault);
+                          });
   if (from.ok() && from.remaining() != 0) {
     from.Fail("the end", std::to_string(from.remaining()) + " bytes follow the last tensor; none were expected");
   }
@@ -161,14 +259,16 @@ Result<ModelWeights<S>> DeserializeModel(std::span<const uint8_t> payload) {
   return model;
 }
 
+// Refuses what CheckModel does, and leaves the old file.
 template <Scheme S>
 Result<Done> SaveModel(const ModelWeights<S>& model, const std::string& path) {
+  if (Result<Done> good = CheckModel(model); !good.ok()) return Error{path + ": not written: " + good.error()};
   return SaveSealed(path, kModelFile, SerializeModel(model));
 }
 
 template <Scheme S>
-Result<ModelWeights<S>> LoadModel(const std::string& path) {
-  Result<std::vector<uint8_t>> payload = LoadSealed(path, kModelFile);
+Result<ModelWeights<S>> LoadModel(const std::string& path, const ReadLimits& limits = {}) {
+  const Result<std::vector<uint8_t>> payload = LoadSealed(path, kModelFile, limits);
   if (!payload.ok()) return Error{payload.error()};
   Result<ModelWeights<S>> model = DeserializeModel<S>(*payload);
   if (!model.ok()) return Error{path + ": " + model.error()};

@@ -3,7 +3,8 @@
 // After the seal (base/bytes.h): the run's description, a list of named values (configuration, options, schemes, text);
 // steps done; the state of the random numbers; weights, then both moments, tensor by tensor. A file whose description
 // differs from that of the run that loads it is refused with the name of the difference. Nothing is allocated by sizes
-// from the file.
+// from the file. Weights and first moments are finite, second moments also not negative: others are neither written,
+// so that a run that went wrong does not replace its last good file, nor read.
 #ifndef BITNET_TRAIN_CHECKPOINT_H_
 #define BITNET_TRAIN_CHECKPOINT_H_
 
@@ -55,6 +56,24 @@ void DescribeQuantizer(ByteWriter& to) {
   to.Number(static_cast<uint8_t>(std::is_same_v<typename Q::Granularity, PerRow>));
 }
 
+// f(what, tensors) for weights and moments in the order of the file.
+template <class State, class F>
+void ForEachPart(State& state, F&& f) {
+  f("weights", state.weights);
+  f("first moment", state.optimizer.first_moment());
+  f("second moment", state.optimizer.second_moment());
+}
+
+// The first value that no run has, or nothing. A second moment is a mean of squares.
+inline std::string FaultOfValues(std::span<const float> values, bool is_square) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (std::isfinite(values[i]) && (!is_square || values[i] >= 0.0f)) continue;
+    return "value " + std::to_string(i) + " is " + std::to_string(values[i]) + "; it must be finite" +
+           (is_square ? " and not negative" : "");
+  }
+  return {};
+}
+
 }  // namespace detail
 
 // A scheme's name and a number that depends on everything it does.
@@ -88,6 +107,7 @@ inline RunDescription DescribeConfig(const ModelConfig& c) {
   return list;
 }
 
+// Refuses a state that LoadCheckpoint would refuse, and leaves the old file.
 inline Result<Done> SaveCheckpoint(const std::string& path, const RunDescription& run, const TrainingState& state) {
   ByteWriter to;
   to.Number(static_cast<uint32_t>(run.size()));
@@ -97,18 +117,25 @@ inline Result<Done> SaveCheckpoint(const std::string& path, const RunDescription
   }
   to.Number(state.step);
   to.Number(state.random);
-  for (const LatentWeights* w : {&state.weights, &state.optimizer.first_moment(), &state.optimizer.second_moment()}) {
-    w->ForEach([&](const std::string&, const std::vector<float>& values, size_t, size_t) {
+  std::string fault;
+  detail::ForEachPart(state, [&](const char* what, const LatentWeights& tensors) {
+    tensors.ForEach([&](const std::string& name, const std::vector<float>& values, size_t rows, size_t cols) {
+      if (!fault.empty()) return;
+      fault = values.size() == rows * cols
+                  ? detail::FaultOfValues(values, &tensors == &state.optimizer.second_moment())
+                  : "it has " + std::to_string(values.size()) + " values, not those of the configuration";
+      if (!fault.empty()) fault = std::string(what) + " " + name + ": " + fault;
       to.Numbers(std::span<const float>(values));
     });
-  }
+  });
+  if (!fault.empty()) return Error{path + ": not written: " + fault};
   return SaveSealed(path, kCheckpointFile, to.bytes());
 }
 
 // Replaces `state`, whose tensors must have their sizes, or leaves it as it is.
 inline Result<Done> LoadCheckpoint(const std::string& path, const RunDescription& run, uint64_t steps,
                                    TrainingState& state) {
-  Result<std::vector<uint8_t>> payload = LoadSealed(path, kCheckpointFile);
+  const Result<std::vector<uint8_t>> payload = LoadSealed(path, kCheckpointFile);
   if (!payload.ok()) return Error{payload.error()};
   ByteReader from(*payload, kSealHeaderBytes);
   const auto refuse = [&] { return Error{path + ": " + from.error()}; };
@@ -134,18 +161,15 @@ inline Result<Done> LoadCheckpoint(const std::string& path, const RunDescription
     from.Fail("the number of steps", std::to_string(loaded.step) + " steps are done of " + std::to_string(steps));
   }
   loaded.random = from.Number<uint64_t>("the state of the random numbers");
-  const auto read = [&](const char* what, LatentWeights& weights) {
-    weights.ForEach([&](const std::string& name, std::vector<float>& values, size_t, size_t) {
+  detail::ForEachPart(loaded, [&](const char* what, LatentWeights& tensors) {
+    tensors.ForEach([&](const std::string& name, std::vector<float>& values, size_t, size_t) {
       const std::string full = std::string(what) + " " + name;
       from.Numbers(full, std::span(values));
-      for (size_t i = 0; i < values.size() && from.ok(); ++i) {
-        if (!std::isfinite(values[i])) from.Fail(full, "value " + std::to_string(i) + " is not finite");
-      }
+      if (!from.ok()) return;
+      const std::string fault = detail::FaultOfValues(values, &tensors == &loaded.optimizer.second_moment());
+      if (!fault.empty()) from.Fail(full, fault);
     });
-  };
-  read("weights", loaded.weights);
-  read("first moment", loaded.optimizer.first_moment());
-  read("second moment", loaded.optimizer.second_moment());
+  });
   if (from.ok() && from.remaining() != 0) {
     from.Fail("the end", std::to_string(from.remaining()) + " bytes follow the last tensor; none were expected");
   }

@@ -32,8 +32,9 @@ class Corpus {
     std::transform(text.begin(), text.end(), tokens.begin(), [](char c) { return static_cast<unsigned char>(c); });
     return Corpus(std::move(tokens));
   }
-  static Result<Corpus> FromFile(const std::string& path) {
-    const Result<std::vector<uint8_t>> bytes = ReadFile(path);
+  // A file on a disk, or a pipe or device that ends before the limit.
+  static Result<Corpus> FromFile(const std::string& path, const ReadLimits& limits = {}) {
+    const Result<std::vector<uint8_t>> bytes = ReadFile(path, limits);
     if (!bytes.ok()) return Error{bytes.error()};
     return FromBytes({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
   }

@@ -4,6 +4,7 @@
 #define BITNET_TRAIN_PROGRESS_H_
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 #endif
 
+#include "bitnet/base/file.h"
 #include "bitnet/base/result.h"
 #include "bitnet/train/trainer.h"
 
@@ -119,27 +121,31 @@ class Progress {
 // A line a step: step, stage, loss, learning rate, gradient norm and, where it was taken, validation loss.
 class LossLog {
  public:
-  // A new file, or with `append` the lines of a run that goes on.
+  // A new file, or with `append` the lines of a run that goes on. A pipe or a terminal will do, too.
   static Result<LossLog> Open(const std::string& path, bool append = false) {
     LossLog log;
     log.path_ = path;
+    errno = 0;
     log.file_.reset(std::fopen(path.c_str(), append ? "ab" : "wb"));
-    if (!log.file_) return Error{path + ": cannot be opened for writing"};
-    if (!append) std::fputs("step,stage,loss,learning_rate,gradient_norm,validation_loss\n", log.file_.get());
+    if (!log.file_) return Error{path + ": cannot be opened for writing: " + SystemReason(errno)};
+    if (!append) {
+      log.Keep(std::fputs("step,stage,loss,learning_rate,gradient_norm,validation_loss\n", log.file_.get()));
+    }
     return log;
   }
 
   void Write(const StepReport& r, std::optional<double> validation_loss = {}) {
-    std::fprintf(file_.get(), "%llu,%d,%.6f,%.6g,%.6g,", static_cast<unsigned long long>(r.step), r.stage, r.loss,
-                 double(r.learning_rate), r.gradient_norm);
-    if (validation_loss) std::fprintf(file_.get(), "%.6f", *validation_loss);
-    std::fputc('\n', file_.get());
+    Keep(std::fprintf(file_.get(), "%llu,%d,%.6f,%.6g,%.6g,", static_cast<unsigned long long>(r.step), r.stage, r.loss,
+                      double(r.learning_rate), r.gradient_norm));
+    if (validation_loss) Keep(std::fprintf(file_.get(), "%.6f", *validation_loss));
+    Keep(std::fputc('\n', file_.get()));
   }
 
   // Closes the file and says whether all was written.
   Result<Done> Close() {
-    const bool failed = std::ferror(file_.get()) != 0;
-    if (std::fclose(file_.release()) != 0 || failed) return Error{path_ + ": not all could be written"};
+    BITNET_ASSERT(file_ != nullptr, "LossLog::Close: the log is closed already");
+    Keep(std::fclose(file_.release()));
+    if (reason_ != 0) return Error{path_ + ": not all could be written: " + SystemReason(reason_)};
     return Done{};
   }
 
@@ -147,8 +153,14 @@ class LossLog {
   struct Closer {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
+  // Keeps the reason of the first write that failed; `result` is what the write returned.
+  void Keep(int result) {
+    if (result < 0 && reason_ == 0) reason_ = errno == 0 ? EIO : errno;
+  }
+
   std::string path_;
   std::unique_ptr<std::FILE, Closer> file_;
+  int reason_ = 0;
 };
 
 }  // namespace bitnet
