@@ -22,6 +22,7 @@ int main() {
     if (r < 3) std::printf("y[%zu] = %6.2f, in floats %6.2f\n", r, double(y[r]), in_floats);
     error += std::pow(double(y[r]) - in_floats, 2.0), size += in_floats * in_floats;
   }
-  std::printf("error of y: %.0f %%; nobody trained these weights to be ternary\n", 100.0 * std::sqrt(error / size));
+  std::printf("error of y: %.0f %%: nobody trained these weights to be ternary (docs/bring-your-own-weights.md)\n",
+              100.0 * std::sqrt(error / size));
   std::printf("weights: %zu bytes; in 16-bit floats %zu\n", project.matrix().StoredBytes(), 2 * weights.size());
 }

@@ -4,7 +4,7 @@
 //   CHECK(ShownIn("docs/add-a-format.md", "tests/guides/add_a_format_test.cc"));
 //
 // Every block of the document that starts with ```cpp (alone, or followed by `compile`) must be in
-// the source file, layout aside; or in one of several. At least one block must be there.
+// the source file, layout aside (ShownInOneOf: in one of several). At least one block must be there.
 #ifndef BITNET_TESTS_GUIDES_SHOWN_IN_H_
 #define BITNET_TESTS_GUIDES_SHOWN_IN_H_
 
@@ -50,7 +50,7 @@ inline std::vector<CodeBlock> CppBlocks(std::istream& document) {
   return blocks;
 }
 
-inline bool ShownIn(const std::string& document, const std::vector<std::string>& sources) {
+inline bool ShownInOneOf(const std::string& document, const std::vector<std::string>& sources) {
   const std::string root = std::string(BITNET_SOURCE_DIR) + "/";
   std::ifstream document_file(root + document);
   bool all = document_file.is_open();
@@ -72,17 +72,16 @@ inline bool ShownIn(const std::string& document, const std::vector<std::string>&
     const std::string wanted = WithoutLayout(block.code);
     const auto holds = [&](const std::string& code) { return code.find(wanted) != std::string::npos; };
     if (std::none_of(codes.begin(), codes.end(), holds)) {
-      MESSAGE(document << ":" << block.line << ": this block is not in " << sources.front()
-                       << (sources.size() == 1 ? "" : ", nor in the other sources"));
+      for (const std::string& source : sources) {
+        MESSAGE(document << ":" << block.line << ": this block is not in " << source);
+      }
       all = false;
     }
   }
   return all;
 }
 
-inline bool ShownIn(const std::string& document, const std::string& source) {
-  return ShownIn(document, std::vector<std::string>{source});
-}
+inline bool ShownIn(const std::string& document, const std::string& source) { return ShownInOneOf(document, {source}); }
 
 }  // namespace bitnet::testing
 
