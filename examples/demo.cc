@@ -242,7 +242,7 @@ void PrintText(const Transformer<S>& model, typename Transformer<S>::State& stat
 }
 
 void PrintSparsity(const char* name, const WeightCount& count, double paper) {
-  std::printf("  %-20s %10s %10s %10.1f %% %10.1f %%\n", name, Short(static_cast<double>(count.used)).c_str(),
+  std::printf("  %-24s %10s %10s %10.1f %% %10.1f %%\n", name, Short(static_cast<double>(count.used)).c_str(),
               Short(static_cast<double>(count.total)).c_str(), count.Sparsity(), paper);
 }
 
@@ -273,7 +273,7 @@ int main(int argc, char** argv) {
   // Train: stage 1 is W1.58A8, stage 2 (the last 5 % of the steps) is a4.8.
   const TrainOptions options = ChooseOptions(demo, config, corpus);
   DemoTrainer trainer = Need(DemoTrainer::Create(config, options, corpus));
-  std::printf("training with ternary weights: %llu steps of %llu bytes; inputs of 8 bits, from step %llu on of 4\n",
+  std::printf("training with ternary weights: %llu steps of %llu bytes; 8-bit inputs, from step %llu on 4-bit ones\n",
               static_cast<unsigned long long>(options.steps), static_cast<unsigned long long>(options.TokensPerStep()),
               static_cast<unsigned long long>(options.Stage2Begin()));
   std::fflush(stdout);
@@ -355,7 +355,7 @@ int main(int argc, char** argv) {
   PrintBytes("as stored", state.CacheBytesPerToken(), "   3-bit codes and a 32-bit step for each head");
 
   const WeightUse use = state.TotalWeightUse();
-  std::printf("\nWeights read while generating   used         of   not needed  paper, 700M\n");
+  std::printf("\nWeights used while generating    used         of   not needed  paper, 700M\n");
   PrintSparsity("QKV", use.qkv, 12.1);
   PrintSparsity("out", use.out, 50.0);
   PrintSparsity("up", use.up, 66.2);
