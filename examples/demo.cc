@@ -1,6 +1,6 @@
 // The main job, end to end: trains a small BitNet a4.8 model on a text by the two-stage recipe, exports it to packed
 // ternary weights, generates text with 4-bit inputs, sparse states and a 3-bit cache, and prints what that costs and
-// saves beside the same weights as b1.58 and in float.
+// saves: beside the same weights as b1.58, and beside a float model that was trained as long.
 //
 //   demo [--text FILE] [--minutes M | --steps N] [--prompt TEXT] [--seed N] [--csv FILE] [--save FILE] [--quick]
 #include <bitnet/bitnet.h>
@@ -8,11 +8,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
+#include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "program.h"
@@ -34,13 +35,13 @@ struct DemoOptions {
 };
 
 constexpr const char* kHelp =
-    "demo: trains a small BitNet a4.8 model in two stages, exports it, generates text, measures\n"
+    "demo: trains a small BitNet a4.8 model in two stages, and a float one to compare; packs, generates, measures\n"
     "  --text FILE    train on this text, byte by byte (default: the repository's headers and documents)\n"
-    "  --minutes M    train for about so long, if steps stay as fast as a few in the beginning (default 2)\n"
-    "  --steps N      train for so many steps instead\n"
+    "  --minutes M    train both for about so long, if steps stay as fast as a few in the beginning (default 2)\n"
+    "  --steps N      train each for so many steps instead\n"
     "  --prompt TEXT  generate from this prompt\n"
     "  --seed N       seed of weights, batches and sampling; with --steps, a run repeats exactly (default 1)\n"
-    "  --csv FILE     write the losses of all steps\n"
+    "  --csv FILE     write the losses of all steps of the packed model\n"
     "  --save FILE    write the packed model\n"
     "  --quick        a tiny model, and 40 steps unless --steps or --minutes says else\n"
     "The loss in the progress lines is a running mean of the steps' losses.\n";
@@ -109,6 +110,7 @@ void CheckBeforeTraining(const DemoOptions& demo, const ModelConfig& config) {
 }
 
 using DemoTrainer = Trainer<B158, A48>;
+using FloatTrainer = Trainer<Fp32, Fp32>;
 using Clock = std::chrono::steady_clock;
 
 double Seconds(Clock::time_point since) { return std::chrono::duration<double>(Clock::now() - since).count(); }
@@ -119,14 +121,24 @@ double Median(std::vector<double>& values) {
   return *middle;
 }
 
+// How the float model is trained: on the same batches, with a learning rate that suits floats. (Ternary weights bear a
+// larger one. After 350 steps at 1, 1/2 and 1/3 of theirs the validation loss of floats was 1.615, 1.428 and 1.422.)
+TrainOptions FloatOptions(TrainOptions options) {
+  options.learning_rate /= 3.0f;
+  options.second_learning_rate /= 3.0f;
+  options.stage2_share = 0.0;
+  return options;
+}
+
 // Seconds of a step, the stages in the proportion of `options`: from a rehearsal of a few steps of both. The first two
 // of a stage do not count: they make its model and warm the caches.
+template <class AnyTrainer>
 double MeasureStep(const ModelConfig& config, TrainOptions options, const Corpus& corpus) {
   const double share = options.stage2_share;
   options.steps = 16;
   options.warmup = 0;
   options.stage2_share = 0.5;
-  DemoTrainer rehearsal = Need(DemoTrainer::Create(config, options, corpus));
+  AnyTrainer rehearsal = Need(AnyTrainer::Create(config, options, corpus));
   std::vector<double> seconds[2];
   Clock::time_point start = Clock::now();
   Need(rehearsal.Run([&](const StepReport& report) {
@@ -149,8 +161,9 @@ TrainOptions ChooseOptions(const DemoOptions& demo, const ModelConfig& config, c
   if (demo.steps || (demo.quick && !demo.minutes)) {
     options.steps = demo.steps.value_or(40);
   } else {
-    const double steps = 60.0 * demo.minutes.value_or(2.0) / MeasureStep(config, options, corpus);
-    options.steps = std::max<uint64_t>(40, static_cast<uint64_t>(steps));
+    const double step = MeasureStep<DemoTrainer>(config, options, corpus) +
+                        MeasureStep<FloatTrainer>(config, FloatOptions(options), corpus);
+    options.steps = std::max<uint64_t>(40, static_cast<uint64_t>(60.0 * demo.minutes.value_or(2.0) / step));
   }
   options.warmup = std::min<uint64_t>(375, options.steps / 10);
   return options;
@@ -181,19 +194,65 @@ Speed MeasureSpeed(const Transformer<S>& model, std::span<const Token> tokens, b
 }
 
 template <Scheme S>
-void PrintSpeed(const LatentWeights& latent, std::span<const Token> tokens, bool quick) {
+void PrintSpeed(const char* name, const LatentWeights& latent, std::span<const Token> tokens, bool quick) {
   const Transformer<S> model(ModelWeights<S>::From(latent));
   const Speed speed = MeasureSpeed(model, tokens, quick);
-  std::printf("  %-8s %12.0f %12.0f\n", S::kName, speed.prefill, speed.decode);
+  std::printf("  %-34s %12.0f %12.0f\n", name, speed.prefill, speed.decode);
 }
 
-void PrintText(std::string_view text) {
-  for (const char c : text) std::putchar(c == '\n' || (c >= 32 && c < 127) ? c : '?');
+// A number that a reader can hold: 106557440 is "107 M".
+std::string Short(double value, const char* unit = "") {
+  const char* prefix = "";
+  for (const char* larger : {"K", "M", "G", "T"}) {
+    if (value < 999.5) break;
+    value /= 1000.0;
+    prefix = larger;
+  }
+  char text[40];
+  std::snprintf(text, sizeof(text), "%.*f %s%s", *prefix != '\0' && value < 9.95 ? 1 : 0, value, prefix, unit);
+  return text;
+}
+std::string ShortBytes(size_t bytes) { return Short(static_cast<double>(bytes), bytes < 1000 ? "bytes" : "B"); }
+
+// "0.03 nats a byte above".
+std::string Compared(double loss, double other) {
+  const double difference = std::fabs(loss - other);
+  if (difference < 0.005) return "equal to";
+  char text[40];
+  std::snprintf(text, sizeof(text), "%.2f nats a byte %s", difference, loss < other ? "below" : "above");
+  return text;
+}
+
+// Prints what the model writes after the prompt.
+template <Scheme S>
+void PrintText(const Transformer<S>& model, typename Transformer<S>::State& state, const DemoOptions& demo) {
+  GenerateOptions options;
+  options.max_new_tokens = demo.NewTokens();
+  options.sampler.temperature = 0.7f;
+  options.sampler.top_k = 40;
+  std::vector<Token> prompt;
+  for (const char c : demo.prompt) prompt.push_back(static_cast<unsigned char>(c));
+  Random random(demo.seed);
+  std::fputs(demo.prompt.c_str(), stdout);
+  for (const Token token : Need(Generate(model, state, prompt, options, random, [](Token) { return true; }))) {
+    std::putchar(token == '\n' || (token >= 32 && token < 127) ? static_cast<int>(token) : '?');
+  }
+  std::putchar('\n');
 }
 
 void PrintSparsity(const char* name, const WeightCount& count, double paper) {
-  std::printf("  %-8s %11llu %11llu %9.1f %% %9.1f %%\n", name, static_cast<unsigned long long>(count.used),
-              static_cast<unsigned long long>(count.total), count.Sparsity(), paper);
+  std::printf("  %-24s %10s %10s %10.1f %% %10.1f %%\n", name, Short(static_cast<double>(count.used)).c_str(),
+              Short(static_cast<double>(count.total)).c_str(), count.Sparsity(), paper);
+}
+
+void PrintBytes(const char* name, size_t bytes, const std::string& note = "") {
+  std::printf("  %-34s %12s%s\n", name, ShortBytes(bytes).c_str(), note.c_str());
+}
+
+std::string BitsEach(size_t bytes, uint64_t weights) {
+  char text[60];
+  std::snprintf(text, sizeof(text), "   %.2f bits a weight", 8.0 * static_cast<double>(bytes) / double(weights));
+  return text;
 }
 
 }  // namespace
@@ -203,16 +262,17 @@ int main(int argc, char** argv) {
   const ModelConfig config = DemoConfig(demo.quick);
   CheckBeforeTraining(demo, config);
   const auto [corpus, text_name] = LoadText(demo.text);
-  std::printf("text: %s, %zu bytes, the last tenth held out\n", text_name.c_str(),
-              corpus.train().size() + corpus.validation().size());
-  std::printf("model: %llu projection weights, %u layers, hidden %u, %zu threads, SIMD target %s\n",
-              static_cast<unsigned long long>(config.ProjectionWeights()), config.layers, config.hidden,
+  std::printf("text: %s, %s, the last tenth held out\n", text_name.c_str(),
+              ShortBytes(corpus.train().size() + corpus.validation().size()).c_str());
+  std::printf("model: %s projection weights in %u layers, hidden %u; %zu threads, SIMD target %s\n",
+              Short(static_cast<double>(config.ProjectionWeights())).c_str(), config.layers, config.hidden,
               DefaultExecutor().Threads(), hwy::TargetName(HWY_STATIC_TARGET));
+  std::fflush(stdout);
 
   // Train: stage 1 is W1.58A8, stage 2 (the last 5 % of the steps) is a4.8.
   const TrainOptions options = ChooseOptions(demo, config, corpus);
   DemoTrainer trainer = Need(DemoTrainer::Create(config, options, corpus));
-  std::printf("training: %llu steps of %llu tokens, stage 2 from step %llu on\n",
+  std::printf("training with ternary weights: %llu steps of %llu bytes; 8-bit inputs, from step %llu on 4-bit ones\n",
               static_cast<unsigned long long>(options.steps), static_cast<unsigned long long>(options.TokensPerStep()),
               static_cast<unsigned long long>(options.Stage2Begin()));
   std::fflush(stdout);
@@ -244,50 +304,57 @@ int main(int argc, char** argv) {
   }
   const Transformer<A48> model(packed);
 
-  // Generate.
-  auto state = model.NewState();
-  state.CountWeights(true);
-  GenerateOptions generate;
-  generate.max_new_tokens = demo.NewTokens();
-  generate.sampler.temperature = 0.7f;
-  generate.sampler.top_k = 40;
-  std::vector<Token> prompt;
-  for (const char c : demo.prompt) prompt.push_back(static_cast<unsigned char>(c));
-  Random random(demo.seed);
-  const std::vector<Token> tokens = Need(Generate(model, state, prompt, generate, random, [](Token) { return true; }));
-  std::printf("\nText generated from packed weights (A48):\n----\n%s", demo.prompt.c_str());
-  PrintText(std::string(tokens.begin(), tokens.end()));
-  std::printf("\n----\n");
-
-  std::printf("\nValidation loss, nats a byte\n");
-  std::printf("  after stage 1 (b1.58)                  %8.4f\n", after_stage1);
-  std::printf("  the same weights, 4-bit, untrained     %8.4f\n", switched);
-  std::printf("  after stage 2 (a4.8)                   %8.4f\n", after_stage2);
+  // The same model with float weights and inputs, to compare.
+  const TrainOptions float_options = FloatOptions(options);
+  FloatTrainer float_trainer = Need(FloatTrainer::Create(config, float_options, corpus));
+  std::printf("training with floats, to compare: the same steps\n");
+  std::fflush(stdout);
+  Progress float_progress(stdout, float_options);
+  Need(float_trainer.Run([&](const StepReport& report) {
+    float_progress.Step(report);
+    return true;
+  }));
+  const double in_floats = float_trainer.ValidationLoss();
+  const Transformer<Fp32> float_model(ModelWeights<Fp32>::From(float_trainer.weights()));
 
   const ModelBytes bytes = model.Bytes();
   const uint64_t weights = config.ProjectionWeights();
+  const size_t fp16_bytes = 2 * static_cast<size_t>(weights);
+  auto state = model.NewState();
+  state.CountWeights(true);
+  auto float_state = float_model.NewState();
+  std::printf("\nText from the same prompt and seed\n---- packed: ternary weights, 4-bit inputs; %s\n",
+              ShortBytes(bytes.projections).c_str());
+  PrintText(model, state, demo);
+  std::printf("---- floats; %s in FP16\n", ShortBytes(fp16_bytes).c_str());
+  PrintText(float_model, float_state, demo);
+  std::printf("----\n");
+
+  std::printf("\nValidation loss, nats a byte\n");
+  std::printf("  floats                             %12.3f\n", in_floats);
+  std::printf("  b1.58: ternary, 8-bit inputs       %12.3f   the end of stage 1\n", after_stage1);
+  std::printf("  the same with 4-bit inputs         %12.3f   before it is trained so\n", switched);
+  std::printf("  a4.8: ternary, 4-bit inputs        %12.3f   the end of stage 2: the packed model\n", after_stage2);
+
   size_t file_bytes = 0;
   for (const auto& layer : packed.layers) {
     for (const auto* m : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
       file_bytes += m->StoredBytes();
     }
   }
-  std::printf("\nBytes of the projection weights\n");
-  std::printf("  FP16                                   %8llu\n", static_cast<unsigned long long>(2 * weights));
-  std::printf("  W1.58 at 2 bits                        %8llu\n", static_cast<unsigned long long>(weights / 4));
-  std::printf("  as stored in memory                    %8zu   %.2f bits a weight, padding and steps included\n",
-              bytes.projections, 8.0 * static_cast<double>(bytes.projections) / static_cast<double>(weights));
-  std::printf("  as stored in files                     %8zu   %.2f bits a weight\n", file_bytes,
-              8.0 * static_cast<double>(file_bytes) / static_cast<double>(weights));
+  std::printf("\nProjection weights\n");
+  PrintBytes("FP16", fp16_bytes);
+  PrintBytes("ternary at 2 bits", static_cast<size_t>(weights / 4));
+  PrintBytes("as stored in memory", bytes.projections,
+             BitsEach(bytes.projections, weights) + ", padding and steps too");
+  PrintBytes("as stored in files", file_bytes, BitsEach(file_bytes, weights));
 
-  const size_t cache16 = size_t{2} * 2 * config.layers * config.kv_width();
-  std::printf("\nBytes of cache a token\n");
-  std::printf("  FP16                                   %8zu\n", cache16);
-  std::printf("  as stored                              %8zu   3-bit codes and a 32-bit step for each head\n",
-              state.CacheBytesPerToken());
+  std::printf("\nCache, each token\n");
+  PrintBytes("FP16", size_t{2} * 2 * config.layers * config.kv_width());
+  PrintBytes("as stored", state.CacheBytesPerToken(), "   3-bit codes and a 32-bit step for each head");
 
   const WeightUse use = state.TotalWeightUse();
-  std::printf("\nWeights used while generating    used       total    not needed  paper, 700M\n");
+  std::printf("\nWeights used while generating    used         of   not needed  paper, 700M\n");
   PrintSparsity("QKV", use.qkv, 12.1);
   PrintSparsity("out", use.out, 50.0);
   PrintSparsity("up", use.up, 66.2);
@@ -297,8 +364,24 @@ int main(int argc, char** argv) {
 
   const size_t measured = std::min<size_t>(demo.quick ? 64 : 320, corpus.validation().size());
   const std::span<const Token> text = corpus.validation().first(measured);
-  std::printf("\nTokens a second, same weights     prefill       decode\n");
-  PrintSpeed<A48>(trainer.weights(), text, demo.quick);
-  PrintSpeed<B158>(trainer.weights(), text, demo.quick);
-  PrintSpeed<Fp32>(trainer.weights(), text, demo.quick);
+  std::printf("\nTokens a second, same weights             prefill       decode\n");
+  PrintSpeed<A48>("a4.8", trainer.weights(), text, demo.quick);
+  PrintSpeed<B158>("b1.58", trainer.weights(), text, demo.quick);
+
+  std::printf(
+      "\nShown: the packed model takes %.1f times less memory than in FP16.\n"
+      "Its loss is %s that of floats, trained for as many steps (so few that they\n"
+      "say nothing of long training), and %s that of b1.58.\n"
+      "%.0f %% of its weights were not needed to write the text above.\n",
+      static_cast<double>(fp16_bytes) / static_cast<double>(bytes.projections),
+      Compared(after_stage2, in_floats).c_str(), Compared(after_stage2, after_stage1).c_str(),
+      use.Overall().Sparsity());
+  std::printf(
+      "\nNext, in the folder of the repository:\n"
+      "  ./dev demo --text FILE --minutes 10     your text, a better model\n"
+      "  ./dev demo --prompt \"struct \" --seed 2  trains anew, and goes on from other words\n"
+      "  ./dev demo --save model.bitnet          keeps the packed model, for LoadModel<A48>\n"
+      "  ./dev claims --shape 2B-4T              how fast 2 billion weights are, beside 16-bit floats\n"
+      "  docs/tutorial.md                        this program in small steps\n"
+      "  examples/own_scheme.cc, own_format.cc   what you would change first\n");
 }

@@ -4,12 +4,13 @@
 //   CHECK(ShownIn("docs/add-a-format.md", "tests/guides/add_a_format_test.cc"));
 //
 // Every block of the document that starts with ```cpp (alone, or followed by `compile`) must be in
-// the source file, layout aside. At least one block must be there.
+// the source file, layout aside (ShownInOneOf: in one of several). At least one block must be there.
 #ifndef BITNET_TESTS_GUIDES_SHOWN_IN_H_
 #define BITNET_TESTS_GUIDES_SHOWN_IN_H_
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <fstream>
 #include <sstream>
@@ -49,27 +50,38 @@ inline std::vector<CodeBlock> CppBlocks(std::istream& document) {
   return blocks;
 }
 
-inline bool ShownIn(const std::string& document, const std::string& source) {
+inline bool ShownInOneOf(const std::string& document, const std::vector<std::string>& sources) {
   const std::string root = std::string(BITNET_SOURCE_DIR) + "/";
   std::ifstream document_file(root + document);
-  std::ifstream source_file(root + source);
-  if (!document_file || !source_file) {
-    MESSAGE("cannot be opened: " << (document_file ? source : document));
-    return false;
+  bool all = document_file.is_open();
+  if (!all) MESSAGE("cannot be opened: " << document);
+  std::vector<std::string> codes;
+  for (const std::string& source : sources) {
+    std::ifstream source_file(root + source);
+    if (!source_file) {
+      MESSAGE("cannot be opened: " << source);
+      all = false;
+    }
+    std::ostringstream text;
+    text << source_file.rdbuf();
+    codes.push_back(WithoutLayout(text.str()));
   }
-  std::ostringstream text;
-  text << source_file.rdbuf();
-  const std::string code = WithoutLayout(text.str());
   const std::vector<CodeBlock> blocks = CppBlocks(document_file);
-  bool all = !blocks.empty();
+  all = all && !blocks.empty();
   for (const CodeBlock& block : blocks) {
-    if (code.find(WithoutLayout(block.code)) == std::string::npos) {
-      MESSAGE(document << ":" << block.line << ": this block is not in " << source);
+    const std::string wanted = WithoutLayout(block.code);
+    const auto holds = [&](const std::string& code) { return code.find(wanted) != std::string::npos; };
+    if (std::none_of(codes.begin(), codes.end(), holds)) {
+      for (const std::string& source : sources) {
+        MESSAGE(document << ":" << block.line << ": this block is not in " << source);
+      }
       all = false;
     }
   }
   return all;
 }
+
+inline bool ShownIn(const std::string& document, const std::string& source) { return ShownInOneOf(document, {source}); }
 
 }  // namespace bitnet::testing
 

@@ -1,5 +1,5 @@
-// The laws of Transformer<S>, for every scheme: CheckTransformer<S>(), CheckGolden<S>("model_a48"). Each scheme is
-// compiled in one test file only, because compiling a model takes seconds.
+// The laws of Transformer<S>, for every scheme: CheckTransformer<S>(), CheckGolden<S>("model_a48"), CheckBits<S>(...).
+// Each scheme is compiled in one test file only, because compiling a model takes seconds.
 #ifndef BITNET_TESTS_MODEL_TRANSFORMER_LAWS_H_
 #define BITNET_TESTS_MODEL_TRANSFORMER_LAWS_H_
 
@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -17,6 +18,7 @@
 
 #include "bitnet/backend/default_backend.h"
 #include "bitnet/backend/reference.h"
+#include "bitnet/base/bytes.h"
 #include "bitnet/model/generate.h"
 #include "bitnet/model/transformer.h"
 #include "testing/expect_assertion.h"
@@ -161,6 +163,51 @@ void CheckTruncate() {
     CHECK(SameBits(All(model, std::span(tokens).subspan(keep), state),
                    Logits(expected.begin() + static_cast<std::ptrdiff_t>(keep), expected.end())));
   }
+}
+
+// A state is a value: a copy goes on as its original would, neither sees the other, and both have the bits of a state
+// that reads the prompt again.
+template <Scheme S>
+void CheckCopy() {
+  constexpr size_t kPrompt = 23, kAll = 40;
+  const ModelConfig config = TinyConfig();
+  const Transformer<S> model(TinyWeights<S>(config));
+  Tokens tokens[2] = {RandomTokens(kAll, config.vocab, 10), RandomTokens(kAll, config.vocab, 11)};
+  std::copy_n(tokens[0].begin(), kPrompt, tokens[1].begin());
+  const std::span<const Token> prompt = std::span(tokens[0]).first(kPrompt);
+  const auto rest = [&](size_t i) { return std::span(tokens[i]).subspan(kPrompt); };
+  Logits expected[2];
+  for (size_t i = 0; i < 2; ++i) {
+    auto again = model.NewState(kAll);
+    All(model, prompt, again);
+    expected[i] = DecodeEach(model, rest(i), again);
+  }
+  REQUIRE(!SameBits(expected[0], expected[1]));
+
+  std::optional<typename Transformer<S>::State> original = model.NewState(kAll);
+  All(model, prompt, *original);
+  auto copy = *original;
+  auto assigned = model.NewState(5);
+  All(model, std::span(tokens[1]).last(5), assigned);
+  assigned = *original;
+  CHECK(assigned.max_tokens() == kAll);
+
+  // In turns, each with a text of its own.
+  Logits got[2];
+  for (size_t t = 0; t < kAll - kPrompt; ++t) {
+    got[0].push_back(DecodeEach(model, rest(0).subspan(t, 1), *original)[0]);
+    got[1].push_back(DecodeEach(model, rest(1).subspan(t, 1), copy)[0]);
+  }
+  CHECK(SameBits(got[0], expected[0]));
+  CHECK(SameBits(got[1], expected[1]));
+
+  // Cutting a copy leaves the original alone, and a copy outlives it.
+  auto cut = *original;
+  cut.Truncate(kPrompt);
+  CHECK(original->length() == kAll);
+  original.reset();
+  CHECK(SameBits(All(model, rest(1), cut), expected[1]));
+  CHECK(SameBits(DecodeEach(model, rest(0), assigned), expected[0]));
 }
 
 // A wide model, so that every operation is worth splitting; then any number of threads gives the same bits.
@@ -350,12 +397,32 @@ void CheckTransformer() {
   SUBCASE("prefill is decodes, and the reference's bits") { CheckPrefillIsDecodes<S>(); }
   SUBCASE("the hidden state is what the head reads") { CheckHidden<S>(); }
   SUBCASE("a state cut short goes on as a new one") { CheckTruncate<S>(); }
+  SUBCASE("a copied state goes on as its original") { CheckCopy<S>(); }
   SUBCASE("threads change nothing") { CheckThreads<S>(); }
   SUBCASE("two states on two threads") { CheckTwoThreadsOneModel<S>(); }
   SUBCASE("refusals leave no trace") { CheckRefusals<S>(); }
   SUBCASE("weights used are counted, for each layer") { CheckCounts<S>(); }
   SUBCASE("bytes") { CheckBytes<S>(); }
   SUBCASE("generation is repeated by its seed") { CheckGenerate<S>(); }
+}
+
+// ---- These very bits ------------------------------------------------------------------------------------------------
+
+// The checksum of the logits of a model whose weights are in a file, after a prefill: every compiler, instruction set
+// and number of threads must come to it. (The rotary angles' `sin`, `cos` and `pow` are the C library's, in double, and
+// rounded to float: libraries that differ in the last bit agree but for one value in some hundred million.)
+template <Scheme S>
+void CheckBits(const char* name, uint64_t expected) {
+  const Golden golden(name), weights("model_weights");
+  const ModelWeights<S> model_weights = ModelWeights<S>::From(GoldenModel(golden, weights));
+  const Transformer<S> model(model_weights);
+  const Tokens tokens = RandomTokens(60, model.config().vocab, 12);
+  auto state = model.NewState(60);
+  ByteWriter bytes;
+  for (const std::vector<float>& row : All(model, tokens, state)) {
+    for (const float v : row) bytes.Number(v);
+  }
+  CHECK(Checksum(bytes.bytes()) == expected);
 }
 
 // ---- Golden values --------------------------------------------------------------------------------------------------

@@ -7,9 +7,15 @@ namespace {
 
 TEST_CASE("Transformer<A48>: obeys the laws of transformer_laws.h") { testing::CheckTransformer<A48>(); }
 TEST_CASE("Transformer<A48>: golden blocks and logits") { testing::CheckGolden<A48>("model_a48"); }
+TEST_CASE("Transformer<A48>: these very bits, whatever compiled it") {
+  testing::CheckBits<A48>("model_a48", 0x3ece5c1b220b3b18u);
+}
 
 TEST_CASE("Transformer<A48Fp4>: obeys the laws of transformer_laws.h") { testing::CheckTransformer<A48Fp4>(); }
 TEST_CASE("Transformer<A48Fp4>: golden blocks and logits") { testing::CheckGolden<A48Fp4>("model_a48fp4"); }
+TEST_CASE("Transformer<A48Fp4>: these very bits, whatever compiled it") {
+  testing::CheckBits<A48Fp4>("model_a48fp4", 0x4e74045f8e9ee39fu);
+}
 
 TEST_CASE("Transformer: a configuration that is not valid is stopped with a sentence") {
   ModelWeights<A48> weights;
