@@ -179,7 +179,7 @@ TEST_CASE("Executor: a pool needs a thread") {
 
 #if defined(__unix__)
 TEST_CASE("ThreadPool: a task that throws ends the program, in whichever thread it ran") {
-  for (const size_t tasks : {2, 64}) {
+  for (const size_t tasks : {2u, 64u}) {
     const pid_t child = fork();
     REQUIRE(child >= 0);
     if (child == 0) {

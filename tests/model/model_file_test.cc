@@ -147,11 +147,11 @@ TEST_CASE("model file: cut short or with a flipped bit on disk, it is refused by
     CHECK(sentence.starts_with(file.path()));
     return sentence;
   };
-  for (size_t n = 0; n < good.size(); n += n < 30 || n + 30 > good.size() ? 1 : 37) {
+  for (size_t n = 0; n < good.size(); n += n < 30 || n + 30 > good.size() ? 1u : 37u) {
     CAPTURE(n);
     refusal(Bytes(good.begin(), good.begin() + static_cast<std::ptrdiff_t>(n)));
   }
-  for (size_t at = 0; at < good.size(); at += at < 30 || at + 30 > good.size() ? 1 : 41) {
+  for (size_t at = 0; at < good.size(); at += at < 30 || at + 30 > good.size() ? 1u : 41u) {
     CAPTURE(at);
     Bytes bad = good;
     bad[at] ^= static_cast<uint8_t>(1u << at % 8);
