@@ -116,7 +116,7 @@ void Register(const char* backend, const Shape& shape, size_t tokens, size_t thr
 
 const bool kRegistered = [] {
   for (const Shape& shape : kShapes) {
-    for (const size_t tokens : {512, 2048, 8192, 32768}) {
+    for (const size_t tokens : {512u, 2048u, 8192u, 32768u}) {
       for (const size_t threads : ThreadCounts()) Register<SimdBackend>("Simd", shape, tokens, threads);
       if (tokens == 512) Register<ReferenceBackend>("Reference", shape, tokens, 1);
     }

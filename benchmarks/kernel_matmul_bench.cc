@@ -339,8 +339,8 @@ const bool kRegistered = [] {
   AddBf16(kDown, 1);
   for (const size_t threads : ThreadCounts()) {
     const std::string t = "/t" + std::to_string(threads);
-    for (const size_t tokens : {2048, 8192, 32768}) {
-      for (const size_t kv_heads : {32, 5}) {
+    for (const size_t tokens : {2048u, 8192u, 32768u}) {
+      for (const size_t kv_heads : {32u, 5u}) {
         const size_t heads = kv_heads == 5 ? 20 : 32;
         Add("BM_Attend/Float*Bf16/Baseline/" + std::to_string(heads) + "x" + std::to_string(kv_heads) + "x128/" +
                 std::to_string(tokens) + t,
@@ -358,7 +358,7 @@ const bool kRegistered = [] {
       const Shape up{shape.config.ffn, shape.config.hidden};
       const Shape down{shape.config.hidden, shape.config.ffn};
       const Shape square{shape.config.hidden, shape.config.hidden};
-      for (const size_t tokens : {1, 256}) {
+      for (const size_t tokens : {1u, 256u}) {
         const char* op = tokens == 1 ? "MatVec" : "MatMul";
         for (const Shape& s : {up, square}) {
           AddLine<TernaryWeights, Int4Inputs, SimdBackend>("Ternary*Int<4>", "Simd", {op, Access::kDense, s, tokens},

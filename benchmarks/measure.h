@@ -221,9 +221,9 @@ inline const Bandwidth& ReadBandwidth(size_t threads) {
   static std::map<size_t, Bandwidth> found;
   if (const auto it = found.find(threads); it != found.end()) return it->second;
   Bandwidth best;
-  for (const size_t streams : {1, 4, 8, 16}) {
-    for (const size_t prefetch : {0, 1024, 4096}) {
-      for (const size_t step : {64, 256}) {
+  for (const size_t streams : {1u, 4u, 8u, 16u}) {
+    for (const size_t prefetch : {0u, 1024u, 4096u}) {
+      for (const size_t step : {64u, 256u}) {
         const ReadMethod method{streams, prefetch, step};
         const double rate = ReadRate(threads, method, 3);
         if (rate > best.bytes_per_second) best = {rate, method};

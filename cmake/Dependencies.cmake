@@ -1,15 +1,14 @@
 # The libraries bitnet stands on. Each comes from the first of these that has it, new enough:
 #   1. the system, or any prefix on CMAKE_PREFIX_PATH;
-#   2. BITNET_DEPS_DIR (build/deps when bitnet is the top-level project);
+#   2. BITNET_DEPS_DIR: build/deps of this folder when bitnet is the top-level project; once that exists, for projects
+#      that add this folder, too;
 #   3. on Debian and Ubuntu: packages unpacked into BITNET_DEPS_DIR, without root (cmake/get_debian_packages.sh);
 #   4. the source archive, by FetchContent, pinned by its SHA-256.
 # What none of them has is named in one sentence.
-if(PROJECT_IS_TOP_LEVEL)
-  set(deps_dir_default "${PROJECT_SOURCE_DIR}/build/deps")
-else()
-  set(deps_dir_default "")
+if(PROJECT_IS_TOP_LEVEL OR EXISTS "${PROJECT_SOURCE_DIR}/build/deps")
+  set(BITNET_DEPS_DIR "${PROJECT_SOURCE_DIR}/build/deps" CACHE PATH
+      "Prefix for dependencies that the system lacks; may be empty")
 endif()
-set(BITNET_DEPS_DIR "${deps_dir_default}" CACHE PATH "Prefix for dependencies that the system lacks; may be empty")
 option(BITNET_FETCH_DEPS "Fetch dependencies that are missing" ON)
 if(BITNET_DEPS_DIR)
   list(APPEND CMAKE_PREFIX_PATH "${BITNET_DEPS_DIR}/usr")

@@ -20,16 +20,13 @@ endif()
 
 # Warnings, sanitizers and where the repository is (for golden data).
 add_library(bitnet_program INTERFACE)
-target_compile_options(bitnet_program INTERFACE -Wall -Wextra -Wpedantic -Wconversion)
+target_compile_options(bitnet_program INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wsign-conversion)
 if(BITNET_WERROR)
   target_compile_options(bitnet_program INTERFACE -Werror)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # A note on the calling convention of vectors, which says nothing of the code.
   target_compile_options(bitnet_program INTERFACE -Wno-psabi)
-else()
-  # GCC's -Wconversion leaves signs to -Wsign-conversion; Clang's includes it.
-  target_compile_options(bitnet_program INTERFACE -Wno-sign-conversion)
 endif()
 if(BITNET_SANITIZE)
   set(sanitize_flags -fsanitize=${BITNET_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
@@ -51,6 +48,13 @@ foreach(flag IN LISTS arch_flags)
     message(STATUS "bitnet: the compiler does not know ${flag}; building without it")
   endif()
 endforeach()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  # Clang 19 finds that its own -march=native does not go together (AVX10.1 of 256 bits beside AVX-512), in every file.
+  check_cxx_compiler_flag(-Winvalid-feature-combination BITNET_HAS_WINVALID_FEATURE_COMBINATION)
+  if(BITNET_HAS_WINVALID_FEATURE_COMBINATION)
+    target_compile_options(bitnet_arch INTERFACE -Wno-invalid-feature-combination)
+  endif()
+endif()
 
 # Sets `out` to whether one of the sources has a line that matches the regular expression.
 function(bitnet_mentions out regex)

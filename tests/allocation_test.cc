@@ -110,7 +110,7 @@ TEST_CASE("SimdBackend: skipping products of one token allocate nothing when a l
   std::vector<float> y(kSize);
   ChannelLists rows;
   size_t before = 0;
-  for (const size_t count : {8, 64, 256, 511}) {
+  for (const size_t count : {8u, 64u, 256u, 511u}) {
     rows.Resize(1, kSize);
     for (size_t r = 0; r < count; ++r) rows.Row(0)[r] = static_cast<uint32_t>(r);
     rows.SetCount(0, count);

@@ -28,13 +28,13 @@ TEST_CASE("Bf16: conversion is to the nearest, ties to even") {
 // Sums of n products in float, in any order: n * 2^-24 of the sum of magnitudes.
 TEST_CASE("Bf16: products are those of double loops") {
   Bf16Scratch scratch;
-  for (const size_t threads : {1, 2, 3}) {
+  for (const size_t threads : {1u, 2u, 3u}) {
     ThreadPool pool(threads);
-    for (const size_t rows : {1, 7, 16, 53, 200}) {
-      for (const size_t cols : {1, 31, 32, 100, 1030, 2049}) {
+    for (const size_t rows : {1u, 7u, 16u, 53u, 200u}) {
+      for (const size_t cols : {1u, 31u, 32u, 100u, 1030u, 2049u}) {
         const std::vector<float> w = Normals(rows * cols, 1);
         const Bf16Matrix matrix(MatrixView<const float>(w.data(), rows, cols));
-        for (const size_t tokens : {1, 2, 7, 67}) {
+        for (const size_t tokens : {1u, 2u, 7u, 67u}) {
           const std::vector<float> x = Normals(tokens * cols, 2);
           std::vector<float> y(tokens * rows, NAN);
           bf16::MatMul(pool, matrix, {x.data(), tokens, cols}, scratch, {y.data(), tokens, rows});
@@ -62,7 +62,7 @@ TEST_CASE("Bf16: products are those of double loops") {
 TEST_CASE("Bf16: attention is that of double loops") {
   Bf16Scratch scratch;
   const struct { size_t heads, kv_heads, dim; } shapes[] = {{1, 1, 32}, {4, 2, 100}, {20, 5, 128}, {3, 3, 64}};
-  for (const size_t threads : {1, 2, 3}) {
+  for (const size_t threads : {1u, 2u, 3u}) {
     ThreadPool pool(threads);
     for (const auto& [heads, kv_heads, dim] : shapes) {
       constexpr size_t kMost = 300;
@@ -72,7 +72,7 @@ TEST_CASE("Bf16: attention is that of double loops") {
       cache.keys = Bf16Matrix(MatrixView<const float>(k.data(), kv_heads * kMost, dim));
       cache.values = Bf16Matrix(MatrixView<const float>(v.data(), kv_heads * kMost, dim));
       const std::vector<float> q = Normals(heads * dim, 5);
-      for (const size_t visible : {1, 2, 9, 100, 300}) {
+      for (const size_t visible : {1u, 2u, 9u, 100u, 300u}) {
         std::vector<float> out(heads * dim, NAN);
         bf16::Attend(pool, cache, q, heads, visible, scratch, out);
         for (size_t h = 0; h < heads; ++h) {

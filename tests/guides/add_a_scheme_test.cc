@@ -112,6 +112,7 @@ struct Parabola {
   static float Value(float g) { return static_cast<float>(double(g) * g + double(0.3f) * g); }
   static float Derivative(float g) { return 2.0f * g + 0.3f; }
 };
+static_assert(Activation<Parabola>);
 
 TEST_CASE("Parabola: its bits do not depend on whether the CPU fuses; those of floats would") {
   size_t floats_differ = 0;

@@ -231,8 +231,10 @@ class PaperOracle {
   void KeepHalf(const Reals& reals, Quantized& q) {
     std::vector<size_t> order(reals.size());
     std::iota(order.begin(), order.end(), size_t{0});
-    std::stable_sort(order.begin(), order.end(),
-                     [&](size_t a, size_t b) { return std::fabs(reals[a]) > std::fabs(reals[b]); });
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+      const double left = std::fabs(reals[a]), right = std::fabs(reals[b]);
+      return left != right ? left > right : a < b;
+    });
     const size_t keep = (reals.size() + 1) / 2;
     if (keep < reals.size()) {
       const double gap = std::fabs(reals[order[keep - 1]]) - std::fabs(reals[order[keep]]);

@@ -21,7 +21,7 @@ using testing::SameBits;
 
 TEST_CASE("RmsNorm: y = x / sqrt(mean(x^2) + eps) * gain, also in place") {
   const DefaultBackend<void> backend;
-  for (const size_t width : {1, 7, 16, 33, 100}) {
+  for (const size_t width : {1u, 7u, 16u, 33u, 100u}) {
     CAPTURE(width);
     constexpr size_t kTokens = 3;
     constexpr float kEps = 0.01f;

@@ -21,12 +21,12 @@ using testing::SameBits;
 
 TEST_CASE("Rope: pair i of a head turns by position * base^(-2i / head_dim)") {
   const DefaultBackend<void> backend;
-  for (const size_t dim : {2, 6, 16, 64}) {
+  for (const size_t dim : {2u, 6u, 16u, 64u}) {
     constexpr float kBase = 500.0f;
     const Rope rope(dim, kBase);
     CHECK(rope.pairs() == dim / 2);
     std::vector<float> cos(dim / 2), sin(dim / 2);
-    for (const size_t position : {0, 1, 2, 77, 4095, 1000000}) {
+    for (const size_t position : {0u, 1u, 2u, 77u, 4095u, 1000000u}) {
       CAPTURE(dim);
       CAPTURE(position);
       rope.Angles(position, cos, sin);

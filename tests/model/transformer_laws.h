@@ -151,7 +151,7 @@ void CheckTruncate() {
   const Logits expected = All(model, tokens, fresh);
   auto state = model.NewState(40);
   All(model, others, state);
-  for (const size_t keep : {0, 1, 2, 17, 39}) {
+  for (const size_t keep : {0u, 1u, 2u, 17u, 39u}) {
     CAPTURE(keep);
     state.Truncate(0);
     All(model, std::span(tokens).first(keep == 0 ? 1 : keep), state);
@@ -227,7 +227,7 @@ void CheckThreads() {
   };
   SequentialExecutor sequential;
   const Logits expected = run(sequential);
-  for (const size_t threads : {1, 2, 3, 8}) {
+  for (const size_t threads : {1u, 2u, 3u, 8u}) {
     CAPTURE(threads);
     ThreadPool pool(threads);
     CHECK(SameBits(run(pool), expected));

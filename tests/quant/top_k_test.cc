@@ -28,11 +28,12 @@ std::vector<uint8_t> Mask(const std::vector<float>& x, size_t k) {
 std::vector<uint8_t> MaskBySorting(const std::vector<float>& x, size_t k) {
   std::vector<size_t> order(x.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
     const float left = std::isnan(x[a]) ? HUGE_VALF : std::fabs(x[a]);
     const float right = std::isnan(x[b]) ? HUGE_VALF : std::fabs(x[b]);
     if (left != right) return left > right;
-    return std::isnan(x[a]) && !std::isnan(x[b]);
+    if (std::isnan(x[a]) != std::isnan(x[b])) return std::isnan(x[a]);
+    return a < b;
   });
   std::vector<uint8_t> mask(x.size(), 0);
   for (size_t i = 0; i < k; ++i) mask[order[i]] = 1;

@@ -62,7 +62,7 @@ void CheckForward(size_t length, size_t head_dim, float bad) {
 
 template <Scheme S>
 void CheckForward() {
-  for (const size_t length : {5, 256, 257, 300}) CheckForward<S>(length, 8, 0.0f);
+  for (const size_t length : {5u, 256u, 257u, 300u}) CheckForward<S>(length, 8, 0.0f);
   CheckForward<S>(70, 33, 0.0f);
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     CheckForward<S>(270, 8, bad);

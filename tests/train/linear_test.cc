@@ -62,7 +62,7 @@ void CheckLinear(size_t rows, size_t cols, size_t tokens, float scale = 1.0f) {
 }
 
 TEST_CASE("LinearForward: has the bits of the reference backend, whatever the granularity") {
-  for (const size_t cols : {1, 7, 16, 33, 128, 173}) {
+  for (const size_t cols : {1u, 7u, 16u, 33u, 128u, 173u}) {
     CheckLinear<A48::Weight, A48::Input>(5, cols, 4);
     CheckLinear<A48::Weight, B158::Input>(9, cols, 3, 1e-3f);
     CheckLinear<A48::Weight, A48Fp4::Input>(4, cols, 2, 1e3f);

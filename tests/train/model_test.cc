@@ -114,7 +114,7 @@ void CheckForward(size_t sequences, size_t length, bool tied, bool exact_hidden,
 template <Scheme S>
 void CheckForwards(bool exact_hidden, bool exact_logits) {
   // Around the tile of tokens and the block of queries.
-  for (const size_t length : {1, 2, 7, 63, 65, 150}) {
+  for (const size_t length : {1u, 2u, 7u, 63u, 65u, 150u}) {
     CheckForward<S, ReferenceBackend, DefaultBackend<S>>(2, length, true, exact_hidden, exact_logits);
   }
   CheckForward<S, DefaultBackend<S>, ReferenceBackend>(3, 9, false, exact_hidden, exact_logits);
@@ -202,7 +202,7 @@ void CheckThreads() {
     return all;
   };
   const std::vector<double> alone = run(1);
-  for (const size_t threads : {2, 3, 8}) CHECK(run(threads) == alone);
+  for (const size_t threads : {2u, 3u, 8u}) CHECK(run(threads) == alone);
 }
 
 TEST_CASE("TrainingModel: loss and gradients do not depend on the number of threads") {

@@ -100,7 +100,7 @@ TEST_CASE("Trainer: a run is reproduced from its seed, on any number of threads 
   const std::vector<double> course = Course(first, 6);
   auto again = NewTrainer();
   CHECK(Course(again, 6) == course);
-  for (const size_t threads : {1, 3}) {
+  for (const size_t threads : {1u, 3u}) {
     ThreadPool pool(threads);
     auto other = NewTrainer<B158, A48>(SmallOptions(), DefaultBackend<B158>(pool));
     CHECK(Course(other, 6) == course);

@@ -244,7 +244,7 @@ HWY_NOINLINE inline double CountWeights(const float* HWY_RESTRICT weight, float 
   if (unit > 0.0) {
     // 1 / unit may be beyond the floats: in two steps, both exact (but for weights that count 0).
     const int exponent = 1023 - static_cast<int>(std::bit_cast<uint64_t>(unit) >> 52);
-    const auto power = [](int n) { return std::bit_cast<float>((127 + n) << 23); };
+    const auto power = [](int e) { return std::bit_cast<float>((127 + e) << 23); };
     const auto first = hn::Set(d, power(std::min(exponent, 100)));
     const auto second = hn::Set(d, power(std::max(exponent - 100, 0)));
     // A float that large has no bits below 1: the addition rounds, to even. (So it may be fused with exact products.)

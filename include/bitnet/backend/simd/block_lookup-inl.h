@@ -187,7 +187,7 @@ class BlockLookup {
     std::array<std::array<std::array<int8_t, 4>, kPlan.group>, kUnitGroups> powers{};
     for (size_t group = 0; group < kUnitGroups; ++group) {
       int power = 1;
-      for (size_t i = 0; i < kPlan.group; ++i, power *= FormatTraits<W>::kCount) {
+      for (size_t i = 0; i < kPlan.group; ++i, power *= static_cast<int>(FormatTraits<W>::kCount)) {
         const size_t col = group * kPlan.group + i;
         powers[group][col / 4][col % 4] = static_cast<int8_t>(power);
       }

@@ -398,11 +398,11 @@ class SimdBackend : public ReferenceBackend {
   // after the other, that stay in its cache while all tokens go by.
   template <class M, class P, class List>
   void MultiplyColumns(const M& matrix, size_t tokens, const P& product, List&& list) const {
-    constexpr size_t kTileRows = M::Codes::kBlockCodes;
+    constexpr size_t kBlockRows = M::Codes::kBlockCodes;
     if (tokens == 1 && product.has_one_segment()) {
       const IndexList columns = list(0);
       const size_t parts = std::clamp<size_t>(columns.count / Grain(matrix.rows()), 1, executor().Threads());
-      const size_t count = SizeProduct(kTileRows, matrix.tiles());
+      const size_t count = SizeProduct(kBlockRows, matrix.tiles());
       thread_local AlignedVector<int32_t> buffer;
       // (For all threads at once, so that decoding allocates nothing when a later token has more columns.)
       const size_t all_counts = ElementCount<int32_t>(executor().Threads(), count);
@@ -420,7 +420,7 @@ class SimdBackend : public ReferenceBackend {
       product.StoreParts(0, parts, sums);
       return;
     }
-    ParallelRanges(executor(), matrix.tiles(), Grain(matrix.cols(), kTileRows, tokens), 1,
+    ParallelRanges(executor(), matrix.tiles(), Grain(matrix.cols(), kBlockRows, tokens), 1,
                    [&](size_t begin, size_t end) {
                      for (size_t tile = begin; tile < end; ++tile) {
                        for (size_t token = 0; token < tokens; ++token) {
