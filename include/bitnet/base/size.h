@@ -39,7 +39,7 @@ namespace detail {
 // The product, where it fits size_t. A factor of 0 makes it 0.
 template <std::unsigned_integral... T>
 requires(sizeof...(T) > 0) constexpr std::optional<size_t> CheckedProduct(T... factors) {
-  if (((factors == 0) || ...)) return 0;
+  if ((!factors || ...)) return 0;
   size_t product = 1;
   bool fits = true;
   const auto multiply = [&](auto factor) {
