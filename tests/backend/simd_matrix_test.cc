@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <cstddef>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -33,6 +34,14 @@ TEST_CASE("SimdMatrix: ternary weights are held once, in at most 1.7 bits by loo
     CHECK(BitsAWeight(ffn, hidden, Access::kRows) <= 2.0 + kRest);
     CHECK(BitsAWeight(hidden, hidden, Access::kColumns) <= 2.0 + kRest);
     CHECK(BitsAWeight(hidden, ffn, Access::kColumns) <= 2.0 + kRest);
+  }
+}
+
+TEST_CASE("SimdMatrix: on 32 bits a layout that is too large to prepare throws, and is not memory that is too small") {
+  if constexpr (sizeof(size_t) == 4) {
+    // A column takes 16 bytes, however few rows it has: 2^32 bytes of 53 MB.
+    const QuantizedMatrix<Ternary> weights(1, size_t{1} << 28, {});
+    CHECK_THROWS_AS(SimdBackend().Prepare<Ternary>(weights, Access::kColumns), std::bad_array_new_length);
   }
 }
 
