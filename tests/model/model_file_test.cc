@@ -369,13 +369,14 @@ TEST_CASE("model file: numbers that are not finite, and negative steps, are neit
   for (const Fault& fault : kFaults) {
     const bool is_step = std::string(fault.sentence).starts_with("step");
     for (const float bad : {NAN, INFINITY, -INFINITY, -1.0f}) {
+      const std::string in_words = bad == -1.0f ? "-1" : std::isnan(bad) ? "nan" : bad > 0.0f ? "inf" : "-inf";
       CAPTURE(fault.name);
       CAPTURE(bad);
       ModelWeights<Mixed> model = good;
       fault.make(model, bad);
       const bool allowed = bad == -1.0f && !is_step;  // a gain may be negative
-      const std::string sentence = std::string(fault.sentence) + std::to_string(bad) + "; it must be finite" +
-                                   (is_step ? " and not negative" : "");
+      const std::string sentence =
+          std::string(fault.sentence) + in_words + "; it must be finite" + (is_step ? " and not negative" : "");
       const std::string refusal = Refusal<Mixed>(SerializeModel(model));
       CHECK((allowed ? refusal.empty() : Holds(refusal, "reading " + std::string(fault.name) + ": " + sentence)));
       if (allowed) continue;
@@ -394,6 +395,9 @@ TEST_CASE("model file: real weights that are not finite are neither written nor 
   CHECK(SaveRefusal(model, file.path()) ==
         file.path() + ": not written: layer1.up: row 5, value 2 is nan; it must be finite");
   CHECK_FALSE(std::filesystem::exists(file.path()));
+  model = TinyWeights<Fp32>(Small());
+  model.layers[0].k.steps()[0] = 2.0f;
+  CHECK(Holds(Refusal<Fp32>(SerializeModel(model)), "reading layer0.k: it holds reals, and a step that is not 1"));
   // Quantized, the matrix has no step.
   CHECK(SaveRefusal(ModelWeights<A48>::From(latent), file.path()) ==
         file.path() + ": not written: layer1.up: step 0 is nan; it must be finite and not negative");

@@ -9,7 +9,6 @@
 #define BITNET_MODEL_MODEL_FILE_H_
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -17,6 +16,7 @@
 #include <vector>
 
 #include "bitnet/base/bytes.h"
+#include "bitnet/base/check_numbers.h"
 #include "bitnet/model/check_scheme.h"
 #include "bitnet/model/weights.h"
 
@@ -54,33 +54,26 @@ inline std::string StepsInWords(bool per_row, uint64_t group) {
   return "one step for each " + std::to_string(group) + " columns" + (per_row ? "" : " of all rows together");
 }
 
-// The first value that is not finite, or not negative either where that is asked for; empty if there is none.
-inline std::string FaultOfNumbers(std::span<const float> values, const char* what, bool may_be_negative) {
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (std::isfinite(values[i]) && (may_be_negative || values[i] >= 0.0f)) continue;
-    return std::string(what) + " " + std::to_string(i) + " is " + std::to_string(values[i]) + "; it must be finite" +
-           (may_be_negative ? "" : " and not negative");
-  }
-  return {};
-}
-
 // What is wrong with the numbers of a tensor, or nothing. A step is a distance: scale rules give none below zero, and
-// NaN for weights that cannot be quantized (docs/numerics.md).
-inline std::string FaultOf(const std::vector<float>& gain) { return FaultOfNumbers(gain, "value", true); }
+// NaN for weights that cannot be quantized (docs/numerics.md). Reals have the step 1.
+inline std::string FaultOf(const std::vector<float>& gain) { return FaultOfNumbers(gain, NumberRange::kFinite); }
 template <Format F>
 std::string FaultOf(const QuantizedMatrix<F>& matrix) {
   if constexpr (kIsFloat<F>) {
+    for (const float step : matrix.steps()) {
+      if (step != 1.0f) return "it holds reals, and a step that is not 1";
+    }
     std::vector<float> row(matrix.cols());
     for (size_t r = 0; r < matrix.rows(); ++r) {
       matrix.UnpackRow(r, row);
-      std::string fault = FaultOfNumbers(row, "value", true);
+      const std::string fault = FaultOfNumbers(row, NumberRange::kFinite);
       if (!fault.empty()) return "row " + std::to_string(r) + ", " + fault;
     }
+    return {};
   } else {
     if (!matrix.IsValid()) return "it holds codes that its number format does not have";
-    return FaultOfNumbers(matrix.steps(), "step", false);
+    return FaultOfNumbers(matrix.steps(), NumberRange::kFiniteNotNegative, "step");
   }
-  return {};
 }
 
 // visit(name, tensor, rows, cols, step layout) for every tensor in the order of the file; a norm's gains are a row
@@ -109,10 +102,10 @@ void VisitTensors(Model& model, Layer&& layer, Visit&& visit) {
   if (!c.tied_embedding) visit("head", model.head, c.vocab, c.hidden, head);
 }
 
-inline void WriteTensor(ByteWriter& to, const std::vector<float>& gain) { to.Numbers(std::span<const float>(gain)); }
+inline void WriteGain(ByteWriter& to, const std::vector<float>& gain) { to.Numbers(std::span<const float>(gain)); }
 
 template <Format F>
-void WriteTensor(ByteWriter& to, const QuantizedMatrix<F>& matrix) {
+void WriteMatrix(ByteWriter& to, const QuantizedMatrix<F>& matrix) {
   const std::vector<int16_t> id = FormatId<F>();
   to.Numbers(std::span<const int16_t>(id));
   to.Number(static_cast<uint64_t>(matrix.rows()));
@@ -123,8 +116,7 @@ void WriteTensor(ByteWriter& to, const QuantizedMatrix<F>& matrix) {
   to.Numbers(matrix.steps());
 }
 
-inline void ReadTensor(ByteReader& from, const std::string& name, const char*, std::vector<float>& gain, uint32_t,
-                       uint32_t width, StepLayout) {
+inline void ReadGain(ByteReader& from, const std::string& name, std::vector<float>& gain, uint32_t width) {
   if (width > from.remaining() / sizeof(float)) {
     from.Fail(name, "the file is too short for " + std::to_string(width) + " values");
     return;
@@ -157,7 +149,7 @@ void ReadFormat(ByteReader& from, const std::string& name, const char* scheme) {
 
 // The matrix must have the given shape and step layout: that of the scheme and the configuration.
 template <Format F>
-void ReadTensor(ByteReader& from, const std::string& name, const char* scheme, QuantizedMatrix<F>& to, uint32_t rows,
+void ReadMatrix(ByteReader& from, const std::string& name, const char* scheme, QuantizedMatrix<F>& to, uint32_t rows,
                 uint32_t cols, StepLayout layout) {
   ReadFormat<F>(from, name, scheme);
   const auto stored_rows = from.Number<uint64_t>(name);
@@ -224,7 +216,13 @@ std::vector<uint8_t> SerializeModel(const ModelWeights<S>& model) {
   to.Number(static_cast<uint8_t>(S::kSubLayerNorms));
   detail::VisitTensors<S>(
       model, [&](size_t i) { return i < model.layers.size() ? &model.layers[i] : nullptr; },
-      [&](const std::string&, const auto& tensor, uint32_t, uint32_t, StepLayout) { detail::WriteTensor(to, tensor); });
+      [&](const std::string&, const auto& tensor, uint32_t, uint32_t, StepLayout) {
+        if constexpr (requires { tensor.rows(); }) {
+          detail::WriteMatrix(to, tensor);
+        } else {
+          detail::WriteGain(to, tensor);
+        }
+      });
   return std::move(to.bytes());
 }
 
@@ -247,7 +245,11 @@ Result<ModelWeights<S>> DeserializeModel(std::span<const uint8_t> payload) {
   detail::VisitTensors<S>(model, next_layer,
                           [&](const std::string& name, auto& tensor, uint32_t rows, uint32_t cols, StepLayout layout) {
                             if (!from.ok()) return;
-                            detail::ReadTensor(from, name, S::kName, tensor, rows, cols, layout);
+                            if constexpr (requires { tensor.rows(); }) {
+                              detail::ReadMatrix(from, name, S::kName, tensor, rows, cols, layout);
+                            } else {
+                              detail::ReadGain(from, name, tensor, cols);
+                            }
                             if (!from.ok()) return;
                             const std::string fault = detail::FaultOf(tensor);
                             if (!fault.empty()) from.Fail(name, fault);

@@ -8,7 +8,6 @@
 #ifndef BITNET_TRAIN_CHECKPOINT_H_
 #define BITNET_TRAIN_CHECKPOINT_H_
 
-#include <cmath>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -17,6 +16,7 @@
 #include <vector>
 
 #include "bitnet/base/bytes.h"
+#include "bitnet/base/check_numbers.h"
 #include "bitnet/model/weights.h"
 #include "bitnet/train/adamw.h"
 
@@ -56,22 +56,13 @@ void DescribeQuantizer(ByteWriter& to) {
   to.Number(static_cast<uint8_t>(std::is_same_v<typename Q::Granularity, PerRow>));
 }
 
-// f(what, tensors) for weights and moments in the order of the file.
+// f(what, tensors, range of their values) for weights and moments in the order of the file. A second moment is a mean
+// of squares.
 template <class State, class F>
 void ForEachPart(State& state, F&& f) {
-  f("weights", state.weights);
-  f("first moment", state.optimizer.first_moment());
-  f("second moment", state.optimizer.second_moment());
-}
-
-// The first value that no run has, or nothing. A second moment is a mean of squares.
-inline std::string FaultOfValues(std::span<const float> values, bool is_square) {
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (std::isfinite(values[i]) && (!is_square || values[i] >= 0.0f)) continue;
-    return "value " + std::to_string(i) + " is " + std::to_string(values[i]) + "; it must be finite" +
-           (is_square ? " and not negative" : "");
-  }
-  return {};
+  f("weights", state.weights, NumberRange::kFinite);
+  f("first moment", state.optimizer.first_moment(), NumberRange::kFinite);
+  f("second moment", state.optimizer.second_moment(), NumberRange::kFiniteNotNegative);
 }
 
 }  // namespace detail
@@ -118,11 +109,11 @@ inline Result<Done> SaveCheckpoint(const std::string& path, const RunDescription
   to.Number(state.step);
   to.Number(state.random);
   std::string fault;
-  detail::ForEachPart(state, [&](const char* what, const LatentWeights& tensors) {
+  detail::ForEachPart(state, [&](const char* what, const LatentWeights& tensors, NumberRange range) {
     tensors.ForEach([&](const std::string& name, const std::vector<float>& values, size_t rows, size_t cols) {
       if (!fault.empty()) return;
       fault = values.size() == rows * cols
-                  ? detail::FaultOfValues(values, &tensors == &state.optimizer.second_moment())
+                  ? FaultOfNumbers(values, range)
                   : "it has " + std::to_string(values.size()) + " values, not those of the configuration";
       if (!fault.empty()) fault = std::string(what) + " " + name + ": " + fault;
       to.Numbers(std::span<const float>(values));
@@ -161,12 +152,12 @@ inline Result<Done> LoadCheckpoint(const std::string& path, const RunDescription
     from.Fail("the number of steps", std::to_string(loaded.step) + " steps are done of " + std::to_string(steps));
   }
   loaded.random = from.Number<uint64_t>("the state of the random numbers");
-  detail::ForEachPart(loaded, [&](const char* what, LatentWeights& tensors) {
+  detail::ForEachPart(loaded, [&](const char* what, LatentWeights& tensors, NumberRange range) {
     tensors.ForEach([&](const std::string& name, std::vector<float>& values, size_t, size_t) {
       const std::string full = std::string(what) + " " + name;
       from.Numbers(full, std::span(values));
       if (!from.ok()) return;
-      const std::string fault = detail::FaultOfValues(values, &tensors == &loaded.optimizer.second_moment());
+      const std::string fault = FaultOfNumbers(values, range);
       if (!fault.empty()) from.Fail(full, fault);
     });
   });
