@@ -11,10 +11,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <type_traits>
 
 #include "bitnet/base/assert.h"
+#include "bitnet/base/size.h"
 #include "bitnet/format/packing.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/quantized_matrix.h"
@@ -100,6 +102,18 @@ class HeadCache {
   }
 
   size_t StoredBytes() const { return bytes_.size() + steps_.size() * sizeof(float); }
+  // What it would be for a cache of these sizes, if it fits size_t.
+  static std::optional<size_t> StoredBytes(size_t heads, size_t head_dim, size_t max_tokens) {
+    const size_t groups = max_tokens / kGroupTokens + (max_tokens % kGroupTokens != 0);
+    const auto codes = CheckedProduct(heads, groups, kGroupTokens, QuantizedMatrix<F>::RowBytes(head_dim));
+    if constexpr (kIsFloat<F>) {
+      return CheckedSum(codes, std::optional(kReadBeyond));
+    } else {
+      const auto apart = CheckedProduct(heads, max_tokens == 0 ? 0 : QuantizedMatrix<First>::RowBytes(head_dim));
+      const auto steps = CheckedProduct(heads, max_tokens, sizeof(float));
+      return CheckedSum(codes, apart, steps, std::optional(2 * kReadBeyond));
+    }
+  }
 
  private:
   size_t HeadStride() const { return RoundUp(max_tokens_, kGroupTokens) * TokenBytes(); }
