@@ -1,5 +1,5 @@
 // Memory ends: every operation, at every place where it takes memory, leaves its object as it was, and can be called
-// again.
+// again. And what is said beforehand of how much they take.
 #include <doctest/doctest.h>
 
 #include <string_view>
@@ -554,6 +554,40 @@ TEST_CASE("Trainer: where memory ends weights and step() are as they were, and t
   SUBCASE("B158, A48, two threads") { Training<B158, A48>(pool).CheckSteps(); }
   SUBCASE("Fp32, Mixed") { Training<WithSubLayerNorms<Fp32>, Mixed>(sequential).CheckSteps(); }
   SUBCASE("all else") { Training<B158, A48>(sequential).CheckTheRest(); }
+}
+
+// What Bytes() says against the most that was held. (What threads keep, and steps of weights, are not in it.)
+template <Scheme S1, Scheme S2>
+void CheckTrainerBytes(uint32_t layers, uint32_t width, uint32_t batch) {
+  ModelConfig config = TinyConfig();
+  config.layers = layers;
+  config.hidden = width;
+  config.ffn = 3 * width;
+  TrainOptions options;
+  options.steps = 2;
+  options.stage2_share = 0.5;
+  options.batch = batch;
+  options.sequence = 80;
+  const Corpus corpus(RandomTokens(2000, config.vocab));
+  SequentialExecutor executor;
+  using T = Trainer<S1, S2>;
+  const size_t before = held;
+  most_held = before;
+  {
+    Result<T> trainer = T::Create(config, options, corpus, DefaultBackend<S1>(executor));
+    REQUIRE(trainer.ok());
+    REQUIRE(trainer->Run([](const StepReport&) { return true; }).ok());
+  }
+  const double share = static_cast<double>(most_held - before) / static_cast<double>(*T::Bytes(config, options));
+  CHECK(share > 0.95);
+  CHECK(share < 1.2);
+}
+
+TEST_CASE("Trainer: a run with both stages takes about what Bytes() says") {
+  CheckTrainerBytes<B158, A48>(3, 128, 1);
+  CheckTrainerBytes<B158, A48>(2, 32, 40);
+  CheckTrainerBytes<B158, A48>(60, 8, 1);
+  CheckTrainerBytes<WithSubLayerNorms<Fp32>, WithSubLayerNorms<Fp32>>(3, 64, 8);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <vector>
 
@@ -37,6 +38,15 @@ TEST_CASE("sizes: sums") {
   static_assert(CheckedSum(kMax - 1, 1u) == kMax);
   static_assert(!CheckedSum(kMax, 1u));
   static_assert(!CheckedSum(1u, kMax));
+}
+
+TEST_CASE("sizes: of sizes that may not have fit, nothing if one did not") {
+  constexpr std::optional<size_t> two = 2, three = 3, none;
+  static_assert(CheckedProduct(two, three) == 6u);
+  static_assert(CheckedSum(two, three, two) == 7u);
+  static_assert(!CheckedProduct(two, none));
+  static_assert(!CheckedSum(none, two));
+  static_assert(!CheckedProduct(std::optional(kHalf), std::optional(kHalf)));
 }
 
 TEST_CASE("sizes: what memory is taken by throws as operator new does for arrays") {

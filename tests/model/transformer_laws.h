@@ -299,6 +299,10 @@ void CheckRefusals() {
   // A state is never longer than the model allows, and a state of nobody has no room.
   CHECK(model.NewState(1000).max_tokens() == 12);
   CHECK(model.NewState().max_tokens() == 12);
+  config.max_positions = 1u << 24;
+  const Transformer<S> longer(TinyWeights<S>(config));
+  CHECK(longer.NewState().max_tokens() == longer.kDefaultMaxTokens);
+  CHECK(longer.NewState(5000).max_tokens() == 5000);
   typename Transformer<S>::State nobody;
   holds(Refusal(model, {0}, nobody), "position overflow");
 }
@@ -359,6 +363,8 @@ void CheckBytes() {
     const KvCache<S> cache(config.kv_heads, config.head_dim, 9);
     CHECK(state.CacheBytesPerToken() == config.layers * cache.BytesPerToken());
     CHECK(state.CacheBytes() == config.layers * cache.StoredBytes());
+    CHECK(model.CacheBytes(state.max_tokens()) == state.CacheBytes());
+    CHECK(model.CacheBytes(~size_t{0}) == model.NewState(config.max_positions).CacheBytes());
   }
   CHECK(embedding[1] == 2 * embedding[0]);
 }

@@ -49,6 +49,26 @@ TEST_CASE("LatentWeights: ForEach visits every tensor once, with its shape, alwa
   }
 }
 
+TEST_CASE("LatentWeights: Count is the number of all values, where it fits") {
+  for (const bool sub_norms : {false, true}) {
+    for (const bool tied : {false, true}) {
+      ModelConfig config = TinyConfig();
+      config.tied_embedding = tied;
+      size_t count = 0;
+      LatentWeights::Zeros(config, sub_norms)
+          .ForEach(
+              [&](const std::string&, const std::vector<float>& values, size_t, size_t) { count += values.size(); });
+      CHECK(LatentWeights::Count(config, sub_norms) == count);
+      // Far more than there is memory for is counted all the same.
+      config.layers = 1u << 24;
+      REQUIRE(LatentWeights::Count(config, sub_norms));
+      CHECK(*LatentWeights::Count(config, sub_norms) > (config.layers / 2) * (count / 3));
+      config.hidden = config.ffn = 1u << 24;
+      CHECK(!LatentWeights::Count(config, sub_norms));
+    }
+  }
+}
+
 TEST_CASE("LatentWeights: begin normal, gains 1, repeatable from the generator") {
   ModelConfig config = TinyConfig();
   config.tied_embedding = false;

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <new>
 #include <vector>
 
@@ -131,6 +132,18 @@ TEST_CASE("HeadCache: storing a token again changes that one only") {
     cache.Load<MidRise<3>>(0, t, levels);
     CHECK(levels == RandomLevels<MidRise<3>>(10, t == 2 ? 99 : t));
   }
+}
+
+TEST_CASE("HeadCache: its bytes are known before it takes them, where they fit") {
+  for (const size_t tokens : {0u, 1u, 4u, 5u, 103u}) {
+    CHECK(HeadCache<Int<3>, Int<4>>::StoredBytes(3, 20, tokens) ==
+          HeadCache<Int<3>, Int<4>>(3, 20, tokens).StoredBytes());
+    CHECK(HeadCache<Float>::StoredBytes(3, 20, tokens) == HeadCache<Float>(3, 20, tokens).StoredBytes());
+  }
+  constexpr size_t kMax = std::numeric_limits<size_t>::max();
+  CHECK(!HeadCache<Int<3>>::StoredBytes(2, 20, kMax));
+  CHECK(!HeadCache<Int<3>>::StoredBytes(kMax / 2, 1, 1));
+  CHECK(!HeadCache<Float>::StoredBytes(1, 20, kMax / 20));
 }
 
 TEST_CASE("HeadCache: out of range, and the wrong format for a token, are assertions") {

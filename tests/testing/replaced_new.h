@@ -70,9 +70,10 @@ inline void* Take(size_t bytes, size_t alignment) {
   if (FailingAllocation::IsNow()) return nullptr;
   allocations.fetch_add(1);
   Raise(largest, bytes);
-  const size_t rounded = (std::max<size_t>(bytes, 1) + alignment - 1) / alignment * alignment;
-  void* p = std::aligned_alloc(alignment, rounded);
-  if (p != nullptr) Raise(most_held, held.fetch_add(malloc_usable_size(p)) + malloc_usable_size(p));
+  // (Not aligned_alloc, which takes multiples of the alignment only: for 2 MiB that is much more than was asked for.)
+  void* p = nullptr;
+  if (posix_memalign(&p, std::max(alignment, sizeof(void*)), std::max<size_t>(bytes, 1)) != 0) return nullptr;
+  Raise(most_held, held.fetch_add(malloc_usable_size(p)) + malloc_usable_size(p));
   return p;
 }
 

@@ -272,6 +272,21 @@ TEST_CASE("Trainer: what cannot be trained is refused with a sentence") {
   TrainOptions options = SmallOptions();
   options.batch = 0;
   refused(SmallConfig(), options, SmallCorpus(), "batch is 0");
+  // Numbers that take more memory than there is.
+  config = SmallConfig();
+  config.layers = 1u << 24;
+  refused(config, SmallOptions(), SmallCorpus(), "training: 16777216 layers and 60 tokens a step would take ");
+  config.hidden = config.ffn = 1u << 20;
+  refused(config, SmallOptions(), SmallCorpus(), "would take more memory than there are addresses; max_bytes is ");
+  options = SmallOptions();
+  options.batch = 1u << 20;
+  options.max_bytes = uint64_t{1} << 30;
+  refused(SmallConfig(), options, SmallCorpus(), "20971520 tokens a step would take ");
+  options = SmallOptions();
+  options.max_bytes = *Trainer<B158, A48>::Bytes(SmallConfig(), options) - 1;
+  refused(SmallConfig(), options, SmallCorpus(), "; max_bytes is 0 MiB");
+  ++options.max_bytes;
+  CHECK(Trainer<B158, A48>::Create(SmallConfig(), options, SmallCorpus()).ok());
   refused(SmallConfig(), SmallOptions(), Corpus(RandomTokens(209, 64)), "validation part has 20 tokens");
   refused(SmallConfig(), SmallOptions(), Corpus(RandomTokens(15, 64), 0.0), "training part has 15 tokens");
   std::vector<uint32_t> tokens = RandomTokens(300, 64);

@@ -65,6 +65,16 @@ requires(sizeof...(T) > 0) constexpr std::optional<size_t> CheckedSum(T... terms
   return sum;
 }
 
+// The same of sizes of which one may not have fit itself.
+template <std::same_as<std::optional<size_t>>... T>
+requires(sizeof...(T) > 0) constexpr std::optional<size_t> CheckedProduct(T... factors) {
+  return (factors.has_value() && ...) ? CheckedProduct(*factors...) : std::nullopt;
+}
+template <std::same_as<std::optional<size_t>>... T>
+requires(sizeof...(T) > 0) constexpr std::optional<size_t> CheckedSum(T... terms) {
+  return (terms.has_value() && ...) ? CheckedSum(*terms...) : std::nullopt;
+}
+
 template <std::unsigned_integral... T>
 requires(sizeof...(T) > 0) constexpr size_t SizeProduct(T... factors) {
   const std::optional<size_t> product = CheckedProduct(factors...);

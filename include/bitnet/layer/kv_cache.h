@@ -4,7 +4,9 @@
 #define BITNET_LAYER_KV_CACHE_H_
 
 #include <cstddef>
+#include <optional>
 
+#include "bitnet/base/size.h"
 #include "bitnet/scheme/scheme.h"
 #include "bitnet/tensor/head_cache.h"
 #include "bitnet/tensor/matrix_view.h"
@@ -37,6 +39,11 @@ class KvCache {
   // Bytes that a token (after the first) adds, steps included.
   size_t BytesPerToken() const { return keys_.BytesPerToken() + values_.BytesPerToken(); }
   size_t StoredBytes() const { return keys_.StoredBytes() + values_.StoredBytes(); }
+  // What it would be for a cache of these sizes, if it fits size_t.
+  static std::optional<size_t> StoredBytes(size_t kv_heads, size_t head_dim, size_t max_tokens) {
+    return CheckedSum(Keys::StoredBytes(kv_heads, head_dim, max_tokens),
+                      Values::StoredBytes(kv_heads, head_dim, max_tokens));
+  }
 
  private:
   template <class Q>

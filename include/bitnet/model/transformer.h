@@ -15,12 +15,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <span>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include "bitnet/base/result.h"
+#include "bitnet/base/size.h"
 #include "bitnet/layer/decoder_layer.h"
 #include "bitnet/model/check_scheme.h"
 #include "bitnet/model/config.h"
@@ -126,7 +128,7 @@ class Transformer<S, B> {
 
   const ModelConfig& config() const { return config_; }
 
-  // A state for up to max_tokens tokens; at most config().max_positions.
+  // A state for up to max_tokens tokens; at most config().max_positions. Takes the memory of its cache, CacheBytes().
   State NewState(size_t max_tokens) const {
     State state;
     state.max_tokens_ = std::min<size_t>(max_tokens, config_.max_positions);
@@ -137,7 +139,17 @@ class Transformer<S, B> {
     state.use_of_call_.resize(layers_.size());
     return state;
   }
-  State NewState() const { return NewState(config_.max_positions); }
+  // For as many as the model allows, but no more than kDefaultMaxTokens: max_positions may be a stranger's number, and
+  // a small file can state one whose cache no machine has memory for.
+  State NewState() const { return NewState(kDefaultMaxTokens); }
+  static constexpr size_t kDefaultMaxTokens = 4096;
+
+  // State::CacheBytes() of NewState(max_tokens), to ask before; nothing if that does not fit size_t.
+  std::optional<size_t> CacheBytes(size_t max_tokens) const {
+    const size_t tokens = std::min<size_t>(max_tokens, config_.max_positions);
+    return CheckedProduct(std::optional(layers_.size()),
+                          KvCache<S>::StoredBytes(config_.kv_heads, config_.head_dim, tokens));
+  }
 
   // Appends tokens and returns the logits [vocab] that follow the last of them; they live until the next call. Refuses,
   // leaving the state as it was, no tokens, a token outside the vocabulary, and more tokens than the state has room

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -53,6 +54,25 @@ struct LatentWeights {
       for (float& v : values) v = IsGain(name) ? 1.0f : deviation * Normal(generator);
     });
     return w;
+  }
+
+  // How many values all tensors have, if that fits size_t. The configuration must be valid; takes no memory to speak
+  // of.
+  static std::optional<size_t> Count(const ModelConfig& config, bool sub_layer_norms) {
+    LatentWeights w;
+    w.config = config;
+    w.sub_layer_norms = sub_layer_norms;
+    const auto count = [&](size_t layers) {
+      w.layers.resize(layers);
+      std::optional<size_t> sum = 0;
+      w.ForEach([&](const std::string&, const std::vector<float>&, size_t rows, size_t cols) {
+        sum = CheckedSum(sum, CheckedProduct(rows, cols));
+      });
+      return sum;
+    };
+    const std::optional<size_t> outside = count(0), with_one = count(1);
+    if (!outside || !with_one) return std::nullopt;
+    return CheckedSum(outside, CheckedProduct(size_t{config.layers}, *with_one - *outside));
   }
 
   // Whether ForEach's name is that of a norm's gain: a row of values, initially 1.

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <type_traits>
 
@@ -104,6 +105,18 @@ class HeadCache {
   }
 
   size_t StoredBytes() const { return bytes_.size() + steps_.size() * sizeof(float); }
+  // What it would be for a cache of these sizes, if it fits size_t.
+  static std::optional<size_t> StoredBytes(size_t heads, size_t head_dim, size_t max_tokens) {
+    const size_t groups = max_tokens / kGroupTokens + (max_tokens % kGroupTokens != 0);
+    const auto codes = CheckedProduct(heads, groups, kGroupTokens, QuantizedMatrix<F>::RowBytes(head_dim));
+    if constexpr (kIsFloat<F>) {
+      return CheckedSum(codes, std::optional(kReadBeyond));
+    } else {
+      const auto apart = CheckedProduct(heads, max_tokens == 0 ? 0 : QuantizedMatrix<First>::RowBytes(head_dim));
+      const auto steps = CheckedProduct(heads, max_tokens, sizeof(float));
+      return CheckedSum(codes, apart, steps, std::optional(2 * kReadBeyond));
+    }
+  }
 
  private:
   // Of the first token, where it lies apart: behind the groups of all heads.

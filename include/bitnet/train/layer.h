@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -35,17 +36,35 @@ struct LayerActivations {
   FloatMatrix down_input;     // Q(product)
 
   void Resize(const ModelConfig& c, size_t sequences, size_t length, bool sub_layer_norms) {
+    ForEach(c, sequences, length, sub_layer_norms,
+            [](FloatMatrix& values, size_t rows, size_t cols) { values.Resize(rows, cols); });
+  }
+
+  // Bytes that Resize takes, if they fit size_t.
+  static std::optional<size_t> Bytes(const ModelConfig& c, size_t sequences, size_t length, bool sub_layer_norms) {
+    if (!CheckedProduct(sequences, length, c.heads)) return std::nullopt;
+    std::optional<size_t> bytes = sizeof(LayerActivations);
+    LayerActivations().ForEach(c, sequences, length, sub_layer_norms, [&](FloatMatrix&, size_t rows, size_t cols) {
+      bytes = CheckedSum(bytes, CheckedProduct(rows, cols, sizeof(float)));
+    });
+    return bytes;
+  }
+
+ private:
+  // f(matrix, rows, cols); sequences * length * heads must fit size_t.
+  template <class F>
+  void ForEach(const ModelConfig& c, size_t sequences, size_t length, bool sub_layer_norms, F&& f) {
     const size_t tokens = SizeProduct(sequences, length);
-    qkv_input.Resize(tokens, c.hidden);
-    heads.Resize(tokens, c.query_width() + 2 * size_t{c.kv_width()});
-    probabilities.Resize(SizeProduct(tokens, c.heads), length);
-    attended.Resize(tokens, c.query_width());
-    out_input.Resize(tokens, c.query_width());
-    middle.Resize(tokens, c.hidden);
-    ffn_input.Resize(tokens, c.hidden);
-    gate_up.Resize(tokens, 2 * size_t{c.ffn});
-    if (sub_layer_norms) product.Resize(tokens, c.ffn);
-    down_input.Resize(tokens, c.ffn);
+    f(qkv_input, tokens, c.hidden);
+    f(heads, tokens, c.query_width() + 2 * size_t{c.kv_width()});
+    f(probabilities, SizeProduct(tokens, c.heads), length);
+    f(attended, tokens, c.query_width());
+    f(out_input, tokens, c.query_width());
+    f(middle, tokens, c.hidden);
+    f(ffn_input, tokens, c.hidden);
+    f(gate_up, tokens, 2 * size_t{c.ffn});
+    if (sub_layer_norms) f(product, tokens, c.ffn);
+    f(down_input, tokens, c.ffn);
   }
 };
 

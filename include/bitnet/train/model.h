@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -46,6 +47,20 @@ class TrainingModel<S, B> {
   }
 
   const ModelConfig& config() const { return config_; }
+
+  // About what a model takes that has gone forward and back over batches of this shape, steps of weights and what
+  // threads keep left out; nothing if it does not fit size_t. The configuration must be valid.
+  static std::optional<size_t> Bytes(const ModelConfig& c, size_t sequences, size_t length) {
+    const auto operands = CheckedProduct(LatentWeights::Count(c, S::kSubLayerNorms), std::optional(2 * sizeof(float)));
+    const auto layer = CheckedSum(LayerActivations::Bytes(c, sequences, length, S::kSubLayerNorms),
+                                  std::optional(sizeof(TrainingLayer<S, B>)));
+    // normed_, head_input_, dx_ and a residual for each layer and one more; logits_; layer_gradients_.
+    const auto of_token =
+        CheckedSum(CheckedProduct(size_t{c.layers} + 5, c.hidden),
+                   std::optional(size_t{c.vocab} + 2 * size_t{c.query_width()} + 2 * size_t{c.kv_width()}));
+    return CheckedSum(operands, CheckedProduct(std::optional(size_t{c.layers}), layer),
+                      CheckedProduct(of_token, CheckedProduct(sequences, length, sizeof(float))));
+  }
 
   // Quantizes the weights for the passes that follow.
   void Quantize(const LatentWeights& w) {

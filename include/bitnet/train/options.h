@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "bitnet/base/machine_memory.h"
 #include "bitnet/base/result.h"
 #include "bitnet/model/config.h"
 #include "bitnet/train/adamw.h"
@@ -34,6 +35,9 @@ struct TrainOptions {
   float initial_deviation = 0.02f;
   uint64_t seed = 1;
   uint32_t validation_windows = 64;  // at most so many sequences of the held-out part
+  // A run that takes more (Trainer::Bytes) is refused, so that a wrong number ends in a sentence. (Not in List(): it
+  // shapes no result.)
+  uint64_t max_bytes = MachineMemory();
 
   uint64_t TokensPerStep() const { return uint64_t{batch} * sequence; }
 

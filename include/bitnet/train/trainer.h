@@ -8,6 +8,9 @@
 // A run is reproduced exactly from its options and its text, on any number of threads, by the same program on the same
 // kind of CPU (Eigen orders sums by the caches it finds); also if it is interrupted by Save and a Load in another
 // process. Trainer<S, S> trains with one scheme.
+//
+// Where memory ends std::bad_alloc leaves (base/result.h): weights, optimizer and step() are as they were, and the call
+// may be made again.
 #ifndef BITNET_TRAIN_TRAINER_H_
 #define BITNET_TRAIN_TRAINER_H_
 
@@ -71,7 +74,25 @@ class Trainer<Stage1, Stage2, B> {
     if (Result<Done> trainable = CheckQuantizers<Stage2>(config); !trainable.ok()) return Error{trainable.error()};
     if (Result<Done> valid = options.Validate(config); !valid.ok()) return Error{valid.error()};
     if (Result<Done> valid = corpus.Check(options.sequence, config.vocab); !valid.ok()) return Error{valid.error()};
+    if (const std::optional<size_t> bytes = Bytes(config, options); !bytes || *bytes > options.max_bytes) {
+      const auto mib = [](uint64_t n) { return std::to_string(n >> 20) + " MiB"; };
+      return Error{"training: " + std::to_string(config.layers) + " layers and " +
+                   std::to_string(options.TokensPerStep()) + " tokens a step would take " +
+                   (bytes ? mib(*bytes) : "more memory than there are addresses") + "; max_bytes is " +
+                   mib(options.max_bytes)};
+    }
     return Trainer(config, options, std::move(corpus), std::move(backend));
+  }
+
+  // About what the steps of a run take: weights, gradients, two moments, and a stage's model (not what Save and Load
+  // take for a moment: the file, and three times the weights); nothing if it does not fit size_t. Configuration and
+  // options must be valid.
+  static std::optional<size_t> Bytes(const ModelConfig& config, const TrainOptions& options) {
+    const auto values =
+        CheckedProduct(LatentWeights::Count(config, Stage1::kSubLayerNorms), std::optional(sizeof(float)));
+    const auto vectors = CheckedProduct(size_t{config.layers}, sizeof(LatentLayer));
+    return CheckedSum(CheckedProduct(CheckedSum(values, vectors), std::optional(size_t{4})),
+                      TrainingModel<Stage1, B>::Bytes(config, options.batch, options.sequence));
   }
 
   const ModelConfig& config() const { return state_.weights.config; }
@@ -92,13 +113,13 @@ class Trainer<Stage1, Stage2, B> {
     StepReport report{state_.step, StageOf(state_.step), 0.0, 0.0, options_.LearningRate(state_.step)};
     Random random(state_.random);
     const TokenBatch batch = corpus_.Sample(random, options_.batch, options_.sequence);
+    // Two models at once would take twice the memory.
+    if (report.stage == 2) model1_.reset();
     OfStage(report.stage, [&](auto& model) {
       model.Quantize(state_.weights);
       report.loss = model.Forward(state_.weights, batch);
       if (std::isfinite(report.loss)) model.Backward(state_.weights, batch, gradients_);
     });
-    // Two models at once would take twice the memory.
-    if (report.stage == 2) model1_.reset();
     if (!std::isfinite(report.loss)) return Diverged(report, "loss", report.loss);
     report.gradient_norm = GlobalNorm(backend_.executor(), gradients_);
     if (!std::isfinite(report.gradient_norm)) return Diverged(report, "gradient's norm", report.gradient_norm);
