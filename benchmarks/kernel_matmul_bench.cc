@@ -10,7 +10,8 @@
 // the machine can (read bandwidth with as many threads, and peak of the int8 dot product, measured right before and
 // after the line), and the density where something is skipped.
 //
-// BITNET_BENCH_ALL=1 in the environment adds the shapes of the paper's models.
+// BITNET_BENCH_ALL=1 in the environment adds the shapes of the paper's models; --shape ROWSxCOLS measures that shape
+// alone (main.cc).
 #include <benchmark/benchmark.h>
 
 #include <Eigen/Core>
@@ -317,15 +318,19 @@ void AddDensities() {
                                                    {"MatMulColumns", Access::kColumns, kSquare, 1, 0.5}, false);
 }
 
-const bool kRegistered = [] {
-  benchmark::AddCustomContext("machine", MachineDescription());
-  benchmark::AddCustomContext("matrix_unit", detail::HasAmx() ? "yes" : "no");
-  benchmark::AddCustomContext("rotated_MiB", std::to_string(RotatedBytes() >> 20));
+void AddLimits() {
   for (const size_t threads : ThreadCounts()) {
     const std::string t = "/t" + std::to_string(threads);
     Add("BM_ReadBandwidth" + t, [threads](benchmark::State& state) { BM_ReadBandwidth(state, threads); });
     Add("BM_DotPeak" + t, [threads](benchmark::State& state) { BM_DotPeak(state, threads); });
   }
+}
+
+const bool kRegistered = [] {
+  benchmark::AddCustomContext("machine", MachineDescription());
+  benchmark::AddCustomContext("matrix_unit", detail::HasAmx() ? "yes" : "no");
+  benchmark::AddCustomContext("rotated_MiB", std::to_string(RotatedBytes() >> 20));
+  AddLimits();
   AddTernary<Int4Inputs>("Ternary*Int<4>");
   AddTernary<Fp4Inputs>("Ternary*Fp4E2M1");
   AddTernary<Int8Inputs>("Ternary*Int<8>");
@@ -378,4 +383,25 @@ const bool kRegistered = [] {
 }();
 
 }  // namespace
+
+// What --shape measures: the products that a layer of an a4.8 model may do with such a matrix, beside 16-bit floats.
+void RegisterShapes(const std::vector<MatrixShape>& shapes) {
+  AddLimits();
+  for (const auto& [rows, cols] : shapes) {
+    const Shape s{rows, cols};
+    for (const size_t tokens : {1u, 64u, 256u}) {
+      const char* op = tokens == 1 ? "MatVec" : "MatMul";
+      AddLine<TernaryWeights, Int4Inputs, SimdBackend>("Ternary*Int<4>", "Simd", {op, Access::kDense, s, tokens},
+                                                       false);
+      AddLine<TernaryWeights, Int8Inputs, SimdBackend>("Ternary*Int<8>", "Simd", {op, Access::kDense, s, tokens},
+                                                       false);
+      AddBf16(s, tokens);
+    }
+    AddLine<TernaryWeights, Int4Inputs, SimdBackend>("Ternary*Int<4>", "Simd",
+                                                     {"MatMulRows", Access::kRows, s, 1, 0.325}, false);
+    AddLine<TernaryWeights, Int8Inputs, SimdBackend>("Ternary*Int<8>", "Simd",
+                                                     {"MatMulColumns", Access::kColumns, s, 1, 0.16}, false);
+  }
+}
+
 }  // namespace bitnet

@@ -1,11 +1,17 @@
-// The model shapes that are measured: the paper's (table 1 and 2 of arXiv:2411.04965) and the released b1.58 2B.
+// The model shapes that are measured: the paper's (table 1 and 2 of arXiv:2411.04965) and the released b1.58 2B; and
+// how the shape of a matrix is written.
 #ifndef BITNET_BENCHMARKS_SHAPES_H_
 #define BITNET_BENCHMARKS_SHAPES_H_
 
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <string_view>
+#include <system_error>
 #include <vector>
 
+#include "bitnet/base/result.h"
 #include "bitnet/model/config.h"
 
 namespace bitnet {
@@ -45,6 +51,28 @@ inline std::vector<ModelShape> ModelShapes() {
       // Not in the table: as the paper's 3B.
       {"2B-4T", config(2560, 6912, 30, 20, 5, 128256, true), 0.5, closed(0.707, 0.121), 0.856},
   };
+}
+
+// [rows, cols] of a matrix.
+struct MatrixShape {
+  size_t rows = 0;
+  size_t cols = 0;
+};
+
+// Reads "3072x8192".
+inline Result<MatrixShape> ParseMatrixShape(std::string_view text) {
+  // The float weights of the largest take 4 GiB.
+  constexpr size_t kMostWeights = size_t{1} << 30;
+  MatrixShape shape;
+  const char* const end = text.data() + text.size();
+  const auto rows = std::from_chars(text.data(), end, shape.rows);
+  if (rows.ec == std::errc() && rows.ptr != end && *rows.ptr == 'x') {
+    const auto cols = std::from_chars(rows.ptr + 1, end, shape.cols);
+    const bool is_read = cols.ec == std::errc() && cols.ptr == end;
+    if (is_read && shape.rows > 0 && shape.cols > 0 && shape.rows <= kMostWeights / shape.cols) return shape;
+  }
+  return Error{"a shape is ROWSxCOLS, for example 3072x8192, of " + std::to_string(kMostWeights) +
+               " weights at most; this is '" + std::string(text) + "'"};
 }
 
 }  // namespace bitnet
