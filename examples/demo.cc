@@ -369,9 +369,8 @@ int main(int argc, char** argv) {
   PrintSpeed<B158>("b1.58", trainer.weights(), text, demo.quick);
 
   std::printf(
-      "\nShown: the packed model takes %.1f times less memory than in FP16.\n"
-      "Its loss is %s that of floats, trained for as many steps (so few that they\n"
-      "say nothing of long training), and %s that of b1.58.\n"
+      "\nShown: the packed model takes %.1f times less memory than in FP16. Its loss is %s that of floats,\n"
+      "trained for as many steps (so few that they say nothing of long training), and %s that of b1.58.\n"
       "%.0f %% of its weights were not needed to write the text above.\n",
       static_cast<double>(fp16_bytes) / static_cast<double>(bytes.projections),
       Compared(after_stage2, in_floats).c_str(), Compared(after_stage2, after_stage1).c_str(),
