@@ -160,9 +160,9 @@ TEST_CASE("model file: lengths that lie take no memory beyond what the file coul
     ByteWriter to;
     model.config.Write(to);
     to.Number(uint8_t{0});
-    detail::WriteTensor(to, model.embedding);
+    detail::WriteMatrix(to, model.embedding);
     to.Numbers(std::span<const float>(layer.attn_norm));
-    for (const auto* m : {&layer.q, &layer.k, &layer.v, &layer.o}) detail::WriteTensor(to, *m);
+    for (const auto* m : {&layer.q, &layer.k, &layer.v, &layer.o}) detail::WriteMatrix(to, *m);
     to.Numbers(std::span<const float>(layer.ffn_norm));
     to.Numbers(std::span<const int16_t>(detail::FormatId<Ternary>()));
     to.Number(uint64_t{model.config.ffn});

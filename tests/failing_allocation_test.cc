@@ -448,7 +448,7 @@ class Training {
       numbers.insert(numbers.end(), then.begin(), then.end());
       return numbers;
     };
-    for (const uint64_t before : {0, 1, 3}) {
+    for (const uint64_t before : {0u, 1u, 3u}) {
       INFO("step " << before);
       CheckEveryFailure(executor_, At(before), step, course, Look);
     }
@@ -552,7 +552,10 @@ TEST_CASE("Trainer: where memory ends weights and step() are as they were, and t
   FreshExecutor sequential(1), pool(2);
   SUBCASE("B158, A48") { Training<B158, A48>(sequential).CheckSteps(); }
   SUBCASE("B158, A48, two threads") { Training<B158, A48>(pool).CheckSteps(); }
-  SUBCASE("Fp32, Mixed") { Training<WithSubLayerNorms<Fp32>, Mixed>(sequential).CheckSteps(); }
+  SUBCASE("Fp32 with sub-layer norms") {
+    Training<WithSubLayerNorms<Fp32>, WithSubLayerNorms<Fp32>>(sequential).CheckSteps();
+  }
+  SUBCASE("Mixed") { Training<Mixed, Mixed>(sequential).CheckSteps(); }
   SUBCASE("all else") { Training<B158, A48>(sequential).CheckTheRest(); }
 }
 
