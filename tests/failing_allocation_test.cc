@@ -379,8 +379,7 @@ Numbers AllWeights(const LatentWeights& weights) {
 template <Scheme S>
 void CheckTrainingModel(size_t threads) {
   FreshExecutor executor(threads);
-  ModelConfig config = TinyConfig();
-  config.layers = 1;
+  const ModelConfig config = TinyConfig();
   const LatentWeights latent = TinyLatent(config, S::kSubLayerNorms, 7);
   LatentWeights gradients = LatentWeights::Zeros(config, S::kSubLayerNorms);
   const auto batch = [&](size_t sequences, size_t length) {
@@ -429,6 +428,7 @@ class Training {
   using T = Trainer<S1, S2>;
 
   explicit Training(FreshExecutor& executor) : executor_(executor) {
+    config_.layers = 1;  // many steps are done here
     options_.steps = 6;
     options_.batch = 2;
     options_.sequence = 20;
@@ -525,8 +525,7 @@ class Training {
 
  private:
   Result<T> Create() const {
-    return T::Create(TinyConfig(), options_, Corpus(RandomTokens(800, TinyConfig().vocab)),
-                     DefaultBackend<S1>(executor_));
+    return T::Create(config_, options_, Corpus(RandomTokens(800, config_.vocab)), DefaultBackend<S1>(executor_));
   }
   // A trainer that has done some steps.
   std::function<std::unique_ptr<T>()> At(uint64_t steps) const {
@@ -545,6 +544,7 @@ class Training {
   }
 
   FreshExecutor& executor_;
+  ModelConfig config_ = TinyConfig();
   TrainOptions options_;
 };
 

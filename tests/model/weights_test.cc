@@ -59,10 +59,14 @@ TEST_CASE("LatentWeights: Count is the number of all values, where it fits") {
           .ForEach(
               [&](const std::string&, const std::vector<float>& values, size_t, size_t) { count += values.size(); });
       CHECK(LatentWeights::Count(config, sub_norms) == count);
-      // Far more than there is memory for is counted all the same.
+      // Far more than there is memory for is counted all the same, where there are numbers for it.
       config.layers = 1u << 24;
-      REQUIRE(LatentWeights::Count(config, sub_norms));
-      CHECK(*LatentWeights::Count(config, sub_norms) > (config.layers / 2) * (count / 3));
+      if constexpr (sizeof(size_t) > sizeof(uint32_t)) {
+        REQUIRE(LatentWeights::Count(config, sub_norms));
+        CHECK(*LatentWeights::Count(config, sub_norms) > (config.layers / 2) * (count / 3));
+      } else {
+        CHECK(!LatentWeights::Count(config, sub_norms));
+      }
       config.hidden = config.ffn = 1u << 24;
       CHECK(!LatentWeights::Count(config, sub_norms));
     }
