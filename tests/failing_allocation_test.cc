@@ -582,8 +582,8 @@ void CheckTrainerBytes(uint32_t layers, uint32_t width, uint32_t batch) {
     REQUIRE(trainer->Run([](const StepReport&) { return true; }).ok());
   }
   const double share = static_cast<double>(most_held - before) / static_cast<double>(*T::Bytes(config, options));
-  CHECK(share > 0.95);
-  CHECK(share < 1.2);
+  CHECK(share > 0.99);
+  CHECK(share < 1.1);
 }
 
 TEST_CASE("Trainer: a run with both stages takes about what Bytes() says") {

@@ -3,13 +3,13 @@
 #ifndef BITNET_TESTS_TESTING_REPLACED_NEW_H_
 #define BITNET_TESTS_TESTING_REPLACED_NEW_H_
 
-#include <malloc.h>
-
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 namespace bitnet::testing {
@@ -55,26 +55,39 @@ class FailingAllocation {
   static inline std::atomic<size_t> failures{0};
 };
 
-// Not inline: the compiler would see free() of what operator new gave, and warn.
-[[gnu::noinline]] inline void Release(void* p) {
-  if (p != nullptr) held.fetch_sub(malloc_usable_size(p));
-  std::free(p);
-}
-
 inline void Raise(std::atomic<size_t>& most, size_t value) {
   for (size_t seen = most.load(); value > seen && !most.compare_exchange_weak(seen, value);) {
   }
 }
 
+// What stands before each block: where malloc's begins, and how many bytes were asked for. (malloc_usable_size() says
+// megabytes more where blocks start on a huge page.)
+struct Before {
+  void* begin;
+  size_t bytes;
+};
+
 inline void* Take(size_t bytes, size_t alignment) {
   if (FailingAllocation::IsNow()) return nullptr;
   allocations.fetch_add(1);
   Raise(largest, bytes);
-  // (Not aligned_alloc, which takes multiples of the alignment only: for 2 MiB that is much more than was asked for.)
-  void* p = nullptr;
-  if (posix_memalign(&p, std::max(alignment, sizeof(void*)), std::max<size_t>(bytes, 1)) != 0) return nullptr;
-  Raise(most_held, held.fetch_add(malloc_usable_size(p)) + malloc_usable_size(p));
+  const size_t distance = std::max(alignment, std::bit_ceil(sizeof(Before)));
+  void* begin = nullptr;
+  if (bytes > PTRDIFF_MAX - distance || posix_memalign(&begin, distance, distance + bytes) != 0) return nullptr;
+  std::byte* const p = static_cast<std::byte*>(begin) + distance;
+  const Before before = {begin, bytes};
+  std::memcpy(p - sizeof(Before), &before, sizeof(Before));
+  Raise(most_held, held.fetch_add(bytes) + bytes);
   return p;
+}
+
+// Not inline: the compiler would see free() of what operator new gave, and warn.
+[[gnu::noinline]] inline void Release(void* p) {
+  if (p == nullptr) return;
+  Before before;
+  std::memcpy(&before, static_cast<std::byte*>(p) - sizeof(Before), sizeof(Before));
+  held.fetch_sub(before.bytes);
+  std::free(before.begin);
 }
 
 inline void* TakeOrThrow(size_t bytes, size_t alignment) {
