@@ -62,8 +62,8 @@ struct LatentWeights {
     LatentWeights w;
     w.config = config;
     w.sub_layer_norms = sub_layer_norms;
-    const auto count = [&](size_t layers) {
-      w.layers.resize(layers);
+    const auto count = [&](size_t layer_count) {
+      w.layers.resize(layer_count);
       std::optional<size_t> sum = 0;
       w.ForEach([&](const std::string&, const std::vector<float>&, size_t rows, size_t cols) {
         sum = CheckedSum(sum, CheckedProduct(rows, cols));
