@@ -79,7 +79,8 @@ inline std::optional<size_t> CpusOfCgroups(std::string_view membership, const st
     const size_t id_end = line.find(':');
     const size_t controllers_end = id_end == line.npos ? line.npos : line.find(':', id_end + 1);
     if (controllers_end == line.npos) continue;
-    const std::string controllers = "," + std::string(line.substr(id_end + 1, controllers_end - id_end - 1)) + ",";
+    std::string controllers(",");  // (Not by operator+: g++ 12 warns of it at -O3, GCC bug 105651.)
+    controllers.append(line.substr(id_end + 1, controllers_end - id_end - 1)).append(",");
     const bool is_version_2 = controllers == ",,";
     if (!is_version_2 && controllers.find(",cpu,") == controllers.npos) continue;
 

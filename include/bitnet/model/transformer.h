@@ -278,7 +278,8 @@ class Transformer<S, B> {
 
 // Of what is no scheme.
 template <class S, class B>
-class Transformer : detail::SchemeSentence<S>, public Transformer<A48, B> {
+class Transformer : public Transformer<A48, B> {
+  static_assert(sizeof(detail::SchemeSentence<S>) > 0);
   using Transformer<A48, B>::Transformer;
 };
 

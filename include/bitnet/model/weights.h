@@ -173,7 +173,9 @@ struct ModelWeights<S> {
 
 // Of what is no scheme.
 template <class S>
-struct ModelWeights : detail::SchemeSentence<S>, ModelWeights<A48> {};
+struct ModelWeights : ModelWeights<A48> {
+  static_assert(sizeof(detail::SchemeSentence<S>) > 0);
+};
 
 }  // namespace bitnet
 

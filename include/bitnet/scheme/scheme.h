@@ -110,8 +110,8 @@ concept HasSchemeMembers = requires {
 template <class S>
 inline constexpr bool kHasSchemeMembers = HasSchemeMembers<S>;
 
-// A base that says why S is no scheme. Templates over a scheme have it where they are given something else, and then
-// are what they are of A48, so that no other error follows.
+// Instantiated, says why S is no scheme. Templates over a scheme do that where they are given something else, and then
+// are what they are of A48, so that no other error follows. (As a base it would take the other base with it.)
 template <class S>
 struct SchemeSentence {
   static_assert(kHasSchemeMembers<S>,

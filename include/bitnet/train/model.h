@@ -206,7 +206,8 @@ class TrainingModel<S, B> {
 
 // Of what is no scheme.
 template <class S, class B>
-class TrainingModel : detail::SchemeSentence<S>, public TrainingModel<A48, B> {
+class TrainingModel : public TrainingModel<A48, B> {
+  static_assert(sizeof(detail::SchemeSentence<S>) > 0);
   using TrainingModel<A48, B>::TrainingModel;
 };
 

@@ -241,7 +241,9 @@ struct StagesSentence<S, S> : SchemeSentence<S> {};
 
 // Of what are no two schemes.
 template <class Stage1, class Stage2, class B>
-class Trainer : detail::StagesSentence<Stage1, Stage2>, public Trainer<A48, A48, B> {};
+class Trainer : public Trainer<A48, A48, B> {
+  static_assert(sizeof(detail::StagesSentence<Stage1, Stage2>) > 0);
+};
 
 }  // namespace bitnet
 
