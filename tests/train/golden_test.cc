@@ -39,7 +39,8 @@ void Follow(const std::string& name, GoldenRun* run) {
     run->optimizer = AdamW(run->weights, {betas[0], betas[1], golden.Float("adam_eps")});
   }
   TrainOptions options;
-  options.steps = 1000;  // the schedule's halves are tested elsewhere: here the file says each rate
+  options.steps = 1000;  // the halves and the decay of the schedule are tested elsewhere: here the file says each rate
+  options.linear_decay = false;
   options.warmup = static_cast<uint64_t>(golden.Int("warmup"));
   const std::vector<double> rates = golden.Doubles("lr");
 
