@@ -35,7 +35,7 @@ size_t CountWrong() {
   size_t wrong = 0;
   const auto set = [&](size_t row, typename Packing::Place at) {
     uint8_t& byte = unit[at.vector * kVectorBytes + row];
-    wrong += byte >> at.bit & 1;  // each bit has a place of its own
+    wrong += (uint32_t{byte} >> at.bit) & 1u;  // each bit has a place of its own
     byte = static_cast<uint8_t>(byte | 1u << at.bit);
   };
   for (size_t j = 0; j < Packing::kUnitGroups; ++j) {

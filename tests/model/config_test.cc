@@ -59,7 +59,8 @@ TEST_CASE("ModelConfig: what does not fit together is refused with a sentence") 
        {1.0f, 0.0f, -5.0f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     CHECK(Holds(Refusal([&](ModelConfig& c) { c.rope_base = base; }), "rope_base is "));
   }
-  for (const float eps : {0.0f, -1e-9f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+  for (const float eps :
+       {0.0f, -1e-9f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     CHECK(Holds(Refusal([&](ModelConfig& c) { c.rms_eps = eps; }), "rms_eps is "));
   }
 }

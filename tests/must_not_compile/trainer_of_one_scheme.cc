@@ -1,4 +1,4 @@
-// expect only: bitnet: Trainer needs the schemes of both stages: Trainer<B158, A48>, or Trainer<A48, A48> to train with one
+// expect only: bitnet: Trainer needs the schemes of both stages: Trainer<B158, A48>, or Trainer<A48, A48>
 #include <bitnet/train.h>
 
 #ifdef BITNET_MUST_NOT_COMPILE

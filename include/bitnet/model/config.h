@@ -38,8 +38,8 @@ struct ModelConfig {
   // Whether a model of these dimensions can be built; the sentence names the member and what it must be.
   Result<Done> Validate() const {
     // Keeps every product of two dimensions, times the bytes of a float, far below 2^63. That a machine has memory for
-    // all of a model is not said (see Transformer::CacheBytes and Trainer::Bytes), nor that 32 bits hold its sizes: both
-    // are refused where memory is taken (base/size.h).
+    // all of a model is not said (see Transformer::CacheBytes and Trainer::Bytes), nor that 32 bits hold its sizes:
+    // both are refused where memory is taken (base/size.h).
     constexpr uint32_t kLimit = 1u << 24;
     const struct {
       const char* name;

@@ -17,8 +17,8 @@
 
 namespace bitnet {
 
-// The defaults are the paper's, sizes and steps apart. "Second" is the second half of the steps. With linear decay, which
-// is b1.58's schedule, the rate falls from 1.5e-3 to 7.5e-4 in the first half and from 5e-4 to 0 in the second.
+// The defaults are the paper's, sizes and steps apart. "Second" is the second half of the steps. With linear decay,
+// which is b1.58's schedule, the rate falls from 1.5e-3 to 7.5e-4 in the first half and from 5e-4 to 0 in the second.
 struct TrainOptions {
   uint64_t steps = 1000;
   uint32_t batch = 16;         // sequences of a step
@@ -30,7 +30,7 @@ struct TrainOptions {
   float second_weight_decay = 0.0f;
   uint64_t warmup = 375;     // steps in which the rate grows from 0
   bool linear_decay = true;  // multiplies the rate by 1 - step / steps
-  float clip_norm = 1.0f;     // of all gradients together
+  float clip_norm = 1.0f;    // of all gradients together
   AdamWOptions adam;
   float initial_deviation = 0.02f;
   uint64_t seed = 1;
