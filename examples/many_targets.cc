@@ -1,6 +1,7 @@
 // One program for many CPUs: a whole model compiled for every SIMD target, the best one chosen when it runs. Nothing is
 // linked for it. Compile without -march (every CPU must be able to run what is not in a target's namespace); the folder
 // of this file must be among the include folders (-I), because the file includes itself.
+#define HWY_WANT_AVX3_DL  // Highway leaves AVX-512 with VNNI but without bfloat16 (Ice Lake) out unless asked
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "many_targets.cc"
 // clang-format off: targets.h configures Highway, then foreach_target.h includes this file once for each target

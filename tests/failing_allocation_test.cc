@@ -346,6 +346,43 @@ void CheckFiles() {
   }
 }
 
+TEST_CASE("State, HeadCache, QuantizedMatrix: where memory ends what is assigned to stays as it was") {
+  const auto check = [](const auto& larger, const auto& make, const auto& same) {
+    bool happened = true;
+    for (size_t n = 0; happened; ++n) {
+      auto object = make();
+      {
+        const FailingAllocation failing(n, Ends::kOnce);
+        try {
+          object = larger;
+        } catch (const std::bad_alloc&) {
+        }
+        happened = failing.happened();
+      }
+      if (happened) CHECK(same(object));
+    }
+  };
+  using Cache = HeadCache<MidRise<3>, MidRise<4>>;
+  check(
+      Cache(2, 8, 500), [] { return Cache(1, 4, 3); },
+      [](const Cache& c) { return c.heads() == 1 && c.max_tokens() == 3 && c.head_dim() == 4; });
+  using Matrix = QuantizedMatrix<Ternary>;
+  check(
+      Matrix(50, 60, {}), [] { return Matrix(2, 3, {}); },
+      [](const Matrix& m) { return m.rows() == 2 && m.cols() == 3 && m.bytes().size() == 2; });
+  SequentialExecutor executor;
+  const Transformer<A48> model(TinyWeights<A48>(), DefaultBackend<A48>(executor));
+  const std::vector<Token> tokens = RandomTokens(8, TinyConfig().vocab);
+  auto larger = model.NewState(100);
+  REQUIRE(model.Forward(tokens, larger).ok());
+  check(
+      larger, [&] { return model.NewState(8); },
+      [&](auto& state) {
+        return state.length() == 0 && state.max_tokens() == 8 && model.Forward(tokens, state).ok() &&
+               !model.Forward(tokens, state).ok();
+      });
+}
+
 TEST_CASE("model file: where memory ends the file is as it was, and can be saved and loaded again") {
   SUBCASE("A48") { CheckFiles<A48>(); }
   SUBCASE("Fp32") { CheckFiles<Fp32>(); }

@@ -382,5 +382,16 @@ TEST_CASE("ReadFile: files whose size the system does not know are read") {
 
 #endif  // BITNET_HAS_POSIX_FILES
 
+TEST_CASE("ReadFile: a file of known size is read into memory of that size") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "file";
+  constexpr size_t kSize = (size_t{1} << 20) + 12345;
+  REQUIRE(WriteFile(path, Bytes(kSize, 7)).ok());
+  const auto read = ReadFile(path);
+  REQUIRE(read.ok());
+  CHECK(read->size() == kSize);
+  CHECK(read->capacity() <= kSize + 1);
+}
+
 }  // namespace
 }  // namespace bitnet

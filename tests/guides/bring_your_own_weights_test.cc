@@ -51,8 +51,11 @@ Result<LatentWeights> FromTensors(const ModelConfig& config, const Tensors& tens
   if (const auto valid = config.Validate(); !valid.ok()) return Error{valid.error()};
   LatentWeights weights = LatentWeights::Zeros(config);
   std::string problem;
+  size_t used = 0;
   weights.ForEach([&](const std::string& name, std::vector<float>& values, size_t rows, size_t cols) {
+    if (!problem.empty()) return;
     const auto found = tensors.find(name);
+    ++used;
     if (found == tensors.end()) {
       problem = name + ": there is no such tensor";
     } else if (found->second.size() != rows * cols) {
@@ -62,6 +65,7 @@ Result<LatentWeights> FromTensors(const ModelConfig& config, const Tensors& tens
     }
   });
   if (!problem.empty()) return Error{problem};
+  if (used != tensors.size()) return Error{"there are tensors that a model of this configuration does not have"};
   return weights;
 }
 
@@ -79,19 +83,23 @@ using OtherMatrices = std::map<std::string, OtherMatrix>;
 
 Result<ModelWeights<Others>> FromLevels(const ModelConfig& config, const Tensors& reals,
                                         const OtherMatrices& matrices) {
+  if (const auto valid = config.Validate(); !valid.ok()) return Error{valid.error()};
   std::string problem;
   const auto matrix = [&](const std::string& name, size_t rows, size_t cols) {
     const OtherMatrix& from = matrices.at(name);
     auto made =
         LayerWeights<Others>::Projection::FromLevels(from.levels, rows, cols, from.steps, StepLayout::Of<PerRow>());
-    if (!made.ok()) problem = name + ": " + made.error();
+    if (!made.ok() && problem.empty()) problem = name + ": " + made.error();
     return made.ok() ? *std::move(made) : LayerWeights<Others>::Projection();
   };
   const ModelConfig& c = config;
   ModelWeights<Others> model;
   model.config = c;
-  model.embedding =
-      ModelWeights<Others>::Head::From<Others::HeadWeight>({reals.at("embedding").data(), c.vocab, c.hidden});
+  const auto head = [&](const std::string& name) {
+    return ModelWeights<Others>::Head::From<Others::HeadWeight>({reals.at(name).data(), c.vocab, c.hidden});
+  };
+  model.embedding = head("embedding");
+  if (!c.tied_embedding) model.head = head("head");
   for (size_t i = 0; i < c.layers; ++i) {
     const std::string at = "layer" + std::to_string(i) + ".";
     LayerWeights<Others>& l = model.layers.emplace_back();
@@ -107,6 +115,7 @@ Result<ModelWeights<Others>> FromLevels(const ModelConfig& config, const Tensors
   }
   model.final_norm = reals.at("final_norm");
   if (!problem.empty()) return Error{problem};
+  if (const auto good = CheckModel(model); !good.ok()) return Error{good.error()};  // shapes, and numbers
   return model;
 }
 

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <complex>
 #include <cstddef>
+#include <limits>
+#include <new>
 #include <vector>
 
 #include "bitnet/backend/default_backend.h"
@@ -95,6 +97,15 @@ TEST_CASE("RopeAngles: are those of each position, also after a longer run and w
 
 TEST_CASE("Rope: an odd head_dim is stopped with a sentence") {
   CHECK(Breaks("must be even", [] { Rope(7, 10000.0f); }));
+}
+
+TEST_CASE("RopeAngles: more angles than a size holds throw, and leave those that were there") {
+  RopeAngles angles;
+  angles.Compute(Rope(4, 100.0f), 3, 2);
+  const float before = angles.Cos(1)[1];
+  volatile size_t many = std::numeric_limits<size_t>::max() / 4 + 2;  // times 4 it would be 4
+  CHECK_THROWS_AS(angles.Compute(Rope(8, 100.0f), 0, many), std::bad_array_new_length);
+  CHECK(angles.Cos(1)[1] == before);
 }
 
 }  // namespace

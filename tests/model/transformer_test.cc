@@ -23,5 +23,22 @@ TEST_CASE("Transformer: a configuration that is not valid is stopped with a sent
   CHECK(testing::Breaks("configuration is not valid", [&] { const Transformer<A48> model(weights); }));
 }
 
+TEST_CASE("Transformer: its scheme is deduced from its weights") {
+  const Transformer model(testing::TinyWeights<A48>());
+  static_assert(std::is_same_v<decltype(model), const Transformer<A48>>);
+}
+
+TEST_CASE(
+    "Transformer: embedding and head of another shape, and a mark of another state, are stopped with a sentence") {
+  ModelWeights<A48> weights = testing::TinyWeights<A48>();
+  weights.final_norm.pop_back();
+  CHECK(testing::Breaks("must have the configuration's shape", [&] { const Transformer<A48> model(weights); }));
+
+  const Transformer<A48> model(testing::TinyWeights<A48>());
+  auto state = model.NewState();
+  REQUIRE(model.Forward(std::vector<Token>{1, 2, 3}, state).ok());
+  CHECK(testing::Breaks("GoBack: the mark is of another", [&] { state.GoBack({}); }));
+}
+
 }  // namespace
 }  // namespace bitnet

@@ -356,5 +356,49 @@ TEST_CASE("QuantizedMatrix: a size that does not fit throws, and is not memory t
   CHECK(StepLayout{true, 0}.Count(4, kQuarter) == 4);
 }
 
+// Reals of which each pair keeps its larger one.
+template <class G>
+struct PrunedReals : Unquantized {
+  using Granularity = G;
+  static float Quantize(std::span<const float> x, float* y) {
+    for (size_t i = 0; i < x.size(); ++i) {
+      const size_t other = (i ^ 1) < x.size() ? i ^ 1 : i;
+      y[i] = std::fabs(x[i]) < std::fabs(x[other]) ? 0.0f : x[i];
+    }
+    return 1.0f;
+  }
+};
+
+TEST_CASE("QuantizedMatrix: From calls a quantizer of one's own for reals too") {
+  const auto check = []<class Q>(Q) {
+    constexpr size_t kRows = 3, kCols = 6;
+    const std::vector<float> w = testing::NormalValues(kRows * kCols, 5);
+    const auto matrix = QuantizedMatrix<Float>::From<Q>(MatrixView<const float>(w.data(), kRows, kCols));
+    std::vector<float> row(kCols);
+    for (size_t r = 0; r < kRows; ++r) {
+      matrix.UnpackRow(r, row);
+      for (size_t c = 0; c < kCols; c += 2) {
+        const float a = w[r * kCols + c], b = w[r * kCols + c + 1];
+        CHECK(row[c] == (std::fabs(a) < std::fabs(b) ? 0.0f : a));
+        CHECK(row[c + 1] == (std::fabs(b) < std::fabs(a) ? 0.0f : b));
+        CHECK(matrix.Step(r, matrix.segments().Of(c)) == 1.0f);
+      }
+    }
+  };
+  check(PrunedReals<Whole>());
+  check(PrunedReals<PerRow>());
+  check(PrunedReals<PerGroup<2>>());
+}
+
+TEST_CASE("QuantizedMatrix: FromLevels refuses rows of nothing, and says steps that are small") {
+  const float one = 1.0f;
+  CHECK_FALSE(QuantizedMatrix<Ternary>::FromLevels({}, ~size_t{0}, 0, {&one, 1}).ok());
+  const int8_t level = 1;
+  const float negative = -1e-9f;
+  const auto refused = QuantizedMatrix<Ternary>::FromLevels({&level, 1}, 1, 1, {&negative, 1});
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().find("step 0 is -1e-09; it must be finite and not negative") != std::string::npos);
+}
+
 }  // namespace
 }  // namespace bitnet

@@ -6,6 +6,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <cstddef>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -124,7 +125,7 @@ TEST_CASE("CheckQuantizers: so do awkward ones, and ones of one's own that drop 
              Quantizer<PowersOfTwo, RootMeanSquare>, Signs>();
   CheckPlain<Sparse<Quantizer<Ternary, AbsMean>, 2, 4>, Sparse<Quantizer<Ternary, AbsMean>, 1, 4>,
              Sparse<Quantizer<Int<8>, AbsMax>, 2, 4>, Sparse<Quantizer<Int<8>, AbsMax>, 1, 16>>();
-  CheckPlain<FixedStep<-8>, FixedStep<-4>, FixedStep<0>, FixedStep<5>>();
+  CheckPlain<FixedStep<-20>, FixedStep<-8>, FixedStep<-4>, FixedStep<0>, FixedStep<5>, FixedStep<10>>();
 }
 
 template <How how>
@@ -189,6 +190,33 @@ TEST_CASE("CheckQuantizers: names the place, whichever it is") {
         "scheme Rotated: its quantizer Input is not element by element: of 128 values, what it makes of value 0 "
         "follows value 1; straight-through gradients would be wrong (transforms inside of quantizers cannot be trained "
         "yet)");
+}
+
+// Turns whole blocks of 256, as is usual where tails are left alone.
+struct LongBlocks : Quantizer<Int<8>, AbsMax> {
+  static float Quantize(std::span<const float> x, Level* levels) {
+    std::vector<float> turned(x.begin(), x.end());
+    for (size_t b = 0; b + 256 <= x.size(); b += 256) {
+      std::rotate(turned.begin() + static_cast<std::ptrdiff_t>(b),
+                  turned.begin() + static_cast<std::ptrdiff_t>(b + 100),
+                  turned.begin() + static_cast<std::ptrdiff_t>(b + 256));
+    }
+    return Quantizer<Int<8>, AbsMax>::Quantize(turned, levels);
+  }
+};
+struct LongBlocksAtInput : A48 {
+  static constexpr const char* kName = "LongBlocks";
+  using Input = LongBlocks;
+};
+
+TEST_CASE("CheckQuantizers: blocks that are longer than a short span are seen where the model has them") {
+  ModelConfig config;
+  config.hidden = 600;
+  const Result<Done> refused = CheckQuantizers<LongBlocksAtInput>(config);
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().find("of 600 values") != std::string::npos);
+  config.hidden = 200;  // no block fits
+  CHECK(CheckQuantizers<LongBlocksAtInput>(config).ok());
 }
 
 }  // namespace

@@ -303,6 +303,8 @@ TEST_CASE("Trainer, TrainingModel: a quantizer that is not element by element is
   REQUIRE(!first.ok());
   CHECK(first.error() == second.error());
   CHECK(Breaks(sentence, [] { TrainingModel<RotatedInputs> model(SmallConfig()); }));
+  const auto trunk = NewTrainer<B158, B158>();
+  CHECK(Breaks(sentence, [&] { (void)trunk.Fork<RotatedInputs>(); }));
   // What is not trained may be what it likes.
   const Transformer<RotatedInputs> model(TinyWeights<RotatedInputs>());
   auto state = model.NewState();

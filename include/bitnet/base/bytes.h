@@ -169,6 +169,7 @@ struct FileKind {
 // Seals the payload and writes the file.
 inline Result<Done> SaveSealed(const std::string& path, const FileKind& kind, std::span<const uint8_t> payload) {
   ByteWriter writer;
+  writer.bytes().reserve(payload.size() + 8 + sizeof(kind.version) + 8);  // magic, version, payload, checksum
   for (size_t i = 0; i < 8; ++i) writer.Number(kind.magic[i]);
   writer.Number(kind.version);
   writer.bytes().insert(writer.bytes().end(), payload.begin(), payload.end());

@@ -50,19 +50,18 @@ inline std::optional<size_t> CpusOfQuota(std::string_view text) {
 #if defined(__linux__)
 // The first `most_bytes` of a file; of what is no file, and of none, nothing. Never waits (for the writer of a FIFO).
 inline std::string StartOfFile(const std::string& path, size_t most_bytes) {
-  std::string text;
+  std::string text(most_bytes, '\0');  // before the file is open, so that nothing is lost where memory ends
   const int file = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-  if (file < 0) return text;
+  size_t size = 0;
+  if (file < 0) return {};
   struct stat status {};
   if (fstat(file, &status) == 0 && S_ISREG(status.st_mode)) {
-    text.resize(most_bytes);
-    size_t size = 0;
     for (ssize_t n; size < most_bytes && (n = read(file, text.data() + size, most_bytes - size)) > 0;) {
       size += static_cast<size_t>(n);
     }
-    text.resize(size);
   }
   close(file);
+  text.resize(size);
   return text;
 }
 

@@ -46,7 +46,8 @@ class TaskRef {
 class Executor {
  public:
   virtual ~Executor() = default;
-  // How many tasks can run at once, the caller's thread included; at least 1. (Inside a task it may be fewer.)
+  // How many tasks can run at once, the caller's thread included; at least 1. (Inside a task it may be fewer, and at
+  // the end of the program: two answers may differ.)
   virtual size_t Threads() const = 0;
   // Calls task(i) once for every i in [0, tasks), in any order and possibly at the same time; returns when all are
   // done. May be called from inside a task and by several threads. Must not allocate once warm. While it waits, the
@@ -94,7 +95,8 @@ inline bool CountForks() {
 // SequentialExecutor, or an Executor over those threads. (If many threads of such a region call one pool, one of them
 // gets the workers and the others none.)
 // A forked child has no workers of its parent's pools: there a pool works by its caller alone, and a pool that the
-// child makes has workers. (A child that is forked inside a task must not return from the task: that ends it.)
+// child makes has workers. (Forked by fork(): _Fork, vfork and clone tell nobody, and such a child must not touch a
+// pool. A child that is forked inside a task must not return from the task: that ends it.)
 class ThreadPool final : public Executor {
  public:
   // Where the system refuses threads, the pool works with those that it got: see Threads(). (Compiled without

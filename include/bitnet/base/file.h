@@ -9,7 +9,8 @@
 // lock can be had has no writer, and the next WriteFile of that file removes it. Neither process numbers nor ages are
 // asked, so containers that share a folder agree. A child forked in the midst shares the lock: the leftover then stays
 // until both have ended. Where a network's file system keeps locks on each machine alone, a writer on another machine
-// may lose its temporary: then its WriteFile fails, and no file is harmed.
+// may lose its temporary: then its WriteFile fails, and no file is harmed. (32-bit Linux needs -D_FILE_OFFSET_BITS=64,
+// for the whole program, for files above 2 GiB and on file systems with large numbers of files.)
 #ifndef BITNET_BASE_FILE_H_
 #define BITNET_BASE_FILE_H_
 
@@ -116,7 +117,10 @@ class FileReader {
   Result<Done> Append(std::vector<uint8_t>& bytes, uint64_t n) {
     while (n > 0) {
       const size_t begin = bytes.size();
-      bytes.resize(begin + static_cast<size_t>(std::min<uint64_t>(n, kPart)));
+      // Within what is reserved, so that a file of known size is never copied.
+      const size_t reserved = bytes.capacity() - begin;
+      const size_t part = reserved == 0 ? kPart : std::min(kPart, reserved);
+      bytes.resize(begin + static_cast<size_t>(std::min<uint64_t>(n, part)));
       const std::ptrdiff_t got = Read(bytes.data() + begin, bytes.size() - begin);
       const int reason = errno;
       bytes.resize(begin + static_cast<size_t>(std::max<std::ptrdiff_t>(got, 0)));
@@ -148,10 +152,13 @@ class FileReader {
 #if BITNET_HAS_POSIX_FILES
   Result<Done> OpenPath(const ReadLimits& limits) {
     // Without O_NONBLOCK to open a pipe would wait for a writer.
-    file_ = detail::Descriptor(open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+    do {
+      file_ = detail::Descriptor(open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+    } while (!file_ && errno == EINTR);
     struct stat status {};
     if (!file_ || fstat(file_.get(), &status) != 0) {
-      return Error{path_ + ": cannot be opened for reading: " + SystemReason(errno)};
+      const int reason = errno;
+      return Error{path_ + ": cannot be opened for reading: " + SystemReason(reason)};
     }
     if (S_ISDIR(status.st_mode)) return Error{path_ + ": cannot be read: it is a folder"};
     const int flags = fcntl(file_.get(), F_GETFL);
@@ -269,14 +276,17 @@ class Replacement {
 
   Result<Done> Commit() {
     if (Result<Done> kept = KeepOwnerAndMode(); !kept.ok()) return kept;
-    if (!Flush(file_)) return Refuse("cannot be flushed to the disk", errno);
-    if (rename(temporary_.c_str(), (folder_ + name_).c_str()) != 0) return Refuse("cannot be replaced", errno);
-    temporary_.clear();
-    // A folder that one may write to but not read cannot be flushed; nor can those of some file systems.
+    if (!Flush(file_)) return RefuseByErrno("cannot be flushed to the disk");
+    // Opened before the replacement, while an error leaves the old file. A folder that one may write to but not read
+    // cannot be flushed; nor can those of some file systems.
     const Descriptor folder(open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!folder && errno != EACCES && errno != EPERM) return RefuseByErrno("its folder cannot be opened");
+    const std::string target = folder_ + name_;
+    if (rename(temporary_.c_str(), target.c_str()) != 0) return RefuseByErrno("cannot be replaced");
+    temporary_.clear();
     if (folder && !Flush(folder) && errno != EINVAL && errno != ENOTSUP) {
-      return Refuse("is written, but its folder could not be flushed: the old file may come back after a power failure",
-                    errno);
+      return RefuseByErrno(
+          "is written, but its folder could not be flushed: the old file may come back after a power failure");
     }
     return Done{};
   }
@@ -286,6 +296,11 @@ class Replacement {
 
   Error Refuse(const std::string& what, int reason) const {
     return Error{path_ + ": " + what + ": " + SystemReason(reason)};
+  }
+  // (errno is read before any string is made, which may change it.)
+  Error RefuseByErrno(const char* what) const {
+    const int reason = errno;
+    return Refuse(what, reason);
   }
 
   // Through symbolic links to the file that will be replaced, or to a name that is free. A link to nothing is refused:
@@ -298,10 +313,9 @@ class Replacement {
         return Error{path_ + ": cannot be written: it is " + KindOfFile(status.st_mode) +
                      "; only regular files are replaced"};
       }
-      char* const resolved = realpath(path_.c_str(), nullptr);
-      if (resolved == nullptr) return Refuse("cannot be opened for writing", errno);
-      target = resolved;
-      std::free(resolved);
+      const std::unique_ptr<char, void (*)(void*)> resolved(realpath(path_.c_str(), nullptr), &std::free);
+      if (!resolved) return RefuseByErrno("cannot be opened for writing");
+      target = resolved.get();
       old_ = status;
     } else if (const int reason = errno; reason != ENOENT) {
       return Refuse("cannot be opened for writing", reason);
@@ -329,13 +343,19 @@ class Replacement {
   }
 
   void RemoveLeftovers() const {
-    DIR* const folder = opendir(folder_.c_str());
-    if (folder == nullptr) return;
     const std::string stem = Stem();
-    while (const dirent* entry = readdir(folder)) {
+    struct Closer {
+      void operator()(DIR* opened) const { closedir(opened); }
+    };
+    const std::unique_ptr<DIR, Closer> folder(opendir(folder_.c_str()));
+    if (!folder) return;
+    while (const dirent* entry = readdir(folder.get())) {
       if (!IsTemporary(entry->d_name, stem)) continue;
       const std::string path = folder_ + entry->d_name;
-      const Descriptor file(open(path.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+      constexpr int kFlags = O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+      Descriptor file(open(path.c_str(), O_RDWR | kFlags));
+      // One that has got a read-only file's mode already. (Some network file systems lock only what is open to write.)
+      if (!file && errno == EACCES) file = Descriptor(open(path.c_str(), O_RDONLY | kFlags));
       struct stat opened {
       }, named{};
       // Its writer may have renamed it between the two: then the name is gone.
@@ -345,7 +365,6 @@ class Replacement {
         unlink(path.c_str());
       }
     }
-    closedir(folder);
   }
 
   Result<Done> MakeTemporary() {
@@ -355,12 +374,14 @@ class Replacement {
       std::string path = folder_ + Stem() + FreshDigits() + std::string(kTemporarySuffix);
       Descriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
       if (!file && (errno == EEXIST || errno == EINTR)) continue;
-      if (!file) return Refuse("cannot be opened for writing", errno);
+      if (!file) return RefuseByErrno("cannot be opened for writing");
       // Another WriteFile may have found the file before it was locked, and remove it. Where there are no locks nobody
       // removes anything.
-      struct stat status {};
+      struct stat opened {
+      }, named{};
       const bool taken = flock(file.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-      if (taken || fstat(file.get(), &status) != 0 || status.st_nlink == 0) {
+      if (taken || fstat(file.get(), &opened) != 0 || lstat(path.c_str(), &named) != 0 ||
+          named.st_dev != opened.st_dev || named.st_ino != opened.st_ino) {
         unlink(path.c_str());
         continue;
       }
@@ -368,14 +389,14 @@ class Replacement {
       temporary_ = std::move(path);
       return Done{};
     }
-    return Refuse("no temporary file can be made beside it", errno);
+    return Error{path_ + ": no temporary file can be made beside it: others removed each that was made"};
   }
 
   // The old file's owner where the system allows it, and its permissions (without set-user-ID and the like).
   Result<Done> KeepOwnerAndMode() const {
     struct stat status {};
     if (!old_) return Done{};
-    if (fstat(file_.get(), &status) != 0) return Refuse("cannot be written", errno);
+    if (fstat(file_.get(), &status) != 0) return RefuseByErrno("cannot be written");
     mode_t mode = old_->st_mode & 0777;
     if (status.st_uid != old_->st_uid && fchown(file_.get(), old_->st_uid, old_->st_gid) == 0) {
       status.st_gid = old_->st_gid;
@@ -384,12 +405,15 @@ class Replacement {
       mode = (mode & 0707) | ((mode & 07) << 3);  // of another group: no more than everybody has
     }
     if ((status.st_mode & 0777) != mode && fchmod(file_.get(), mode) != 0) {
-      return Refuse("its permissions cannot be kept", errno);
+      return RefuseByErrno("its permissions cannot be kept");
     }
     return Done{};
   }
 
   static bool Flush(const Descriptor& file) {
+#if defined(F_FULLFSYNC)
+    if (fcntl(file.get(), F_FULLFSYNC) == 0) return true;  // macOS: fsync leaves the bytes in the drive's cache
+#endif
     while (fsync(file.get()) != 0) {
       if (errno != EINTR) return false;
     }
@@ -463,10 +487,10 @@ class Replacement {
 
 }  // namespace detail
 
-// Replaces a regular file as a whole, or makes a new one; an error leaves the old one as it was. What the folder allows
-// decides, not the old file's mode, which the new one gets. A symbolic link stays, and the file that it leads to is
-// replaced. Folders, pipes, devices and links to nothing are refused. The system's other names (hard links) of the old
-// file keep the old bytes.
+// Replaces a regular file as a whole, or makes a new one; an error leaves the old one as it was (but for the one that
+// says "is written, but", of a folder that could not be flushed). What the folder allows decides, not the old file's
+// mode, which the new one gets. A symbolic link stays, and the file that it leads to is replaced. Folders, pipes,
+// devices and links to nothing are refused. The system's other names (hard links) of the old file keep the old bytes.
 inline Result<Done> WriteFile(const std::string& path, std::span<const uint8_t> bytes) {
   Result<detail::Replacement> file = detail::Replacement::Begin(path);
   if (!file.ok()) return Error{file.error()};
@@ -474,7 +498,8 @@ inline Result<Done> WriteFile(const std::string& path, std::span<const uint8_t> 
   return file->Commit();
 }
 
-// Whether WriteFile could begin there now; changes nothing. To ask before work whose results would be lost.
+// Whether WriteFile could begin there now; the file stays as it is (leftovers of killed writers are removed). To ask
+// before work whose results would be lost.
 inline Result<Done> CheckWritable(const std::string& path) {
   const Result<detail::Replacement> file = detail::Replacement::Begin(path);
   if (!file.ok()) return Error{file.error()};

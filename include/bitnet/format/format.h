@@ -104,7 +104,8 @@ struct FormatTraits {
 
   static constexpr int kBottom = Level(0);
   static constexpr int kTop = Level(kCount - 1);
-  static_assert(kTop > 0, "bitnet: a format needs a level above zero: steps are derived from the largest level");
+  static_assert(!IsAscending() || kTop > 0,
+                "bitnet: a format needs a level above zero: steps are derived from the largest level");
   static_assert(kTop <= 32767 && kBottom >= -32768, "bitnet: a format's levels must fit 16 bits");
 
   static constexpr int kMaxMagnitude = kTop > -kBottom ? kTop : -kBottom;

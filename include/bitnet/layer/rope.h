@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bitnet/base/assert.h"
+#include "bitnet/base/size.h"
 
 namespace bitnet {
 
@@ -41,11 +42,12 @@ class Rope {
 class RopeAngles {
  public:
   void Compute(const Rope& rope, size_t first_position, size_t tokens) {
-    pairs_ = rope.pairs();
+    const size_t count = ElementCount<float>(tokens, rope.pairs());
     // Each by its own size: after a bad_alloc only one of them may have grown.
     for (std::vector<float>* values : {&cos_, &sin_}) {
-      if (values->size() < tokens * pairs_) values->resize(tokens * pairs_);
+      if (values->size() < count) values->resize(count);
     }
+    pairs_ = rope.pairs();
     for (size_t t = 0; t < tokens; ++t) {
       rope.Angles(first_position + t, {cos_.data() + t * pairs_, pairs_}, {sin_.data() + t * pairs_, pairs_});
     }

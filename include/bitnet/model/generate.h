@@ -3,6 +3,7 @@
 #define BITNET_MODEL_GENERATE_H_
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <limits>
 #include <span>
@@ -21,6 +22,14 @@ struct GenerateOptions {
   SamplerOptions sampler;
 };
 
+namespace detail {
+template <class State>
+concept CanGoBack = requires(State& state, const State& then, const typename State::Mark& mark) {
+  { then.Here() } -> std::convertible_to<typename State::Mark>;
+  state.GoBack(mark);
+};
+}  // namespace detail
+
 // Calls on_token(token) -> bool for every new token; false ends. Returns the new tokens (fewer than asked for if the
 // state is full). After it, the state holds prompt and all new tokens but the last, which no Forward has read yet
 // (where a stop token ended it: all of them). If it gives an error, or something throws (on_token, memory), the state
@@ -28,6 +37,8 @@ struct GenerateOptions {
 template <class Model, class Generator, class OnToken>
 Result<std::vector<Token>> Generate(const Model& model, typename Model::State& state, std::span<const Token> prompt,
                                     const GenerateOptions& options, Generator& generator, OnToken&& on_token) {
+  static_assert(detail::CanGoBack<typename Model::State>,
+                "bitnet: Generate needs a State with Mark, Here() and GoBack(mark), as Transformer's has");
   if (Result<Done> valid = options.sampler.Validate(); !valid.ok()) return Error{valid.error()};
   struct Guard {
     typename Model::State& state;

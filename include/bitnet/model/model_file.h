@@ -278,7 +278,9 @@ Result<ModelWeights<S>> LoadModel(const std::string& path, const ReadLimits& lim
 }
 // Of what is no scheme: ModelWeights says so.
 template <class S>
-requires(!detail::kIsScheme<S>) Result<ModelWeights<S>> LoadModel(const std::string&) { return ModelWeights<S>(); }
+requires(!detail::kIsScheme<S>) Result<ModelWeights<S>> LoadModel(const std::string&, const ReadLimits& = {}) {
+  return ModelWeights<S>();
+}
 
 }  // namespace bitnet
 

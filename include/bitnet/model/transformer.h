@@ -19,6 +19,7 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "bitnet/base/result.h"
@@ -49,6 +50,16 @@ class Transformer<S, B> {
   // What one conversation needs: cache, buffers, its length so far.
   class State {
    public:
+    State() = default;
+    State(const State&) = default;
+    State(State&&) noexcept = default;
+    // Where memory ends, what is assigned to stays as it was.
+    State& operator=(const State& other) {
+      State copy(other);
+      return *this = std::move(copy);
+    }
+    State& operator=(State&&) noexcept = default;
+
     // Tokens seen: the position of the next one.
     size_t length() const { return length_; }
     size_t max_tokens() const { return max_tokens_; }
@@ -61,7 +72,8 @@ class Transformer<S, B> {
       std::vector<WeightUse> use;
     };
     Mark Here() const { return {length_, use_}; }
-    void GoBack(const Mark& mark) noexcept {
+    void GoBack(const Mark& mark) {
+      BITNET_ASSERT(mark.use.size() == use_.size(), "State::GoBack: the mark is of another model's state");
       Truncate(mark.length);
       std::copy(mark.use.begin(), mark.use.end(), use_.begin());
     }
@@ -112,6 +124,12 @@ class Transformer<S, B> {
     BITNET_ASSERT(CheckScheme<S>(config_).ok(), "Transformer: sums of the scheme do not fit 32 bits: see CheckScheme");
     BITNET_ASSERT(weights.layers.size() == config_.layers,
                   "Transformer: the weights must have as many layers as their configuration says");
+    const auto is_head = [&](const auto& matrix) {
+      return matrix.rows() == config_.vocab && matrix.cols() == config_.hidden;
+    };
+    BITNET_ASSERT(is_head(weights.embedding) && (config_.tied_embedding || is_head(weights.head)) &&
+                      weights.final_norm.size() == config_.hidden,
+                  "Transformer: embedding, head and final_norm must have the configuration's shape: see CheckModel");
     if (!config_.tied_embedding) head_ = Head(weights.head, backend_);
     for (const LayerWeights<S>& w : weights.layers) AddLayer(w);
   }
@@ -282,6 +300,9 @@ class Transformer : public Transformer<A48, B> {
   static_assert(sizeof(detail::SchemeSentence<S>) > 0);
   using Transformer<A48, B>::Transformer;
 };
+
+template <class S, class B = DefaultBackend<S>>
+Transformer(const ModelWeights<S>&, B = B()) -> Transformer<S, B>;
 
 }  // namespace bitnet
 

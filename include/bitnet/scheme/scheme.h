@@ -78,6 +78,7 @@ concept Scheme = AnyQuantizer<typename S::Weight> && AnyQuantizer<typename S::In
     AnyQuantizer<typename S::FirstValue> && AnyQuantizer<typename S::HeadWeight> &&
     AnyQuantizer<typename S::HeadInput> && Activation<typename S::FfnActivation> && requires {
   { S::OutputKeep::kAll } -> std::convertible_to<bool>;
+  { S::OutputKeep::Count(size_t{}) } -> std::convertible_to<size_t>;
   { S::kSubLayerNorms } -> std::convertible_to<bool>;
   { S::kName } -> std::convertible_to<const char*>;
 };
@@ -114,9 +115,11 @@ inline constexpr bool kHasSchemeMembers = HasSchemeMembers<S>;
 // are what they are of A48, so that no other error follows. (As a base it would take the other base with it.)
 template <class S>
 struct SchemeSentence {
-  static_assert(kHasSchemeMembers<S>,
-                "bitnet: a scheme is needed here: A48 or another of scheme/scheme.h, or a struct that derives from one "
-                "and overrides some of its members");
+  static_assert(
+      kHasSchemeMembers<S>,
+      "bitnet: a scheme is needed here: A48 or another of scheme/scheme.h, or a struct that derives from one "
+      "and overrides some of its members (which are kName, Weight, Input, OutputInput, OutputKeep, DownInput, "
+      "Query, Key, Value, FirstKey, FirstValue, HeadWeight, HeadInput, FfnActivation, kSubLayerNorms)");
 };
 template <HasSchemeMembers S>
 struct SchemeSentence<S> {
@@ -138,6 +141,16 @@ struct SchemeSentence<S> {
   static_assert(kIsActivation<typename S::FfnActivation>,
                 "bitnet: the scheme's FfnActivation must be an activation, such as SquaredRelu: see "
                 "scheme/activation.h");
+  // What is left of the concept. (Without the conditions a wrong member above would be said twice.)
+  static constexpr bool kHasKinds = kIsQuantizer<typename S::Weight> && kIsQuantizer<typename S::Input> &&
+                                    kIsQuantizer<typename S::OutputInput> && kIsQuantizer<typename S::DownInput> &&
+                                    kIsQuantizer<typename S::Query> && kIsQuantizer<typename S::Key> &&
+                                    kIsQuantizer<typename S::Value> && kIsQuantizer<typename S::FirstKey> &&
+                                    kIsQuantizer<typename S::FirstValue> && kIsQuantizer<typename S::HeadWeight> &&
+                                    kIsQuantizer<typename S::HeadInput> && kIsActivation<typename S::FfnActivation>;
+  static_assert(kIsScheme<S> || !kHasKinds,
+                "bitnet: the scheme's kName must be a const char*, its kSubLayerNorms a bool, and its OutputKeep a "
+                "Keep<N, D>");
 };
 
 }  // namespace detail

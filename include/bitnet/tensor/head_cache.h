@@ -33,6 +33,14 @@ class HeadCache {
   static constexpr size_t kGroupTokens = kIsFloat<F> ? 1 : 4;
 
   HeadCache() = default;
+  HeadCache(const HeadCache&) = default;
+  HeadCache(HeadCache&&) noexcept = default;
+  // Where memory ends, what is assigned to stays as it was.
+  HeadCache& operator=(const HeadCache& other) {
+    HeadCache copy(other);
+    return *this = std::move(copy);
+  }
+  HeadCache& operator=(HeadCache&&) noexcept = default;
   HeadCache(size_t heads, size_t head_dim, size_t max_tokens)
       : heads_(heads),
         head_dim_(head_dim),

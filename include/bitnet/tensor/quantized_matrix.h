@@ -4,16 +4,17 @@
 #define BITNET_TENSOR_QUANTIZED_MATRIX_H_
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "bitnet/base/assert.h"
+#include "bitnet/base/check_numbers.h"
 #include "bitnet/base/result.h"
 #include "bitnet/base/size.h"
 #include "bitnet/format/packing.h"
@@ -43,6 +44,14 @@ template <Format F>
 class QuantizedMatrix {
  public:
   QuantizedMatrix() = default;
+  QuantizedMatrix(const QuantizedMatrix&) = default;
+  QuantizedMatrix(QuantizedMatrix&&) noexcept = default;
+  // Where memory ends, what is assigned to stays as it was.
+  QuantizedMatrix& operator=(const QuantizedMatrix& other) {
+    QuantizedMatrix copy(other);
+    return *this = std::move(copy);
+  }
+  QuantizedMatrix& operator=(QuantizedMatrix&&) noexcept = default;
   // [rows, cols], zero codes, zero steps (Float: zeros).
   QuantizedMatrix(size_t rows, size_t cols, StepLayout layout)
       : rows_(rows),
@@ -104,6 +113,7 @@ class QuantizedMatrix {
 
   // values[0, cols) = step * level of a row.
   void DequantizeRow(size_t row, std::span<float> values) const {
+    BITNET_ASSERT(row < rows_, "DequantizeRow: there is no such row");
     BITNET_ASSERT(values.size() == cols_, "DequantizeRow: the destination must hold one value a column");
     std::vector<LevelOf<F>> levels(cols_);
     UnpackRow(row, levels);
@@ -133,10 +143,13 @@ class QuantizedMatrix {
   }
 
  private:
-  // Packs levels [cols] into a row. Returns the first column whose level the format lacks, or cols.
-  size_t PackRow(size_t row, std::span<const LevelOf<F>> levels) {
-    if constexpr (!kIsFloat<F>) {
-      std::vector<uint8_t> codes(cols_);
+  // Packs levels [cols] into a row (for Float: copies its values); `codes` is a buffer. Returns the first column whose
+  // level the format lacks, or cols.
+  size_t PackRow(size_t row, std::span<const LevelOf<F>> levels, std::vector<uint8_t>& codes) {
+    if constexpr (kIsFloat<F>) {
+      if (cols_ != 0) std::memcpy(bytes_.data() + row * RowBytes(cols_), levels.data(), cols_ * sizeof(float));
+    } else {
+      codes.resize(cols_);
       for (size_t c = 0; c < cols_; ++c) {
         const size_t code = CodeOfLevel<F>(levels[c]);
         if (code >= FormatTraits<F>::kCount || FormatTraits<F>::Level(code) != levels[c]) return c;
@@ -161,21 +174,28 @@ requires std::is_same_v<typename Q::Format, F> QuantizedMatrix<F> QuantizedMatri
   const size_t rows = weights.rows();
   const size_t cols = weights.cols();
   QuantizedMatrix matrix(rows, cols, StepLayout::Of<typename Q::Granularity>());
-  if constexpr (kIsFloat<F>) {
-    for (size_t r = 0; r < rows; ++r) {
-      std::memcpy(matrix.bytes_.data() + r * RowBytes(cols), weights.Row(r), cols * sizeof(float));
-    }
+  std::vector<uint8_t> codes;
+  const auto row_of_levels = [&](size_t r, std::span<const LevelOf<F>> levels) {
+    const size_t packed = matrix.PackRow(r, levels, codes);
+    BITNET_ASSERT(packed == cols, "a quantizer of weights gave a level that its format lacks");
+  };
+  if constexpr (std::is_same_v<Q, Unquantized>) {
+    for (size_t r = 0; r < rows; ++r) row_of_levels(r, weights[r]);
   } else {
-    const auto row_of_levels = [&](size_t r, std::span<const LevelOf<F>> levels) {
-      BITNET_ASSERT(matrix.PackRow(r, levels) == cols, "a quantizer of weights gave a level that its format lacks");
+    const auto set_step = [&](size_t i, float step) {
+      if constexpr (kIsFloat<F>) {
+        BITNET_ASSERT(step == 1.0f, "a quantizer of reals must return the step 1: they are kept as they are");
+      } else {
+        matrix.steps_[i] = step;
+      }
     };
     std::vector<LevelOf<F>> levels(cols);
     if (matrix.layout_.per_row) {
       const Segments segments = matrix.segments();
       for (size_t r = 0; r < rows; ++r) {
         for (size_t begin = 0; begin < cols; begin = segments.End(begin)) {
-          matrix.steps_[r * segments.Count() + segments.Of(begin)] =
-              Q::Quantize(weights[r].subspan(begin, segments.End(begin) - begin), levels.data() + begin);
+          set_step(r * segments.Count() + segments.Of(begin),
+                   Q::Quantize(weights[r].subspan(begin, segments.End(begin) - begin), levels.data() + begin));
         }
         row_of_levels(r, levels);
       }
@@ -196,7 +216,7 @@ requires std::is_same_v<typename Q::Format, F> QuantizedMatrix<F> QuantizedMatri
       }
     } else {
       levels.resize(all.size());
-      matrix.steps_[0] = Q::Quantize(all, levels.data());
+      set_step(0, Q::Quantize(all, levels.data()));
       for (size_t r = 0; r < rows; ++r) row_of_levels(r, std::span(levels).subspan(r * cols, cols));
     }
   }
@@ -210,6 +230,7 @@ Result<QuantizedMatrix<F>> QuantizedMatrix<F>::FromLevels(std::span<const LevelO
   BITNET_ASSERT(layout.per_row || layout.group == 0, "FromLevels: groups of columns are groups of a row");
   const auto refuse = [](const std::string& what) { return Error{"levels: " + what}; };
   const std::string shape = std::to_string(rows) + " x " + std::to_string(cols);
+  if (rows != 0 && cols == 0) return refuse("a matrix of " + shape + " was stated; rows must have columns");
   if (CheckedProduct(rows, cols) != levels.size()) {
     return refuse("there are " + std::to_string(levels.size()) + "; a matrix of " + shape + " was expected");
   }
@@ -221,16 +242,13 @@ Result<QuantizedMatrix<F>> QuantizedMatrix<F>::FromLevels(std::span<const LevelO
                                        : "a step for each " + std::to_string(layout.group) + " columns of a row") +
                   " need " + std::to_string(expected));
   }
-  for (size_t i = 0; i < steps.size(); ++i) {
-    if (!(steps[i] >= 0.0f) || std::isinf(steps[i])) {
-      return refuse("step " + std::to_string(i) + " is " + std::to_string(steps[i]) +
-                    "; steps must be finite and not negative");
-    }
-  }
+  const std::string fault = FaultOfNumbers(steps, NumberRange::kFiniteNotNegative, "step");
+  if (!fault.empty()) return refuse(fault);
   QuantizedMatrix matrix(rows, cols, layout);
   std::copy(steps.begin(), steps.end(), matrix.steps_.begin());
+  std::vector<uint8_t> codes;
   for (size_t r = 0; r < rows; ++r) {
-    const size_t wrong = matrix.PackRow(r, levels.subspan(r * cols, cols));
+    const size_t wrong = matrix.PackRow(r, levels.subspan(r * cols, cols), codes);
     if (wrong < cols) {
       return refuse("the one at row " + std::to_string(r) + ", column " + std::to_string(wrong) + " is " +
                     std::to_string(levels[r * cols + wrong]) + ", which the format does not have");

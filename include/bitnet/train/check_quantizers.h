@@ -11,12 +11,14 @@
 #include <cmath>
 #include <concepts>
 #include <cstddef>
+#include <limits>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "bitnet/base/random.h"
 #include "bitnet/base/result.h"
+#include "bitnet/base/size.h"
 #include "bitnet/model/config.h"
 #include "bitnet/quant/quantizer.h"
 #include "bitnet/scheme/scheme.h"
@@ -37,34 +39,43 @@ struct MixedPlaces {
 // With 1024 spans a mean is off by sd(y_i) / 32, the largest of 127 * 128 by four times that, 0.13 sd(y_i). Of what
 // rounds alone, the mean of y_i x_i is 0.80 sd(y_i) with the coarsest symmetric format (Binary), 0.5 with levels -1, 0
 // and 64; a rotation of pairs by 27 degrees is the smallest that is told. A mixture of very many places of which none
-// takes much, such as the reflection of one direction, is not.
+// takes much, such as the reflection of one direction, is not; and one that keeps less than one value in fifty is
+// refused for want of evidence. At most `most_outputs` of the y_i are looked at.
 template <AnyQuantizer Q>
-MixedPlaces FindMixedPlaces(size_t n) {
+MixedPlaces FindMixedPlaces(size_t n, size_t most_outputs = std::numeric_limits<size_t>::max()) {
+  const size_t outputs = std::min(n, most_outputs);
+  const auto place = [&](size_t output) { return output * n / outputs; };
   constexpr size_t kSpans = 1024;
   std::vector<float> x(n);
   std::vector<LevelOf<typename Q::Format>> y(n);
   MixedPlaces mixed;
   // A quantizer with a step of its own may see nothing but zeros, or nothing but its last levels, at one size.
-  for (const float size : {1.0f, 0x1p-6f, 0x1p6f}) {
+  for (const float size : {1.0f, 0x1p-6f, 0x1p6f, 0x1p-12f, 0x1p12f, 0x1p-18f, 0x1p18f, 0x1p-24f, 0x1p24f}) {
     Random random(1);
-    std::vector<float> means(n * n);
+    std::vector<float> means(ElementCount<float>(outputs, n)), sum_of_x(n), sum_of_y(outputs);
     for (size_t span = 0; span < kSpans; ++span) {
       for (float& v : x) v = Normal(random);
       std::vector<float> sized = x;
       for (float& v : sized) v *= size;
       const float step = Q::Quantize(sized, y.data());
-      for (size_t i = 0; i < n; ++i) {
-        const float value = step * static_cast<float>(y[i]);
+      for (size_t j = 0; j < n; ++j) sum_of_x[j] += x[j];
+      for (size_t i = 0; i < outputs; ++i) {
+        const float value = step * static_cast<float>(y[place(i)]);
         if (value == 0.0f) continue;
+        sum_of_y[i] += value;
         for (size_t j = 0; j < n; ++j) means[i * n + j] += value * x[j];
       }
     }
+    // Levels that are not about zero say nothing of the input.
+    for (size_t i = 0; i < outputs; ++i) {
+      for (size_t j = 0; j < n; ++j) means[i * n + j] -= sum_of_y[i] * sum_of_x[j] / kSpans;
+    }
     mixed.found = false;
-    for (size_t i = 0; i < n && !mixed.found; ++i) {
+    for (size_t i = 0; i < outputs && !mixed.found; ++i) {
+      const float own = means[i * n + place(i)];
       for (size_t j = 0; j < n && !mixed.found; ++j) {
-        const float own = means[i * n + i];
         // Not so for a NaN.
-        if (!(i == j ? own > 0.0f : 2.0f * std::fabs(means[i * n + j]) < own)) mixed = {true, i, j};
+        if (!(place(i) == j ? own > 0.0f : 2.0f * std::fabs(means[i * n + j]) < own)) mixed = {true, place(i), j};
       }
     }
     if (!mixed.found) break;
@@ -79,9 +90,15 @@ Result<Done> CheckQuantizers(const ModelConfig& c) {
     if constexpr (!kIsBuiltInQuantizer<Q> && !std::same_as<Q, Unquantized>) {
       if (!problem.empty()) return;
       constexpr size_t kGroup = kGroupSize<typename Q::Granularity>;
-      constexpr size_t kLongest = 128;  // a multiple of the usual blocks
-      const size_t n = std::min({width, kLongest, kGroup == 0 ? kLongest : kGroup});
-      const MixedPlaces mixed = FindMixedPlaces<Q>(n);
+      // All places of a short span; then some of a long one, for blocks of which a short span holds none.
+      constexpr size_t kShort = 128, kLong = 4096, kPlaces = 16;
+      const size_t whole = kGroup == 0 ? width : std::min(width, kGroup);
+      size_t n = std::min(whole, kShort);
+      MixedPlaces mixed = FindMixedPlaces<Q>(n);
+      if (!mixed.found && whole > kShort) {
+        n = std::min(whole, kLong);
+        mixed = FindMixedPlaces<Q>(n, kPlaces);
+      }
       if (!mixed.found) return;
       problem =
           "scheme " + std::string(S::kName) + ": its quantizer " + place + " is not element by element: of " +

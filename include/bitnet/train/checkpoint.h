@@ -98,7 +98,7 @@ inline RunDescription DescribeConfig(const ModelConfig& c) {
   return list;
 }
 
-// Refuses a state that LoadCheckpoint would refuse, and leaves the old file.
+// Refuses numbers that LoadCheckpoint would refuse, and leaves the old file.
 inline Result<Done> SaveCheckpoint(const std::string& path, const RunDescription& run, const TrainingState& state) {
   ByteWriter to;
   to.Number(static_cast<uint32_t>(run.size()));
@@ -126,7 +126,14 @@ inline Result<Done> SaveCheckpoint(const std::string& path, const RunDescription
 // Replaces `state`, whose tensors must have their sizes, or leaves it as it is.
 inline Result<Done> LoadCheckpoint(const std::string& path, const RunDescription& run, uint64_t steps,
                                    TrainingState& state) {
-  const Result<std::vector<uint8_t>> payload = LoadSealed(path, kCheckpointFile);
+  // The tensors are the run's own, so that their size is no stranger's number.
+  constexpr uint64_t kOfDescription = 1 << 20;
+  const auto all_values = LatentWeights::Count(state.weights.config, state.weights.sub_layer_norms);
+  ReadLimits limits;
+  if (all_values) {
+    limits.regular = std::max(limits.regular, 3 * sizeof(float) * uint64_t{*all_values} + kOfDescription);
+  }
+  const Result<std::vector<uint8_t>> payload = LoadSealed(path, kCheckpointFile, limits);
   if (!payload.ok()) return Error{payload.error()};
   ByteReader from(*payload, kSealHeaderBytes);
   const auto refuse = [&] { return Error{path + ": " + from.error()}; };

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "bitnet/backend/default_backend.h"
+#include "bitnet/model/check_scheme.h"
 #include "bitnet/train/batch.h"
 #include "bitnet/train/check_quantizers.h"
 #include "bitnet/train/cross_entropy.h"
@@ -36,11 +37,13 @@ class TrainingModel<S, B> {
   using SchemeType = S;
 
   // The configuration must be valid, and the scheme's quantizers element by element: see CheckQuantizers.
-  explicit TrainingModel(const ModelConfig& config, B backend = B())
-      : config_(config), backend_(std::move(backend)), layers_(config.layers) {
+  explicit TrainingModel(const ModelConfig& config, B backend = B()) : config_(config), backend_(std::move(backend)) {
     BITNET_ASSERT(config.Validate().ok(), "TrainingModel: the configuration is not valid: see ModelConfig::Validate");
+    const Result<Done> fits = CheckScheme<S>(config);
+    BITNET_ASSERT(fits.ok(), fits.error().c_str());
     const Result<Done> trainable = CheckQuantizers<S>(config);
     BITNET_ASSERT(trainable.ok(), trainable.error().c_str());
+    layers_ = std::vector<TrainingLayer<S, B>>(ElementCount<TrainingLayer<S, B>>(config.layers));
     for (TrainingLayer<S, B>& layer : layers_) layer.Resize(config);
     embedding_.template Resize<typename S::HeadWeight>(config.vocab, config.hidden);
     if (!config.tied_embedding) head_.template Resize<typename S::HeadWeight>(config.vocab, config.hidden);

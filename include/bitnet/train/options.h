@@ -36,7 +36,7 @@ struct TrainOptions {
   uint64_t seed = 1;
   uint32_t validation_windows = 64;  // at most so many sequences of the held-out part
   // A run that takes more (Trainer::Bytes) is refused, so that a wrong number ends in a sentence. (Not in List(): it
-  // shapes no result.)
+  // shapes no result.) By default the machine's memory; what a container leaves of it is not asked.
   uint64_t max_bytes = MachineMemory();
 
   uint64_t TokensPerStep() const { return uint64_t{batch} * sequence; }

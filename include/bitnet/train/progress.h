@@ -135,6 +135,7 @@ class LossLog {
   }
 
   void Write(const StepReport& r, std::optional<double> validation_loss = {}) {
+    BITNET_ASSERT(file_ != nullptr, "LossLog::Write: the log is closed");
     Keep(std::fprintf(file_.get(), "%llu,%d,%.6f,%.6g,%.6g,", static_cast<unsigned long long>(r.step), r.stage, r.loss,
                       double(r.learning_rate), r.gradient_norm));
     if (validation_loss) Keep(std::fprintf(file_.get(), "%.6f", *validation_loss));

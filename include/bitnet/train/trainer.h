@@ -85,7 +85,7 @@ class Trainer<Stage1, Stage2, B> {
   }
 
   // About what the steps of a run take: weights, gradients, two moments, and a stage's model (not what Save and Load
-  // take for a moment: the file, and three times the weights); nothing if it does not fit size_t. Configuration and
+  // take for a moment: some copies of the file); nothing if it does not fit size_t. Configuration and
   // options must be valid.
   static std::optional<size_t> Bytes(const ModelConfig& config, const TrainOptions& options) {
     const auto values =
@@ -113,8 +113,6 @@ class Trainer<Stage1, Stage2, B> {
     StepReport report{state_.step, StageOf(state_.step), 0.0, 0.0, options_.LearningRate(state_.step)};
     Random random(state_.random);
     const TokenBatch batch = corpus_.Sample(random, options_.batch, options_.sequence);
-    // Two models at once would take twice the memory.
-    if (report.stage == 2) model1_.reset();
     OfStage(report.stage, [&](auto& model) {
       model.Quantize(state_.weights);
       report.loss = model.Forward(state_.weights, batch);
@@ -158,9 +156,14 @@ class Trainer<Stage1, Stage2, B> {
     return sum / static_cast<double>(windows);
   }
 
-  // A run that goes on from this one's state, on the same batches, with another second scheme.
+  // A run that goes on from this one's state, on the same batches, with another second scheme, which must be one that
+  // Create accepts.
   template <Scheme OtherStage2>
   Trainer<Stage1, OtherStage2, B> Fork() const {
+    const Result<Done> fits = CheckScheme<OtherStage2>(config());
+    BITNET_ASSERT(fits.ok(), fits.error().c_str());
+    const Result<Done> trainable = CheckQuantizers<OtherStage2>(config());
+    BITNET_ASSERT(trainable.ok(), trainable.error().c_str());
     return Trainer<Stage1, OtherStage2, B>(options_, corpus_, backend_, state_);
   }
 
@@ -188,13 +191,15 @@ class Trainer<Stage1, Stage2, B> {
     gradients_ = LatentWeights::Zeros(config, Stage1::kSubLayerNorms);
   }
 
-  // f(model of a stage), made at first use.
+  // f(model of a stage), made where the last use was of the other's: two at once would take twice the memory.
   template <class F>
   void OfStage(int stage, F&& f) {
     if (stage == 1) {
+      model2_.reset();
       if (!model1_) model1_ = std::make_unique<TrainingModel<Stage1, B>>(config(), backend_);
       f(*model1_);
     } else {
+      model1_.reset();
       if (!model2_) model2_ = std::make_unique<TrainingModel<Stage2, B>>(config(), backend_);
       f(*model2_);
     }

@@ -77,8 +77,8 @@ class SimdBackend : public ReferenceBackend {
 
   template <Format W, Format X>
   void DequantizeRow(const Matrix<W, X>& matrix, size_t row, std::span<float> values) const {
-    BITNET_ASSERT(row < matrix.rows() && values.size() == matrix.cols(),
-                  "DequantizeRow: the destination must hold one value a column");
+    BITNET_ASSERT(row < matrix.rows(), "DequantizeRow: there is no such row");
+    BITNET_ASSERT(values.size() == matrix.cols(), "DequantizeRow: the destination must hold one value a column");
     constexpr size_t kWindow = 1024;
     HWY_ALIGN float window[kWindow];
     for (size_t first = 0; first < matrix.cols(); first += kWindow) {
@@ -404,11 +404,12 @@ class SimdBackend : public ReferenceBackend {
     constexpr size_t kBlockRows = M::Codes::kBlockCodes;
     if (tokens == 1 && product.has_one_segment()) {
       const IndexList columns = list(0);
-      const size_t parts = std::clamp<size_t>(columns.count / Grain(matrix.rows()), 1, executor().Threads());
+      const size_t threads = executor().Threads();  // asked once: at exit there may be fewer
+      const size_t parts = std::clamp<size_t>(columns.count / Grain(matrix.rows()), 1, threads);
       const size_t count = SizeProduct(kBlockRows, matrix.tiles());
       thread_local AlignedVector<int32_t> buffer;
       // (For all threads at once, so that decoding allocates nothing when a later token has more columns.)
-      const size_t all_counts = ElementCount<int32_t>(executor().Threads(), count);
+      const size_t all_counts = ElementCount<int32_t>(threads, count);
       if (buffer.size() < all_counts) buffer.resize(all_counts);
       int32_t* sums = buffer.data();
       thread_local AlignedVector<uint32_t> order_buffer;
