@@ -4,6 +4,7 @@
 
 #include "bitnet/base/assert.h"  // first: it says what compiler is needed
 
+#include "bitnet/backend/simd/default_backend.h"  // IWYU pragma: export
 #include "bitnet/train/adamw.h"       // IWYU pragma: export
 #include "bitnet/train/batch.h"       // IWYU pragma: export
 #include "bitnet/train/checkpoint.h"  // IWYU pragma: export

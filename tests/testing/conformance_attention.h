@@ -7,13 +7,16 @@
 #include <cstdint>
 #include <iterator>
 #include <limits>
+#include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "bitnet/backend/backend.h"
-#include "bitnet/backend/reference.h"
+#include "bitnet/backend/reference_operations.h"
 #include "testing/awkward_formats.h"
 #include "testing/conformance_products.h"
+#include "testing/device_matrix.h"
 #include "testing/same_bits.h"
 
 namespace bitnet::testing {
@@ -31,17 +34,61 @@ std::vector<LevelOf<F>> DrawHead(Random& random, size_t dim, Fill fill) {
   return levels;
 }
 
+// Whether both hold the same levels and steps at the first so many tokens.
 template <Format F, Format First>
-HeadCache<F, First> DrawCache(size_t heads, size_t dim, size_t tokens, Fill fill, uint64_t seed) {
-  Random random(seed);
-  HeadCache<F, First> cache(heads, dim, tokens);
-  for (size_t h = 0; h < heads; ++h) {
-    cache.template Store<First>(h, 0, DrawHead<First>(random, dim, fill).data(), DrawStep(random, fill));
-    for (size_t s = 1; s < tokens; ++s) {
-      cache.template Store<F>(h, s, DrawHead<F>(random, dim, fill).data(), DrawStep(random, fill));
+bool SameHeads(const QuantizedHeads<F, First>& a, const QuantizedHeads<F, First>& b, size_t tokens) {
+  const auto same = [&]<Format Stored>(std::type_identity<Stored>, size_t head, size_t token) {
+    std::vector<LevelOf<Stored>> levels_a(a.head_dim()), levels_b(b.head_dim());
+    a.template Load<Stored>(head, token, levels_a);
+    b.template Load<Stored>(head, token, levels_b);
+    return levels_a == levels_b && SameBits(a.Step(head, token), b.Step(head, token));
+  };
+  for (size_t h = 0; h < a.heads(); ++h) {
+    for (size_t t = 0; t < tokens; ++t) {
+      if (!(t == 0 ? same(std::type_identity<First>(), h, t) : same(std::type_identity<F>(), h, t))) return false;
     }
   }
+  return true;
+}
+
+template <Format F, Format First>
+void DrawHeads(size_t tokens, Fill fill, uint64_t seed, QuantizedHeads<F, First>& heads) {
+  Random random(seed);
+  for (size_t h = 0; h < heads.heads(); ++h) {
+    const size_t dim = heads.head_dim();
+    heads.template Store<First>(h, 0, DrawHead<First>(random, dim, fill).data(), DrawStep(random, fill));
+    for (size_t s = 1; s < tokens; ++s) {
+      heads.template Store<F>(h, s, DrawHead<F>(random, dim, fill).data(), DrawStep(random, fill));
+    }
+  }
+}
+template <class Formats>
+HostKeyValues<Formats> DrawCache(size_t kv_heads, size_t dim, size_t tokens, Fill fill, uint64_t seed) {
+  HostKeyValues<Formats> cache(kv_heads, dim, tokens);
+  DrawHeads(tokens, fill, seed, cache.keys);
+  DrawHeads(tokens, fill, seed + 1, cache.values);
   return cache;
+}
+
+// The backend's own copy of a cache.
+template <class Formats, class B>
+typename B::template Cache<Formats> CacheOf(const B& backend, typename B::Stream& stream,
+                                            const HostKeyValues<Formats>& host) {
+  auto cache = backend.template NewCache<Formats>(host.kv_heads(), host.head_dim(), host.max_tokens());
+  backend.template WriteCache<Formats>(stream, host, host.max_tokens(), cache);
+  return cache;
+}
+
+// `tokens` tokens of sequence `sequence` from `first` on.
+inline std::vector<Place> PlacesFrom(size_t first, size_t tokens, uint32_t sequence = 0) {
+  std::vector<Place> places(tokens);
+  for (size_t t = 0; t < tokens; ++t) places[t] = {sequence, static_cast<uint32_t>(first + t)};
+  return places;
+}
+inline HostWhere WhereOf(std::span<const Place> places, size_t dim) {
+  HostWhere where;
+  where.Set(places, Rope(dim / 2 * 2, 100.0f));
+  return where;
 }
 
 struct AttentionCase {
@@ -80,54 +127,130 @@ inline constexpr AttentionCase kAttentionCases[] = {
 };
 
 // A case and its result.
-template <Format Q, Format K, Format K0, Format V, Format V0>
+template <Format Q, class Formats>
 struct AttentionExpectation {
   AttentionShape shape;
-  HeadCache<K, K0> keys;
-  HeadCache<V, V0> values;
-  QuantizedTokens<Q> q;
+  HostKeyValues<Formats> cache;
+  QuantizedRows<Q> q;
   GuardedMatrix y;
 };
 
-// (Apart from the backend, so that it is compiled once for all of them.)
-template <Format Q, Format K, Format K0, Format V, Format V0>
-[[gnu::noinline]] AttentionExpectation<Q, K, K0, V, V0> ExpectAttention(const AttentionCase& c) {
-  const AttentionShape shape{c.heads, c.kv_heads, c.dim, c.first_position};
-  const size_t cached = c.first_position + c.tokens;
-  AttentionExpectation<Q, K, K0, V, V0> expected{shape,
-                                                 DrawCache<K, K0>(shape.kv_heads, c.dim, cached, c.fill, c.dim),
-                                                 DrawCache<V, V0>(shape.kv_heads, c.dim, cached, c.fill, c.dim + 1),
-                                                 {},
-                                                 {c.tokens, shape.heads * c.dim}};
-  Random random(c.dim + 2);
-  expected.q.Resize(c.tokens * shape.heads, c.dim);
-  for (size_t row = 0; row < expected.q.tokens(); ++row) {
-    const auto head = DrawHead<Q>(random, c.dim, c.fill);
-    std::copy(head.begin(), head.end(), expected.q.Row(row));
-    expected.q.Step(row, 0) = DrawStep(random, c.fill == Fill::kBadSteps && row % 4 != 0 ? Fill::kRandom : c.fill);
+template <Format Q>
+QuantizedRows<Q> DrawQueries(size_t rows, size_t dim, Fill fill, uint64_t seed) {
+  Random random(seed);
+  QuantizedRows<Q> q;
+  q.Resize(rows, dim);
+  for (size_t row = 0; row < rows; ++row) {
+    std::ranges::copy(DrawHead<Q>(random, dim, fill), q[row].begin());
+    q.Steps(row)[0] = DrawStep(random, fill == Fill::kBadSteps && row % 4 != 0 ? Fill::kRandom : fill);
   }
-  AttentionScratch scratch;
-  ReferenceBackend().Attend(expected.q, expected.keys, expected.values, shape, scratch, expected.y.view());
+  return q;
+}
+
+// (Apart from the backend, so that it is compiled once for all of them.)
+template <Format Q, class Formats>
+[[gnu::noinline]] AttentionExpectation<Q, Formats> ExpectAttention(const AttentionCase& c) {
+  AttentionExpectation<Q, Formats> expected{{c.heads, c.kv_heads, c.dim},
+                                            DrawCache<Formats>(c.kv_heads, c.dim, c.first_position + c.tokens, c.fill, c.dim),
+                                            DrawQueries<Q>(c.tokens * c.heads, c.dim, c.fill, c.dim + 2),
+                                            {c.tokens, c.heads * c.dim}};
+  const HostKeyValues<Formats>* const caches[] = {&expected.cache};
+  reference::Attend(expected.q, WhereOf(PlacesFrom(c.first_position, c.tokens), c.dim),
+                    std::span<const HostKeyValues<Formats>* const>(caches), expected.shape, expected.y.view());
   return expected;
 }
 
-template <Format Q, Format K, Format K0, Format V, Format V0, class B>
+template <Format Q, class Formats, class B>
 void TestAttentionOf(const B& backend, const char* name) {
-  AttentionScratch scratch;
   ThreadPool three(3);
+  const B on_threads = MakeBackend<B>(three);
   for (const AttentionCase& c : kAttentionCases) {
-    const auto expected = ExpectAttention<Q, K, K0, V, V0>(c);
+    const auto expected = ExpectAttention<Q, Formats>(c);
     for (const bool threads : {false, true}) {
       // The number of threads changes nothing; short contexts use one.
       if (threads && c.first_position < 250) continue;
-      GuardedMatrix y(c.tokens, expected.shape.heads * c.dim);
-      (threads ? B(three) : backend)
-          .Attend(expected.q, expected.keys, expected.values, expected.shape, scratch, y.view());
+      const B& used = threads ? on_threads : backend;
+      typename B::Stream stream = used.NewStream();
+      const auto cache = CacheOf<Formats>(used, stream, expected.cache);
+      const typename B::template Cache<Formats>* const caches[] = {&cache};
+      typename B::template Rows<Q> q;
+      used.Write(stream, expected.q, q);
+      typename B::Where where;
+      used.SetWhere(stream, PlacesFrom(c.first_position, c.tokens), Rope(c.dim / 2 * 2, 100.0f), where);
+      DeviceMatrix y(used, stream, c.tokens, c.heads * c.dim);
+      used.template Attend<Formats>(stream, q, where, caches, expected.shape, y.view());
       y.ExpectSame(expected.y, name,
                    "head_dim " + std::to_string(c.dim) + ", " + std::to_string(c.tokens) + " tokens from position " +
                        std::to_string(c.first_position) + ", fill " + std::to_string(static_cast<int>(c.fill)) +
                        (threads ? ", three threads" : ""));
     }
+  }
+}
+
+// Several sequences in one pass, and what Store leaves in their caches.
+template <AnyQuantizer Query, AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0, class B>
+void TestSequences(const B& backend, const char* name) {
+  using Formats = FormatsOf<K, K0, V, V0>;
+  using HostCache = HostKeyValues<Formats>;
+  using Cache = typename B::template Cache<Formats>;
+  constexpr AttentionShape kShape{6, 2, 24};
+  constexpr size_t kSequences = 3, kTokens = 300;
+  typename B::Stream stream = backend.NewStream();
+  Random random(5);
+  std::vector<HostCache> expected;
+  std::vector<Cache> actual;
+  for (size_t i = 0; i < kSequences; ++i) {
+    expected.emplace_back(kShape.kv_heads, kShape.head_dim, kTokens);
+    actual.push_back(backend.template NewCache<Formats>(kShape.kv_heads, kShape.head_dim, kTokens));
+  }
+  std::vector<HostCache*> host_caches;
+  std::vector<Cache*> caches;
+  for (size_t i = 0; i < kSequences; ++i) host_caches.push_back(&expected[i]), caches.push_back(&actual[i]);
+
+  // Passes of all mixtures: tokens of one sequence, of all in turn, runs of several.
+  size_t lengths[kSequences] = {};
+  for (size_t pass = 0; pass < 12; ++pass) {
+    std::vector<Place> places;
+    for (size_t i = 0; i < 5; ++i) {
+      const size_t sequence = pass < 2 ? pass : UniformBelow(random, kSequences);
+      const size_t tokens = std::min<size_t>(1 + UniformBelow(random, pass % 3 == 0 ? 60 : 2), kTokens - lengths[sequence]);
+      for (const Place& place : PlacesFrom(lengths[sequence], tokens, static_cast<uint32_t>(sequence))) {
+        places.push_back(place);
+      }
+      lengths[sequence] += tokens;
+    }
+    const std::string place = "pass " + std::to_string(pass);
+    const size_t width = kShape.kv_heads * kShape.head_dim;
+    std::vector<float> k(places.size() * width), v(places.size() * width);
+    for (float& x : k) x = Normal(random);
+    for (float& x : v) x = Normal(random);
+    const Rope rope(kShape.head_dim, 100.0f);
+    HostWhere host_where;
+    host_where.Set(places, rope);
+    typename B::Where where;
+    backend.SetWhere(stream, places, rope, where);
+    GuardedMatrix host_k(places.size(), width, k), host_v(places.size(), width, v);
+    DeviceMatrix device_k(backend, stream, places.size(), width, k), device_v(backend, stream, places.size(), width, v);
+    reference::Store<K, K0, V, V0>(host_k.view(), host_v.view(), host_where, std::span<HostCache* const>(host_caches));
+    backend.template Store<K, K0, V, V0>(stream, device_k.view(), device_v.view(), where, std::span<Cache* const>(caches));
+
+    using Q = typename Query::Format;
+    const QuantizedRows<Q> host_q = DrawQueries<Q>(places.size() * kShape.heads, kShape.head_dim, Fill::kRandom, pass);
+    typename B::template Rows<Q> q;
+    backend.Write(stream, host_q, q);
+    GuardedMatrix expected_y(places.size(), kShape.heads * kShape.head_dim);
+    DeviceMatrix y(backend, stream, places.size(), kShape.heads * kShape.head_dim);
+    reference::Attend(host_q, host_where, std::span<const HostCache* const>(host_caches), kShape, expected_y.view());
+    backend.template Attend<Formats>(stream, q, where, std::span<const Cache* const>(caches), kShape, y.view());
+    y.ExpectSame(expected_y, name, place);
+  }
+  // All of a cache, read back.
+  for (size_t i = 0; i < kSequences; ++i) {
+    HostCache read;
+    backend.template ReadCache<Formats>(stream, actual[i], lengths[i], read);
+    ExpectFinished(backend, stream, name);
+    Expect(SameHeads(read.keys, expected[i].keys, lengths[i]) && SameHeads(read.values, expected[i].values, lengths[i]),
+           name, "ReadCache of sequence " + std::to_string(i));
   }
 }
 
@@ -137,6 +260,8 @@ template <class B>
 void TestAttentionExtremes(const B& backend) {
   using K = MidRise<3>;
   using K0 = MidRise<4>;
+  using Formats = CacheFormats<K, K0, K, K0>;
+  typename B::Stream stream = backend.NewStream();
   constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   constexpr float kSteps[] = {0.125f, 0x1.fffffep-3f, 0.0f,    1e-45f, 1e-38f, 1e-34f,
@@ -147,31 +272,39 @@ void TestAttentionExtremes(const B& backend) {
       for (size_t i = 0; i < 3 * std::size(kSteps); ++i) {
         // The step of one key, of one value, or of all values but one.
         const float step = kSteps[i / 3];
-        HeadCache<K, K0> keys(1, kDim, kTokens), values(1, kDim, kTokens);
+        HostKeyValues<Formats> cache(1, kDim, kTokens);
         Random random(i);
         for (size_t s = 0; s < kTokens; ++s) {
           const float k_step = i % 3 == 0 && s == at ? step : 0.125f;
           const float v_step = (i % 3 == 1 && s == at) || (i % 3 == 2 && s != at) ? step : 0.125f;
           if (s == 0) {
-            keys.Store<K0>(0, s, DrawHead<K0>(random, kDim, fill).data(), k_step);
-            values.Store<K0>(0, s, DrawHead<K0>(random, kDim, fill).data(), v_step);
+            cache.keys.Store<K0>(0, s, DrawHead<K0>(random, kDim, fill).data(), k_step);
+            cache.values.Store<K0>(0, s, DrawHead<K0>(random, kDim, fill).data(), v_step);
           } else {
-            keys.Store<K>(0, s, DrawHead<K>(random, kDim, fill).data(), k_step);
-            values.Store<K>(0, s, DrawHead<K>(random, kDim, fill).data(), v_step);
+            cache.keys.Store<K>(0, s, DrawHead<K>(random, kDim, fill).data(), k_step);
+            cache.values.Store<K>(0, s, DrawHead<K>(random, kDim, fill).data(), v_step);
           }
         }
-        QuantizedTokens<MidRise<4>> q;
-        q.Resize(3, kDim);
+        QuantizedRows<MidRise<4>> host_q;
+        host_q.Resize(3, kDim);
         for (size_t r = 0; r < 3; ++r) {
-          const auto head = DrawHead<MidRise<4>>(random, kDim, fill);
-          std::copy(head.begin(), head.end(), q.Row(r));
-          q.Step(r, 0) = 0.25f;
+          std::ranges::copy(DrawHead<MidRise<4>>(random, kDim, fill), host_q[r].begin());
+          host_q.Steps(r)[0] = 0.25f;
         }
-        const AttentionShape shape{3, 1, kDim, kTokens - 1};
-        AttentionScratch scratch;
-        GuardedMatrix expected(1, 3 * kDim), y(1, 3 * kDim);
-        ReferenceBackend().Attend(q, keys, values, shape, scratch, expected.view());
-        backend.Attend(q, keys, values, shape, scratch, y.view());
+        const AttentionShape shape{3, 1, kDim};
+        const std::vector<Place> places = PlacesFrom(kTokens - 1, 1);
+        GuardedMatrix expected(1, 3 * kDim);
+        const HostKeyValues<Formats>* const host_caches[] = {&cache};
+        reference::Attend(host_q, WhereOf(places, kDim), std::span<const HostKeyValues<Formats>* const>(host_caches),
+                          shape, expected.view());
+        const auto own = CacheOf<Formats>(backend, stream, cache);
+        const typename B::template Cache<Formats>* const caches[] = {&own};
+        typename B::template Rows<MidRise<4>> q;
+        backend.Write(stream, host_q, q);
+        typename B::Where where;
+        backend.SetWhere(stream, places, Rope(kDim, 100.0f), where);
+        DeviceMatrix y(backend, stream, 1, 3 * kDim);
+        backend.template Attend<Formats>(stream, q, where, caches, shape, y.view());
         y.ExpectSame(expected, "Attend of extremes",
                      "token " + std::to_string(at) + ", case " + std::to_string(i) + ", fill " +
                          std::to_string(static_cast<int>(fill)));
@@ -183,20 +316,28 @@ void TestAttentionExtremes(const B& backend) {
 // The list in two parts: a test of many targets takes all of it for some of them only.
 template <class B>
 void TestSomeAttention() {
-  const B backend(DefaultExecutor());
-  TestAttentionOf<MidRise<4>, MidRise<3>, MidRise<4>, MidRise<3>, MidRise<4>>(backend, "Attend of A48");
-  TestAttentionOf<Int<8>, Int<5>, Int<8>, Fp4E2M1, Squares>(backend, "Attend of 4 to 8 bits");
+  const B backend = MakeBackend<B>();
+  TestAttentionOf<MidRise<4>, CacheFormats<MidRise<3>, MidRise<4>, MidRise<3>, MidRise<4>>>(backend, "Attend of A48");
+  TestAttentionOf<Int<8>, CacheFormats<Int<5>, Int<8>, Fp4E2M1, Squares>>(backend, "Attend of 4 to 8 bits");
   TestAttentionExtremes(backend);
+  using Head = Quantizer<MidRise<4>, AbsMax>;
+  using Cached = Quantizer<MidRise<3>, AbsMax>;
+  TestSequences<Head, Cached, Head, Cached, Head>(backend, "sequences of A48");
 }
 
 template <class B>
 void TestOtherAttention() {
-  const B backend(DefaultExecutor());
-  TestAttentionOf<Float, Float, Float, Float, Float>(backend, "Attend of reals");
-  TestAttentionOf<Int<4>, Fp4E2M1, Binary, Int<6>, UInt<7>>(backend, "Attend of 1 to 7 bits");
-  TestAttentionOf<MidRise<8>, Ternary, BigSteps, FiveLevels, MidRise<2>>(backend, "Attend of unusual formats");
-  TestAttentionOf<Int<4>, Int<8>, Int<8>, BigSteps, Int<8>>(backend, "Attend of values beyond 8 bits");
-  TestAttentionOf<Float, MidRise<3>, MidRise<4>, Float, Float>(backend, "Attend of reals and codes");
+  const B backend = MakeBackend<B>();
+  TestAttentionOf<Float, CacheFormats<Float, Float, Float, Float>>(backend, "Attend of reals");
+  TestAttentionOf<Int<4>, CacheFormats<Fp4E2M1, Binary, Int<6>, UInt<7>>>(backend, "Attend of 1 to 7 bits");
+  TestAttentionOf<MidRise<8>, CacheFormats<Ternary, BigSteps, FiveLevels, MidRise<2>>>(backend,
+                                                                                       "Attend of unusual formats");
+  TestAttentionOf<Int<4>, CacheFormats<Int<8>, Int<8>, BigSteps, Int<8>>>(backend, "Attend of values beyond 8 bits");
+  TestAttentionOf<Float, CacheFormats<MidRise<3>, MidRise<4>, Float, Float>>(backend, "Attend of reals and codes");
+  using Five = Quantizer<FiveLevels, AbsMean>;
+  TestSequences<Quantizer<Int<8>, AbsMax>, Five, Quantizer<Int<8>, AbsMax>, Signs, Five>(backend,
+                                                                                        "sequences of five levels");
+  TestSequences<Unquantized, Unquantized, Unquantized, Unquantized, Unquantized>(backend, "sequences of reals");
 }
 
 template <class B>

@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "bitnet/backend/backend.h"
-#include "bitnet/backend/reference.h"
+#include "bitnet/backend/reference_operations.h"
 #include "bitnet/base/random.h"
-#include "bitnet/tensor/aligned_vector.h"
 #include "testing/awkward_formats.h"
+#include "testing/device_matrix.h"
 #include "testing/same_bits.h"
 
 namespace bitnet::testing {
@@ -30,16 +30,20 @@ struct ProductCase {
   Fill fill;
 };
 
-// Each is tried with every number of columns and every access.
+// Each is tried with every number of columns and every use.
 inline constexpr ProductCase kProductCases[] = {
     {1, 1, {false, 0}, 0, Fill::kRandom},     {3, 5, {true, 0}, 0, Fill::kRandom},
     {6, 2, {false, 0}, 0, Fill::kTop},        {5, 1, {true, 0}, 0, Fill::kBottom},
     {70, 1, {false, 0}, 0, Fill::kSparse},    {5, 17, {false, 0}, 0, Fill::kSparse},
-    {9, 2, {true, 32}, 0, Fill::kRandom},     {4, 9, {true, 3}, 5, Fill::kSparse},
-    {2, 1, {true, 1}, 0, Fill::kTop},         {3, 2, {false, 0}, 1000, Fill::kRandom},
-    {7, 1, {false, 0}, 32, Fill::kSparse},    {4, 3, {true, 0}, 0, Fill::kZero},
-    {4, 2, {true, 0}, 0, Fill::kBadSteps},    {3, 2, {true, 16}, 7, Fill::kBadSteps},
+    {4, 3, {true, 0}, 0, Fill::kZero},        {4, 2, {true, 0}, 0, Fill::kBadSteps},
     {3, 2, {false, 0}, 0, Fill::kBadWeights},
+};
+// With steps for groups of columns, of the operands that have them.
+inline constexpr ProductCase kGroupedCases[] = {
+    {9, 2, {true, 32}, 32, Fill::kRandom},   {4, 9, {true, 3}, 5, Fill::kSparse},
+    {2, 1, {true, 1}, 1000, Fill::kTop},     {70, 1, {true, 64}, 128, Fill::kRandom},
+    {67, 17, {true, 64}, 32, Fill::kBottom}, {3, 2, {true, 16}, 7, Fill::kBadSteps},
+    {5, 70, {true, 128}, 16, Fill::kRandom},
 };
 
 // The columns: around the lengths of vectors of 16, 32 and 64 bytes, of blocks of 2-bit codes, and ones that divide
@@ -121,23 +125,24 @@ QuantizedMatrix<W> DrawWeights(const ProductCase& c, size_t cols, uint64_t seed)
   return matrix;
 }
 
-template <Format X>
-QuantizedTokens<X> DrawInputs(const ProductCase& c, size_t cols, uint64_t seed) {
+template <Operand O>
+QuantizedRows<O> DrawInputs(const ProductCase& c, size_t cols, uint64_t seed) {
+  using X = FormatOf<O>;
   Random random(seed);
-  QuantizedTokens<X> x;
+  QuantizedRows<O> x;
   x.Resize(c.tokens, cols, c.group);
+  const Fill fill = c.fill == Fill::kBadWeights ? Fill::kSparse : c.fill;
   for (size_t t = 0; t < c.tokens; ++t) {
-    for (size_t i = 0; i < cols; ++i) {
+    for (auto& level : x[t]) {
       if constexpr (kIsFloat<X>) {
-        x.Row(t)[i] = DrawReal(random, c.fill == Fill::kBadWeights ? Fill::kSparse : c.fill);
+        level = DrawReal(random, fill);
       } else {
-        x.Row(t)[i] =
-            static_cast<LevelOf<X>>(DrawLevel<X>(random, c.fill == Fill::kBadWeights ? Fill::kSparse : c.fill, 1));
+        level = static_cast<LevelOf<X>>(DrawLevel<X>(random, fill, 1));
       }
     }
-    for (size_t s = 0; s < x.segments().Count(); ++s) x.Step(t, s) = kIsFloat<X> ? 1.0f : DrawStep(random, c.fill);
+    for (float& step : x.Steps(t)) step = kIsFloat<X> ? 1.0f : DrawStep(random, c.fill);
   }
-  ReferenceBackend().FindNonzero(x);
+  reference::FindNonzero(x);
   return x;
 }
 
@@ -169,71 +174,86 @@ inline void ForgetUnlisted(const ChannelLists& lists, MatrixView<float> y) {
   }
 }
 
-inline constexpr const char* kMatMul[] = {"MatMul (kDense)", "MatMul (kRows)", "MatMul (kColumns)"};
-inline constexpr const char* kMatMulRows[] = {"MatMulRows (kDense)", "MatMulRows (kRows)", "MatMulRows (kColumns)"};
-inline constexpr const char* kMatMulColumns[] = {"MatMulColumns (kDense)", "MatMulColumns (kRows)",
-                                                 "MatMulColumns (kColumns)"};
-
 // A case and its results.
-template <Format W, Format X>
+template <Format W, Operand X>
 struct ProductExpectation {
   std::string place;
   QuantizedMatrix<W> weights;
-  QuantizedTokens<X> x;
+  QuantizedRows<X> x;
   ChannelLists rows;
-  GuardedMatrix all, listed, by_columns, last_row;
+  std::vector<uint32_t> numbers;  // rows that are looked up
+  GuardedMatrix all, listed, by_columns, looked_up;
 };
 
 // (Apart from the backend, so that it is compiled once for all of them.)
-template <Format W, Format X>
+template <Format W, Operand X>
 [[gnu::noinline]] ProductExpectation<W, X> ExpectProduct(const char* pair, const ProductCase& c, size_t cols) {
   const uint64_t seed = cols * 1000 + c.rows * 10 + static_cast<uint64_t>(c.fill);
+  const auto last = static_cast<uint32_t>(c.rows - 1);
   ProductExpectation<W, X> expected{Describe(pair, c, cols),
                                     DrawWeights<W>(c, cols, seed),
                                     DrawInputs<X>(c, cols, seed + 1),
                                     DrawRows(c.tokens, c.rows, seed + 2),
+                                    {last, 0, last / 2},
                                     {c.tokens, c.rows},
                                     {c.tokens, c.rows},
                                     {c.tokens, c.rows},
-                                    {1, cols}};
-  const ReferenceBackend reference;
-  const auto matrix = reference.Prepare<X>(expected.weights, Access::kDense);
-  reference.MatMul(matrix, expected.x, expected.all.view());
-  reference.MatMulRows(matrix, expected.x, expected.rows, expected.listed.view());
-  reference.MatMulColumns(matrix, expected.x, expected.by_columns.view());
-  reference.DequantizeRow(matrix, c.rows - 1, expected.last_row.view()[0]);
+                                    {3, cols}};
+  reference::MatMul(expected.weights, expected.x, expected.all.view());
+  reference::MatMulRows(expected.weights, expected.x, expected.rows, expected.listed.view());
+  reference::MatMulColumns(expected.weights, expected.x, expected.by_columns.view());
+  reference::Embed(expected.weights, expected.numbers, expected.looked_up.view());
   return expected;
 }
 
-template <Format W, Format X, class B>
-void TestProductCase(const B& backend, const char* pair, const ProductCase& c, size_t cols) {
-  if (!DotFits<W, X>(cols)) return;
-  const ProductExpectation<W, X> expected = ExpectProduct<W, X>(pair, c, cols);
-  for (const Access access : {Access::kDense, Access::kRows, Access::kColumns}) {
-    const auto matrix = backend.template Prepare<X>(expected.weights, access);
-    Expect(matrix.rows() == c.rows && matrix.cols() == cols, "the shape", expected.place);
-    GuardedMatrix all(c.tokens, c.rows), listed(c.tokens, c.rows), by_columns(c.tokens, c.rows), last_row(1, cols);
-    backend.MatMul(matrix, expected.x, all.view());
-    all.ExpectSame(expected.all, kMatMul[static_cast<int>(access)], expected.place);
-    backend.MatMulRows(matrix, expected.x, expected.rows, listed.view());
-    ForgetUnlisted(expected.rows, listed.view());
-    listed.ExpectSame(expected.listed, kMatMulRows[static_cast<int>(access)], expected.place);
-    backend.MatMulColumns(matrix, expected.x, by_columns.view());
-    by_columns.ExpectSame(expected.by_columns, kMatMulColumns[static_cast<int>(access)], expected.place);
-    QuantizedTokens<X> prepared = expected.x;
-    backend.PrepareInputs(matrix, prepared);
-    GuardedMatrix all_of_prepared(c.tokens, c.rows);
-    backend.MatMul(matrix, prepared, all_of_prepared.view());
-    all_of_prepared.ExpectSame(expected.all, "MatMul of prepared inputs", expected.place);
-    GuardedMatrix listed_of_prepared(c.tokens, c.rows), by_columns_of_prepared(c.tokens, c.rows);
-    backend.MatMulRows(matrix, prepared, expected.rows, listed_of_prepared.view());
-    ForgetUnlisted(expected.rows, listed_of_prepared.view());
-    listed_of_prepared.ExpectSame(expected.listed, "MatMulRows of prepared inputs", expected.place);
-    backend.MatMulColumns(matrix, prepared, by_columns_of_prepared.view());
-    by_columns_of_prepared.ExpectSame(expected.by_columns, "MatMulColumns of prepared inputs", expected.place);
-    backend.DequantizeRow(matrix, c.rows - 1, last_row.view()[0]);
-    last_row.ExpectSame(expected.last_row, "DequantizeRow", expected.place);
+// What a matrix of the uses U does, against the expectation; `name` is that of the uses.
+template <Operand W, Operand X, class U, class B>
+void TestUses(const B& backend, const char* name, const ProductExpectation<FormatOf<W>, X>& expected) {
+  typename B::Stream stream = backend.NewStream();
+  const size_t tokens = expected.x.rows();
+  const size_t rows = expected.weights.rows();
+  const std::string place = expected.place + ", " + name;
+  const auto matrix = backend.template PrepareMatrix<W, X, U>(expected.weights);
+  Expect(matrix.rows() == rows && matrix.cols() == expected.weights.cols(), "the shape", place);
+  typename B::template Rows<X> x;
+  backend.Write(stream, expected.x, x);
+  if constexpr (U::kMultiplies) {
+    // Twice: the second may find what the first made of the inputs.
+    for (const char* which : {"MatMul", "MatMul once more"}) {
+      DeviceMatrix y(backend, stream, tokens, rows);
+      backend.MatMul(stream, matrix, x, y.view());
+      y.ExpectSame(expected.all, which, place);
+    }
   }
+  if constexpr (U::template kHas<ChosenRows>) {
+    typename B::Lists lists;
+    backend.Write(stream, expected.rows, lists);
+    DeviceMatrix y(backend, stream, tokens, rows);
+    backend.MatMulRows(stream, matrix, x, lists, y.view());
+    GuardedMatrix host = y.Host();
+    ForgetUnlisted(expected.rows, host.view());
+    host.ExpectSame(expected.listed, "MatMulRows", place);
+  }
+  if constexpr (U::template kHas<ChosenColumns>) {
+    DeviceMatrix y(backend, stream, tokens, rows);
+    backend.MatMulColumns(stream, matrix, x, y.view());
+    y.ExpectSame(expected.by_columns, "MatMulColumns", place);
+  }
+  if constexpr (U::template kHas<RowLookup>) {
+    DeviceMatrix y(backend, stream, expected.numbers.size(), expected.weights.cols());
+    backend.Embed(stream, matrix, expected.numbers, y.view());
+    y.ExpectSame(expected.looked_up, "Embed", place);
+  }
+}
+
+template <Operand W, Operand X, class B>
+void TestProductCase(const B& backend, const char* pair, const ProductCase& c, size_t cols) {
+  if (!DotFits<FormatOf<W>, FormatOf<X>>(cols)) return;
+  const auto expected = ExpectProduct<FormatOf<W>, X>(pair, c, cols);
+  TestUses<W, X, Uses<Dense, RowLookup>>(backend, "dense", expected);
+  TestUses<W, X, Uses<ChosenRows>>(backend, "rows", expected);
+  TestUses<W, X, Uses<ChosenColumns>>(backend, "columns", expected);
+  TestUses<W, X, Uses<RowLookup>>(backend, "lookup", expected);
 }
 
 // A pair of formats in all cases; `wide` adds the widths of the paper, and products large enough for several threads.
@@ -250,50 +270,77 @@ void TestProduct(const B& backend, const char* pair, bool wide = false) {
   TestProductCase<W, X>(backend, pair, {530, 50, {true, 0}, 0, Fill::kRandom}, 401);
   TestProductCase<W, X>(backend, pair, {3, 129, {false, 0}, 0, Fill::kBottom}, 1300);
   TestProductCase<W, X>(backend, pair, {5, 2, {false, 0}, 0, Fill::kTop}, 5460);
-  TestProductCase<W, X>(backend, pair, {3, 1, {true, 128}, 0, Fill::kRandom}, 8640);
+}
+
+// The same with steps for groups of columns, of the weights, the inputs, or both.
+template <Operand W, Operand X, class B>
+void TestGroupedProduct(const B& backend, const char* pair) {
+  const auto test = [&](ProductCase c, size_t cols) {
+    if (!kIsGrouped<W>) c.weights.group = 0;
+    if (!kIsGrouped<X>) c.group = 0;
+    TestProductCase<W, X>(backend, pair, c, cols);
+  };
+  for (const size_t cols : kProductCols) {
+    for (const ProductCase& c : kGroupedCases) test(c, cols);
+  }
+  test({3, 1, {true, 128}, 128, Fill::kRandom}, 8640);
+  test({130, 66, {true, 64}, 256, Fill::kTop}, 520);
 }
 
 // More results than caches hold, in rows that start on cache lines, as the layers' buffers do.
-template <class B>
-void TestManyResults(const B& backend) {
+template <class U, class B>
+void TestManyResultsOf(const B& backend, const char* name) {
   const ProductCase c = {1040, 260, {true, 0}, 0, Fill::kRandom};
   const size_t cols = 40;
   const auto weights = DrawWeights<Ternary>(c, cols, 1);
   const auto x = DrawInputs<Int<4>>(c, cols, 2);
-  AlignedVector<float> expected(c.tokens * c.rows), y(c.tokens * c.rows);
-  const ReferenceBackend reference;
-  reference.MatMul(reference.Prepare<Int<4>>(weights, Access::kDense), x, {expected.data(), c.tokens, c.rows});
-  for (const Access access : {Access::kDense, Access::kRows, Access::kColumns}) {
-    std::fill(y.begin(), y.end(), GuardedMatrix::kCanary);
-    backend.MatMul(backend.template Prepare<Int<4>>(weights, access), x, {y.data(), c.tokens, c.rows});
-    Expect(std::equal(y.begin(), y.end(), expected.begin(), SameBits), kMatMul[static_cast<int>(access)],
-           Describe("Ternary and Int<4>", c, cols));
-  }
+  std::vector<float> expected(c.tokens * c.rows);
+  reference::MatMul(weights, x, {expected.data(), c.tokens, c.rows});
+  typename B::Stream stream = backend.NewStream();
+  typename B::template Rows<Int<4>> rows;
+  typename B::Reals memory;
+  GrowingMatrix host;
+  backend.Write(stream, x, rows);
+  const MatrixView<float> y = backend.Shape(stream, memory, c.tokens, c.rows);
+  backend.MatMul(stream, backend.template PrepareMatrix<Ternary, Int<4>, U>(weights), rows, y);
+  const MatrixView<const float> read = backend.Read(stream, y, host);
+  ExpectFinished(backend, stream, name);
+  Expect(std::equal(expected.begin(), expected.end(), read.data(), SameBits), name,
+         Describe("Ternary and Int<4>", c, cols));
+}
+template <class B>
+void TestManyResults(const B& backend) {
+  TestManyResultsOf<Uses<Dense>>(backend, "MatMul of many tokens, dense");
+  TestManyResultsOf<Uses<ChosenRows>>(backend, "MatMul of many tokens, rows");
+  TestManyResultsOf<Uses<ChosenColumns>>(backend, "MatMul of many tokens, columns");
 }
 
 // The list in three parts: a test of many targets takes all of it for some of them only.
 template <class B>
 void TestFewProducts() {
-  const B backend(DefaultExecutor());
+  const B backend = MakeBackend<B>();
   TestProduct<Ternary, Int<4>>(backend, "Ternary and Int<4>", true);
   TestProduct<Fp4E2M1, UInt<8>>(backend, "Fp4E2M1 and UInt<8>");
   TestProduct<Float, Float>(backend, "Float and Float", true);
+  TestGroupedProduct<Grouped<Ternary>, Int<4>>(backend, "Grouped<Ternary> and Int<4>");
   TestManyResults(backend);
 }
 
 template <class B>
 void TestSomeProducts() {
-  const B backend(DefaultExecutor());
+  const B backend = MakeBackend<B>();
   TestProduct<Int<8>, Int<8>>(backend, "Int<8> and Int<8>", true);
   TestProduct<BigSteps, MidRise<8>>(backend, "BigSteps and MidRise<8>");
   // Indices of 3 bits, which straddle the vectors that hold them (lookup_layout-inl.h).
   TestProduct<Sixteens, Ternary>(backend, "Sixteens and Ternary");
   TestProduct<Ternary, Float>(backend, "Ternary and Float");
+  TestGroupedProduct<Grouped<Int<8>>, Grouped<Int<8>>>(backend, "Grouped<Int<8>> and Grouped<Int<8>>");
+  TestGroupedProduct<Grouped<Ternary>, Float>(backend, "Grouped<Ternary> and Float");
 }
 
 template <class B>
 void TestOtherProducts() {
-  const B backend(DefaultExecutor());
+  const B backend = MakeBackend<B>();
   TestProduct<Binary, Int<8>>(backend, "Binary and Int<8>", true);
   TestProduct<OnOff, Fp4E2M1>(backend, "OnOff and Fp4E2M1", true);
   TestProduct<Int<2>, Fp4E2M1>(backend, "Int<2> and Fp4E2M1");
@@ -304,6 +351,12 @@ void TestOtherProducts() {
   TestProduct<Lopsided, PowersOfTwo>(backend, "Lopsided and PowersOfTwo");
   TestProduct<MidRise<8>, UInt<8>>(backend, "MidRise<8> and UInt<8>", true);
   TestProduct<Float, Int<8>>(backend, "Float and Int<8>");
+  TestGroupedProduct<Ternary, Grouped<Int<8>>>(backend, "Ternary and Grouped<Int<8>>");
+  TestGroupedProduct<Grouped<Int<2>>, Int<8>>(backend, "Grouped<Int<2>> and Int<8>");
+  TestGroupedProduct<Grouped<FiveLevels>, Grouped<Int<3>>>(backend, "Grouped<FiveLevels> and Grouped<Int<3>>");
+  TestGroupedProduct<Grouped<BigSteps>, Int<4>>(backend, "Grouped<BigSteps> and Int<4>");
+  TestGroupedProduct<Grouped<MidRise<8>>, Grouped<UInt<8>>>(backend, "Grouped<MidRise<8>> and Grouped<UInt<8>>");
+  TestGroupedProduct<Float, Grouped<Int<8>>>(backend, "Float and Grouped<Int<8>>");
 }
 
 template <class B>

@@ -12,9 +12,10 @@
 #include <vector>
 
 #include "bitnet/backend/backend.h"
-#include "bitnet/backend/reference.h"
+#include "bitnet/backend/reference_operations.h"
 #include "testing/awkward_formats.h"
 #include "testing/awkward_values.h"
+#include "testing/device_matrix.h"
 #include "testing/same_bits.h"
 
 namespace bitnet::testing {
@@ -22,21 +23,23 @@ namespace bitnet::testing {
 inline constexpr size_t kTokenCols[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 21, 31, 33, 63, 64, 65, 127, 128, 130, 192, 514};
 inline constexpr size_t kTokenCounts[] = {1, 3};
 
-template <Format X>
-[[gnu::noinline]] void ExpectSameTokens(const QuantizedTokens<X>& actual, const QuantizedTokens<X>& expected,
-                                        const char* operation, const std::string& place) {
-  Expect(actual.tokens() == expected.tokens() && actual.cols() == expected.cols(), operation, place + ": the shape");
-  for (size_t t = 0; t < expected.tokens(); ++t) {
+template <Operand X>
+[[gnu::noinline]] void ExpectSameRows(const QuantizedRows<X>& actual, const QuantizedRows<X>& expected,
+                                      const char* operation, const std::string& place) {
+  Expect(actual.rows() == expected.rows() && actual.cols() == expected.cols() &&
+             actual.segments().group == expected.segments().group,
+         operation, place + ": the shape");
+  for (size_t t = 0; t < expected.rows(); ++t) {
     for (size_t s = 0; s < expected.segments().Count(); ++s) {
-      if (expected.cols() != 0 && !SameBits(actual.Step(t, s), expected.Step(t, s))) {
+      if (expected.cols() != 0 && !SameBits(actual.Steps(t)[s], expected.Steps(t)[s])) {
         FAIL_CHECK(std::string(operation) << ", " << place << ": step " << s << " of token " << t << " is "
-                                          << actual.Step(t, s) << ", not " << expected.Step(t, s));
+                                          << actual.Steps(t)[s] << ", not " << expected.Steps(t)[s]);
         return;
       }
     }
-    for (size_t c = 0; c < expected.stride(); ++c) {
-      const auto a = static_cast<float>(actual.Row(t)[c]);
-      const auto b = static_cast<float>(expected.Row(t)[c]);
+    for (size_t c = 0; c < expected.cols(); ++c) {
+      const auto a = static_cast<float>(actual[t][c]);
+      const auto b = static_cast<float>(expected[t][c]);
       if (!SameBits(a, b)) {
         FAIL_CHECK(std::string(operation)
                    << ", " << place << ": level " << c << " of token " << t << " is " << a << ", not " << b);
@@ -83,20 +86,22 @@ inline size_t KeptOf(size_t cols, size_t i) { return i == 0 ? 1 : i == 1 ? (cols
 // What the reference makes of a case. (Apart from the backend, so that it is compiled once for all of them.)
 template <AnyQuantizer Q>
 struct QuantizerExpectation {
-  QuantizedTokens<typename Q::Format> all, kept[kKeeps];
+  QuantizedRows<OperandOf<Q>> all, kept[kKeeps];
+  uint64_t nonzero = 0, pairs = 0;
 };
 
 template <AnyQuantizer Q>
 [[gnu::noinline]] std::vector<QuantizerExpectation<Q>> ExpectQuantized(const std::vector<TokensCase>& cases) {
-  const ReferenceBackend reference;
   std::vector<QuantizerExpectation<Q>> expected(cases.size());
   for (size_t i = 0; i < cases.size(); ++i) {
     GuardedMatrix x(cases[i].tokens, cases[i].cols, cases[i].values);
-    reference.Quantize<Q>(x.view(), expected[i].all);
-    reference.FindNonzero(expected[i].all);
-    if constexpr (ReferenceBackend::HasZero<typename Q::Format>()) {
+    reference::Quantize<Q>(x.view(), expected[i].all);
+    reference::FindNonzero(expected[i].all);
+    expected[i].nonzero = reference::CountNonzero(expected[i].all);
+    expected[i].pairs = reference::CountNonzero(expected[i].all, expected[i].all.nonzero());
+    if constexpr (HasZero<typename Q::Format>()) {
       for (size_t k = 0; k < kKeeps; ++k) {
-        reference.QuantizeTopK<Q>(x.view(), KeptOf(cases[i].cols, k), expected[i].kept[k]);
+        reference::QuantizeTopK<Q>(x.view(), KeptOf(cases[i].cols, k), expected[i].kept[k]);
       }
     }
   }
@@ -116,17 +121,34 @@ template <AnyQuantizer Q, class B>
 void TestQuantizer(const B& backend, const char* name) {
   static const std::vector<TokensCase> cases = QuantizerCases<Q>(name);
   static const std::vector<QuantizerExpectation<Q>> expected = ExpectQuantized<Q>(cases);
-  QuantizedTokens<typename Q::Format> actual;
+  typename B::Stream stream = backend.NewStream();
+  typename B::template Rows<OperandOf<Q>> rows;
+  typename B::Lists lists;
+  QuantizedRows<OperandOf<Q>> actual;
   for (size_t i = 0; i < cases.size(); ++i) {
-    GuardedMatrix x(cases[i].tokens, cases[i].cols, cases[i].values);
-    backend.template Quantize<Q>(x.view(), actual);
-    ExpectSameTokens(actual, expected[i].all, "Quantize", cases[i].place);
-    backend.FindNonzero(actual);
-    ExpectSameLists(actual.nonzero(), expected[i].all.nonzero(), "FindNonzero", cases[i].place);
-    if constexpr (ReferenceBackend::HasZero<typename Q::Format>()) {
+    const auto& [tokens, cols, values, place] = cases[i];
+    DeviceMatrix x(backend, stream, tokens, cols, values);
+    backend.template Quantize<Q>(stream, x.view(), rows);
+    backend.FindNonzero(stream, rows);
+    backend.Read(stream, rows, actual);
+    backend.Write(stream, expected[i].all.nonzero(), lists);
+    const uint64_t nonzero = backend.CountNonzero(stream, rows);
+    const uint64_t pairs = backend.CountNonzero(stream, rows, lists);
+    ExpectFinished(backend, stream, place);
+    ExpectSameRows(actual, expected[i].all, "Quantize", place);
+    ExpectSameLists(actual.nonzero(), expected[i].all.nonzero(), "FindNonzero", place);
+    Expect(nonzero == expected[i].nonzero && pairs == expected[i].pairs, "CountNonzero", place);
+    backend.Write(stream, expected[i].all, rows);
+    backend.Read(stream, rows, actual);
+    ExpectFinished(backend, stream, place);
+    ExpectSameRows(actual, expected[i].all, "Write and Read", place);
+    ExpectSameLists(actual.nonzero(), expected[i].all.nonzero(), "Write and Read", place);
+    if constexpr (HasZero<typename Q::Format>()) {
       for (size_t k = 0; k < kKeeps; ++k) {
-        backend.template QuantizeTopK<Q>(x.view(), KeptOf(cases[i].cols, k), actual);
-        ExpectSameTokens(actual, expected[i].kept[k], "QuantizeTopK", cases[i].place);
+        backend.template QuantizeTopK<Q>(stream, x.view(), KeptOf(cols, k), rows);
+        backend.Read(stream, rows, actual);
+        ExpectFinished(backend, stream, place);
+        ExpectSameRows(actual, expected[i].kept[k], "QuantizeTopK", place);
       }
     }
   }
@@ -141,13 +163,17 @@ struct HalfOfPositive {
 
 template <Activation A, class B>
 void TestActivation(const B& backend, const char* name) {
-  const ReferenceBackend reference;
+  typename B::Stream stream = backend.NewStream();
+  typename B::Lists open;
   ChannelLists actual, expected;
   for (const TokensCase& c : DrawTokensCases(name, 7)) {
-    GuardedMatrix gate(c.tokens, c.cols, c.values);
-    GuardedMatrix up(c.tokens, c.cols, AwkwardValues(Kind::kNormal, c.tokens * c.cols, 3));
-    reference.OpenGates<A>(gate.view(), expected);
-    backend.template OpenGates<A>(gate.view(), actual);
+    GuardedMatrix host_gate(c.tokens, c.cols, c.values);
+    std::vector<float> host_up = AwkwardValues(Kind::kNormal, c.tokens * c.cols, 3);
+    DeviceMatrix gate(backend, stream, c.tokens, c.cols, c.values);
+    reference::OpenGates<A>(host_gate.view(), expected);
+    backend.template OpenGates<A>(stream, gate.view(), open);
+    backend.Read(stream, open, actual);
+    ExpectFinished(backend, stream, c.place);
     ExpectSameLists(actual, expected, "OpenGates", c.place);
     // Nobody has computed `up` where the gate is closed.
     for (size_t t = 0; t < c.tokens; ++t) {
@@ -155,52 +181,71 @@ void TestActivation(const B& backend, const char* name) {
         if (next < expected.Count(t) && expected[t][next] == i) {
           ++next;
         } else {
-          up.view()[t][i] = std::numeric_limits<float>::quiet_NaN();
+          host_up[t * c.cols + i] = std::numeric_limits<float>::quiet_NaN();
         }
       }
     }
-    GuardedMatrix expected_y(c.tokens, c.cols), y(c.tokens, c.cols);
-    reference.Glu<A>(gate.view(), up.view(), expected, expected_y.view());
-    backend.template Glu<A>(gate.view(), up.view(), expected, y.view());
+    GuardedMatrix guarded_up(c.tokens, c.cols, host_up);
+    DeviceMatrix up(backend, stream, c.tokens, c.cols, host_up);
+    GuardedMatrix expected_y(c.tokens, c.cols);
+    DeviceMatrix y(backend, stream, c.tokens, c.cols);
+    reference::Glu<A>(host_gate.view(), guarded_up.view(), expected, expected_y.view());
+    backend.Write(stream, expected, open);
+    backend.template Glu<A>(stream, gate.view(), up.view(), open, y.view());
     y.ExpectSame(expected_y, "Glu", c.place);
-    backend.template Glu<A>(gate.view(), up.view(), expected, up.view());
+    backend.template Glu<A>(stream, gate.view(), up.view(), open, up.view());
     up.ExpectSame(expected_y, "Glu in place", c.place);
   }
 }
 
 template <class B>
 void TestElementwise(const B& backend) {
-  const ReferenceBackend reference;
+  typename B::Stream stream = backend.NewStream();
   for (const TokensCase& c : DrawTokensCases("reals", 7)) {
     const std::vector<float> other = AwkwardValues(Kind::kNormal, c.tokens * c.cols, 5);
-    GuardedMatrix x(c.tokens, c.cols, c.values), in_place = x;
+    const std::span<const float> gain = std::span(other).first(c.cols);
+    GuardedMatrix host(c.tokens, c.cols, c.values);
+    DeviceMatrix x(backend, stream, c.tokens, c.cols, c.values);
+    DeviceMatrix in_place(backend, stream, c.tokens, c.cols, c.values);
 
-    GuardedMatrix gain(1, c.cols, other), expected(c.tokens, c.cols), y(c.tokens, c.cols);
-    reference.RmsNorm(x.view(), gain.view()[0], 1e-5f, expected.view());
-    backend.RmsNorm(x.view(), gain.view()[0], 1e-5f, y.view());
+    GuardedMatrix expected(c.tokens, c.cols);
+    DeviceMatrix y(backend, stream, c.tokens, c.cols);
+    reference::RmsNorm(host.view(), gain, 1e-5f, expected.view());
+    const typename B::Vector vector = backend.PrepareVector(gain);
+    backend.RmsNorm(stream, x.view(), vector, 1e-5f, y.view());
     y.ExpectSame(expected, "RmsNorm", c.place);
-    backend.RmsNorm(in_place.view(), gain.view()[0], 1e-5f, in_place.view());
+    backend.RmsNorm(stream, in_place.view(), vector, 1e-5f, in_place.view());
     in_place.ExpectSame(expected, "RmsNorm in place", c.place);
 
-    GuardedMatrix expected_sum(c.tokens, c.cols, other), sum = expected_sum;
-    reference.Add(x.view(), expected_sum.view());
-    backend.Add(x.view(), sum.view());
+    GuardedMatrix expected_sum(c.tokens, c.cols, other);
+    DeviceMatrix sum(backend, stream, c.tokens, c.cols, other);
+    reference::Add(host.view(), expected_sum.view());
+    backend.Add(stream, x.view(), sum.view());
     sum.ExpectSame(expected_sum, "Add", c.place);
 
-    if (c.cols % 2 != 0) continue;
-    GuardedMatrix expected_heads = x, heads = x;
-    GuardedMatrix sin(1, c.cols / 2, AwkwardValues(Kind::kNormal, c.cols / 2, 9));
-    const std::span<const float> cos = std::span(other).first(c.cols / 2);
-    reference.Rotate(cos, sin.view()[0], expected_heads.view());
-    backend.Rotate(cos, sin.view()[0], heads.view());
-    heads.ExpectSame(expected_heads, "Rotate", c.place);
+    // Heads of all columns, and of some; positions of several sequences.
+    for (const size_t heads : {size_t{1}, size_t{3}}) {
+      if (c.cols % (2 * heads) != 0) continue;
+      const Rope rope(c.cols / heads, 100.0f);
+      std::vector<Place> places;
+      for (uint32_t t = 0; t < c.tokens; ++t) places.push_back({t % 2, 7 * t + 1});
+      HostWhere host_where;
+      host_where.Set(places, rope);
+      typename B::Where where;
+      backend.SetWhere(stream, places, rope, where);
+      GuardedMatrix expected_heads = host;
+      DeviceMatrix turned(backend, stream, c.tokens, c.cols, c.values);
+      reference::Rotate(host_where, expected_heads.view());
+      backend.Rotate(stream, where, turned.view());
+      turned.ExpectSame(expected_heads, "Rotate", c.place);
+    }
   }
 }
 
 // The list in two parts: a test of many targets takes all of it for some of them only.
 template <class B>
 void TestSomeTokenOperations() {
-  const B backend(DefaultExecutor());
+  const B backend = MakeBackend<B>();
   TestQuantizer<Quantizer<Int<4>, AbsMean>>(backend, "Int<4>, AbsMean");
   TestQuantizer<Quantizer<Fp4E2M1, MinMax>>(backend, "Fp4E2M1, MinMax");
   TestQuantizer<Quantizer<MidRise<8>, AbsMax, PerGroup<5>>>(backend, "MidRise<8>, AbsMax, PerGroup<5>");
@@ -212,7 +257,7 @@ void TestSomeTokenOperations() {
 
 template <class B>
 void TestOtherTokenOperations() {
-  const B backend(DefaultExecutor());
+  const B backend = MakeBackend<B>();
   TestQuantizer<Quantizer<Int<8>, AbsMax>>(backend, "Int<8>, AbsMax");
   TestQuantizer<Quantizer<MidRise<3>, AbsMax>>(backend, "MidRise<3>, AbsMax");
   TestQuantizer<Quantizer<Binary, AbsMeanTimes<2>>>(backend, "Binary, AbsMeanTimes<2>");

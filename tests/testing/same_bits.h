@@ -31,6 +31,9 @@ class GuardedMatrix {
       for (size_t c = 0; c < cols; ++c) view().Row(r)[c] = values[r * cols + c];
     }
   }
+  size_t rows() const { return rows_; }
+  size_t cols() const { return cols_; }
+  std::vector<float>& all() { return values_; }
   MatrixView<float> view() { return {values_.data() + 1, rows_, cols_, cols_ + 3}; }
 
   // Fails the test if anything differs from `expected`, canaries included. Not inlined: a test of a backend calls it

@@ -1,121 +1,219 @@
-// The backend concept: a backend does arithmetic, and nothing else. Every layer and the model are templates over one.
+// The backend concept: a backend does arithmetic, and owns every object that its operations read or write. Layers and
+// models are templates over one; they pass its objects on and never look at an element.
 //
 // ReferenceBackend (backend/reference.h) defines every result; another backend may only be faster. To write one, supply
-// the members that `Backend` lists below; deriving from ReferenceBackend and overriding some is a good start. Then run
-// TestBackend<B> (tests/testing/backend_conformance.h), which compares it with the reference bit for bit.
+// the members that `Backend` lists below: docs/add-a-backend.md has one of a page. Then run TestBackend<B>
+// (tests/testing/backend_conformance.h), which compares it with the reference bit for bit.
 #ifndef BITNET_BACKEND_BACKEND_H_
 #define BITNET_BACKEND_BACKEND_H_
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <span>
+#include <string>
+#include <vector>
 
+#include "bitnet/backend/definitions.h"
+#include "bitnet/backend/rope.h"
+#include "bitnet/backend/sampling.h"
+#include "bitnet/backend/uses.h"
+#include "bitnet/backend/where.h"
 #include "bitnet/base/executor.h"
-#include "bitnet/base/size.h"
-#include "bitnet/scheme/scheme.h"
-#include "bitnet/tensor/aligned_vector.h"
-#include "bitnet/tensor/head_cache.h"
+#include "bitnet/base/result.h"
+#include "bitnet/quant/quantizer.h"
+#include "bitnet/scheme/activation.h"
+#include "bitnet/tensor/channel_lists.h"
+#include "bitnet/tensor/growing_matrix.h"
+#include "bitnet/tensor/key_values.h"
 #include "bitnet/tensor/matrix_view.h"
+#include "bitnet/tensor/operand.h"
+#include "bitnet/tensor/quantized_heads.h"
 #include "bitnet/tensor/quantized_matrix.h"
-#include "bitnet/tensor/quantized_tokens.h"
+#include "bitnet/tensor/quantized_rows.h"
 
 namespace bitnet {
 
-// How a layer will read a matrix; a backend picks its memory layout by it.
-enum class Access {
-  kDense,    // all of it, for every token
-  kRows,     // MatMulRows: some outputs of each token (and MatMul)
-  kColumns,  // MatMulColumns: some inputs of each token (and MatMul)
-};
-
-// Where a block of queries stands. Token t of the block is at position first_position + t and sees the cache's tokens
-// 0 ... first_position + t.
-struct AttentionShape {
-  size_t heads = 0;     // query heads
-  size_t kv_heads = 0;  // divides heads; query head h reads key/value head h / (heads / kv_heads)
-  size_t head_dim = 0;
-  size_t first_position = 0;
-};
-
-// Tokens of a block of Attend: tokens 0 ... 255, 256 ... 511, ... of the sequence. Sums over tokens are sums over
-// blocks of sums within them, so that threads can share a head (docs/numerics.md, "Attention").
-inline constexpr size_t kAttentionBlock = 256;
-
-// Memory for Attend, kept by the caller so that decoding allocates nothing.
-class AttentionScratch {
- public:
-  // `bytes` of memory of any content, on a cache line; it grows only.
-  std::byte* Reserve(size_t bytes) {
-    if (memory_.size() < bytes) memory_.resize(ElementCount<std::byte>(bytes));
-    return memory_.data();
-  }
-
- private:
-  AlignedVector<std::byte> memory_;
-};
-
 namespace detail {
-using AnyW = Ternary;
-using AnyX = Int<4>;
-using AnyQ = Quantizer<AnyX, AbsMean>;
-}  // namespace detail
 
-// The members of a backend, by the example of ternary weights and INT4 inputs; all are templates over the formats.
-// [a, b] are rows and columns. Outputs never alias inputs unless said.
+// The example by which the concepts below are checked: ternary weights, INT4 inputs, the cache of A48.
+struct BackendExample {
+  using W = Ternary;
+  using X = Int<4>;
+  using Q = Quantizer<X, AbsMean>;
+  using Head = Quantizer<MidRise<4>, AbsMax>;
+  using Cached = Quantizer<MidRise<3>, AbsMax>;
+  using Formats = FormatsOf<Cached, Head, Cached, Head>;
+};
+
+// What a backend owns. All but matrices, rows and caches of other formats are the same for all formats.
+//   Matrix<W, X, U>  weights W in its own layout, for inputs X and the uses U; movable
+//   Rows<X>          quantized rows: the inputs of products, queries
+//   Cache<Formats>   keys and values of one layer and one sequence; copyable
+//   Lists            for each token a list of channels
+//   Reals            memory of real activations (Shape gives a view of it)
+//   Vector           reals that do not change: a norm's gain
+//   Where            where the tokens of a pass stand
+//   Stream           operations of one stream happen one after the other, those of several streams may overlap; it has
+//                    the scratch of its operations and, on a device, its queue and its errors; a state has one
+// Views (MatrixView) are of memory that the backend can read; the host looks into none of them. A member is kept
+// between calls by its owner, so that steady decoding allocates nothing.
 template <class B>
-concept Backend = requires(const B backend, const QuantizedMatrix<detail::AnyW>& weights,
-                           const typename B::template Matrix<detail::AnyW, detail::AnyX>& matrix,
-                           QuantizedTokens<detail::AnyX>& tokens, const QuantizedTokens<detail::AnyX>& x,
-                           MatrixView<const float> reals, MatrixView<float> y, ChannelLists& lists,
-                           const ChannelLists& rows, std::span<const float> span, std::span<float> row,
-                           const HeadCache<MidRise<3>, MidRise<4>>& cache, const AttentionShape& shape,
-                           AttentionScratch& scratch) {
-  // Who runs the parts of each operation.
-  { backend.executor() } -> std::same_as<Executor&>;
+concept BackendTypes = requires {
+  typename B::template Matrix<BackendExample::W, BackendExample::X, Uses<Dense>>;
+  typename B::template Rows<BackendExample::X>;
+  typename B::template Cache<BackendExample::Formats>;
+  typename B::Lists;
+  typename B::Reals;
+  typename B::Vector;
+  typename B::Where;
+  typename B::Stream;
+};
 
-  // Weights in this backend's own layout, for inputs of the second format: the only form the products read.
+template <class B>
+struct BackendExampleOf : BackendExample {
+  using AnyMatrix = typename B::template Matrix<W, X, Uses<Dense>>;
+  using RowsMatrix = typename B::template Matrix<W, X, Uses<ChosenRows>>;
+  using ColumnsMatrix = typename B::template Matrix<W, X, Uses<ChosenColumns>>;
+  using Embedding = typename B::template Matrix<W, X, Uses<Dense, RowLookup>>;
+  using Rows = typename B::template Rows<X>;
+  using Queries = typename B::template Rows<typename Head::Format>;
+  using Cache = typename B::template Cache<Formats>;
+};
+
+// ---- Objects.
+template <class B, class E = BackendExampleOf<B>>
+concept BackendObjects = requires(const B backend, const QuantizedMatrix<typename E::W>& weights,
+                                  const typename E::AnyMatrix& matrix, const typename E::Cache& cache,
+                                  std::span<const float> values, std::span<const Place> places, const Rope& rope,
+                                  typename B::Stream& stream, typename B::Reals& reals, typename B::Where& where) {
+  // Weights in this backend's layout for these uses: the only form that products read.
   {
-    backend.template Prepare<detail::AnyX>(weights, Access::kDense)
-    } -> std::same_as<typename B::template Matrix<detail::AnyW, detail::AnyX>>;
+    backend.template PrepareMatrix<typename E::W, typename E::X, Uses<Dense>>(weights)
+    } -> std::same_as<typename E::AnyMatrix>;
   { matrix.rows() } -> std::convertible_to<size_t>;
   { matrix.cols() } -> std::convertible_to<size_t>;
   { matrix.StoredBytes() } -> std::convertible_to<size_t>;
-  // row[0, cols) = step * level of a weight row: the token embedding, where it shares the output head's matrix.
-  backend.DequantizeRow(matrix, size_t{0}, row);
 
-  // Computes once what every product of x with a matrix of these formats and this access may use, until the next
-  // Quantize: levels must not change after it.
-  // Optional for the caller, and nothing to do for most backends.
-  backend.PrepareInputs(matrix, tokens);
+  { backend.PrepareVector(values) } -> std::same_as<typename B::Vector>;
 
-  // y [tokens, rows] = x [tokens, cols] * matrix^T, for all outputs ...
-  backend.MatMul(matrix, x, y);
-  // ... for the outputs that `rows` lists for each token; other elements of y may hold anything (Access::kRows) ...
-  backend.MatMulRows(matrix, x, rows, y);
-  // ... reading only the columns that x.nonzero() lists; the same result as MatMul (Access::kColumns).
-  backend.MatMulColumns(matrix, x, y);
+  // An empty cache with room for so many tokens; (kv_heads, head_dim, max_tokens). And what it would take, if that fits
+  // size_t.
+  { backend.template NewCache<typename E::Formats>(size_t{1}, size_t{2}, size_t{3}) } -> std::same_as<typename E::Cache>;
+  {
+    backend.template CacheBytes<typename E::Formats>(size_t{1}, size_t{2}, size_t{3})
+    } -> std::same_as<std::optional<size_t>>;
+  { cache.max_tokens() } -> std::convertible_to<size_t>;
+  { cache.BytesPerToken() } -> std::convertible_to<size_t>;  // of a token after the first
+  { cache.StoredBytes() } -> std::convertible_to<size_t>;
 
-  // tokens = Q(reals), a row a token; with top-k: only the k largest of each row keep their level, the others get 0.
-  backend.template Quantize<detail::AnyQ>(reals, tokens);
-  backend.template QuantizeTopK<detail::AnyQ>(reals, size_t{1}, tokens);
-  // Fills tokens.nonzero().
-  backend.FindNonzero(tokens);
+  { backend.NewStream() } -> std::same_as<typename B::Stream>;
+  // A view [rows, cols], contiguous, of unspecified contents. Ends the life of earlier views.
+  { backend.Shape(stream, reals, size_t{1}, size_t{2}) } -> std::same_as<MatrixView<float>>;
+  // Of each token its sequence and its position.
+  backend.SetWhere(stream, places, rope, where);
+};
+
+// ---- Operations. [a, b] are rows and columns. Outputs never alias inputs unless said.
+template <class B, class E = BackendExampleOf<B>>
+concept BackendOperations =
+    requires(const B backend, typename B::Stream& stream, const typename E::AnyMatrix& matrix,
+             const typename E::RowsMatrix& rows_matrix, const typename E::ColumnsMatrix& columns_matrix,
+             const typename E::Embedding& embedding, std::span<const uint32_t> numbers, typename E::Rows& x,
+             typename E::Queries& queries, typename B::Lists& lists, const typename B::Lists& listed,
+             MatrixView<const float> reals, MatrixView<float> y, const typename B::Vector& gain,
+             const typename B::Where& where, std::span<typename E::Cache* const> caches,
+             std::span<const typename E::Cache* const> filled, const AttentionShape& shape,
+             const SamplerOptions& sampling) {
+  // y [tokens, cols] = step * level of the rows with these numbers (RowLookup).
+  backend.Embed(stream, embedding, numbers, y);
+
+  // y [tokens, rows] = x [tokens, cols] * matrix^T, for all outputs. x is not changed, but may keep what later products
+  // with it can use, until it is quantized anew.
+  backend.MatMul(stream, matrix, x, y);
+  // For the outputs that the lists name for each token (ChosenRows); other elements of y may hold anything.
+  backend.MatMulRows(stream, rows_matrix, x, listed, y);
+  // Reading only the columns that FindNonzero listed (ChosenColumns); the same result as MatMul.
+  backend.MatMulColumns(stream, columns_matrix, x, y);
+
+  // x = Q(reals), row by row; with top-k: only the k largest of each row keep their level, the others get 0.
+  backend.template Quantize<typename E::Q>(stream, reals, x);
+  backend.template QuantizeTopK<typename E::Q>(stream, reals, size_t{1}, x);
+  // Lists the columns of each row whose level is not zero, within x.
+  backend.FindNonzero(stream, x);
 
   // y = norm(reals) * gain; y may be reals.
-  backend.RmsNorm(reals, span, 1e-5f, y);
-  // Rotates each row of y (a head) in place; the two spans are cos and sin of head_dim / 2 angles.
-  backend.Rotate(span, span, y);
+  backend.RmsNorm(stream, reals, gain, 1e-5f, y);
+  // Turns all heads of all tokens, in place; y [tokens, heads * head_dim].
+  backend.Rotate(stream, where, y);
   // y += reals.
-  backend.Add(reals, y);
+  backend.Add(stream, reals, y);
 
   // Lists the channels where the activation of the gate is not zero (all, if it makes no zeros) ...
-  backend.template OpenGates<SquaredRelu>(reals, lists);
+  backend.template OpenGates<SquaredRelu>(stream, reals, lists);
   // ... and y = up * activation(gate) there, 0 elsewhere: (gate, up, open, y), `open` as OpenGates lists them. y may be
   // up; `up` may hold anything elsewhere.
-  backend.template Glu<SquaredRelu>(reals, reals, rows, y);
+  backend.template Glu<SquaredRelu>(stream, reals, reals, listed, y);
 
-  // y [tokens, heads * head_dim] = attention of the queries x [tokens * heads, head_dim] over keys and values.
-  backend.Attend(x, cache, cache, shape, scratch, y);
+  // Quantizes keys and values [tokens, kv_heads * head_dim], keys already rotated, and stores them, each at its token's
+  // position of the cache of its sequence ...
+  backend.template Store<typename E::Cached, typename E::Head, typename E::Cached, typename E::Head>(stream, reals, reals, where, caches);
+  // ... and y [tokens, heads * head_dim] = attention of queries [tokens * heads, head_dim], each over the tokens of its
+  // sequence up to its own.
+  backend.template Attend<typename E::Formats>(stream, queries, where, filled, shape, y);
+
+  // Draws a token by one random number of 64 bits from logits [1, vocab] (backend/sampling.h). Finishes the stream.
+  { backend.Sample(stream, reals, sampling, uint64_t{0}) } -> std::same_as<Result<uint32_t>>;
+};
+
+// ---- The host's border: nothing else crosses it. What is read is there after Finish; errors of a device come out of
+// Finish, once. (On the host it is always well.)
+template <class B, class E = BackendExampleOf<B>>
+concept BackendBorder =
+    requires(const B backend, typename B::Stream& stream, MatrixView<const float> from, MatrixView<float> to,
+             GrowingMatrix& host_reals, typename E::Rows& rows, const typename E::Rows& const_rows,
+             QuantizedRows<typename E::X>& host_rows, typename B::Lists& lists, ChannelLists& host_lists,
+             typename E::Cache& cache, HostKeyValues<typename E::Formats>& host_cache) {
+  // Reals: logits and hidden states out, edited logits in. Read may give a view of host_reals, or of `from` itself.
+  { backend.Read(stream, from, host_reals) } -> std::same_as<MatrixView<const float>>;
+  backend.Write(stream, from, to);
+  // How many levels are not zero; and, where each row meets as many outputs as the lists have for it, how many pairs of
+  // the two: the weights that a product used. Finishes the stream.
+  { backend.CountNonzero(stream, const_rows) } -> std::same_as<uint64_t>;
+  { backend.CountNonzero(stream, const_rows, lists) } -> std::same_as<uint64_t>;
+  // The first so many tokens of a cache, to save and to restore it.
+  backend.template ReadCache<typename E::Formats>(stream, cache, size_t{1}, host_cache);
+  backend.template WriteCache<typename E::Formats>(stream, host_cache, size_t{1}, cache);
+  // Rows and lists (for tests).
+  backend.Read(stream, const_rows, host_rows);
+  backend.Write(stream, host_rows, rows);
+  backend.Read(stream, lists, host_lists);
+  backend.Write(stream, host_lists, lists);
+  { backend.Finish(stream) } -> std::same_as<Result<Done>>;
+
+  // What runs, in a line.
+  { B::template DescribeProduct<typename E::W, typename E::X, Uses<Dense>>() } -> std::same_as<std::string>;
+  { B::template DescribeAttention<typename E::Head::Format, typename E::Formats>() } -> std::same_as<std::string>;
+};
+
+}  // namespace detail
+
+template <class B>
+concept Backend = detail::BackendTypes<B> && detail::BackendObjects<B> && detail::BackendOperations<B> &&
+    detail::BackendBorder<B>;
+
+// A backend whose objects are the host's memory, as training needs it: its threads do the parts of an operation each
+// with a stream of its own, and look at levels and steps.
+template <class B>
+concept HostBackend = Backend<B> && std::same_as<typename B::Vector, std::vector<float>> &&
+    std::same_as<typename B::Where, HostWhere> &&
+    requires(const B backend, const typename B::template Rows<detail::BackendExample::X>& rows,
+             std::span<const float> angles, std::span<float> head) {
+  { backend.executor() } -> std::same_as<Executor&>;
+  { rows[size_t{0}] } -> std::convertible_to<std::span<const int8_t>>;
+  { rows.Steps(size_t{0}) } -> std::convertible_to<std::span<const float>>;
+  backend.RotateHead(angles, angles, head);
 };
 
 }  // namespace bitnet

@@ -1,409 +1,190 @@
 // ReferenceBackend: docs/numerics.md as plain loops. It defines every result and is the oracle of every other backend.
-// Meant to be read and checked against the paper, not to be fast.
+// Its operations are in reference_operations.h, its objects are the plain types of tensor/.
 #ifndef BITNET_BACKEND_REFERENCE_H_
 #define BITNET_BACKEND_REFERENCE_H_
 
-#include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
+#include <optional>
 #include <span>
-#include <type_traits>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "bitnet/backend/backend.h"
-#include "bitnet/base/exact_math.h"
+#include "bitnet/backend/reference_operations.h"
+#include "bitnet/base/executor.h"
+#include "bitnet/tensor/growing_matrix.h"
 
 namespace bitnet {
 
 // The canonical form itself.
-template <Format W, Format X>
+template <Operand W>
 class ReferenceMatrix {
  public:
   ReferenceMatrix() = default;
-  explicit ReferenceMatrix(QuantizedMatrix<W> weights) : weights_(std::move(weights)) {}
+  explicit ReferenceMatrix(QuantizedMatrix<FormatOf<W>> weights) : weights_(std::move(weights)) {
+    BITNET_ASSERT((weights_.layout().group != 0) == kIsGrouped<W>,
+                  "PrepareMatrix: steps for groups of columns belong to Grouped<> operands");
+  }
   size_t rows() const { return weights_.rows(); }
   size_t cols() const { return weights_.cols(); }
   size_t StoredBytes() const { return weights_.StoredBytes(); }
-  const QuantizedMatrix<W>& weights() const { return weights_; }
+  const QuantizedMatrix<FormatOf<W>>& weights() const { return weights_; }
 
  private:
-  QuantizedMatrix<W> weights_;
+  QuantizedMatrix<FormatOf<W>> weights_;
 };
-
-// Whether a dot product of `cols` levels stays below 2^29, as products require of integer formats: it fits 32 bits, and
-// its product with a step (24 bits) is exact in double.
-template <Format W, Format X>
-constexpr bool DotFits(size_t cols) {
-  if constexpr (kIsFloat<W> || kIsFloat<X>) {
-    return true;
-  } else {
-    constexpr auto kLargest =
-        static_cast<size_t>(FormatTraits<W>::kMaxMagnitude) * static_cast<size_t>(FormatTraits<X>::kMaxMagnitude);
-    return cols <= ((size_t{1} << 29) - 1) / kLargest;
-  }
-}
 
 class ReferenceBackend {
  public:
-  template <Format W, Format X>
-  using Matrix = ReferenceMatrix<W, X>;
+  template <Operand W, Operand X, class U>
+  using Matrix = ReferenceMatrix<W>;
+  template <Operand X>
+  using Rows = QuantizedRows<X>;
+  template <class Formats>
+  using Cache = HostKeyValues<Formats>;
+  using Lists = ChannelLists;
+  using Reals = GrowingMatrix;
+  using Vector = std::vector<float>;
+  using Where = HostWhere;
+  struct Stream {};
 
   explicit ReferenceBackend(Executor& executor = DefaultExecutor()) : executor_(&executor) {}
+  // For training; the operations here run in the caller's thread.
   Executor& executor() const { return *executor_; }
 
-  template <Format X, Format W>
-  Matrix<W, X> Prepare(const QuantizedMatrix<W>& weights, Access) const {
-    BITNET_ASSERT((DotFits<W, X>(weights.cols())), "Prepare: a dot product of this many columns could reach 2^29");
-    return Matrix<W, X>(weights);
+  template <Operand W, Operand X, class U>
+  Matrix<W, X, U> PrepareMatrix(const QuantizedMatrix<FormatOf<W>>& weights) const {
+    CheckDotFits<W, X>(weights.cols());
+    return Matrix<W, X, U>(weights);
+  }
+  Vector PrepareVector(std::span<const float> values) const { return {values.begin(), values.end()}; }
+  template <class Formats>
+  Cache<Formats> NewCache(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
+    return Cache<Formats>(kv_heads, head_dim, max_tokens);
+  }
+  template <class Formats>
+  std::optional<size_t> CacheBytes(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
+    return Cache<Formats>::StoredBytes(kv_heads, head_dim, max_tokens);
+  }
+  Stream NewStream() const { return {}; }
+  MatrixView<float> Shape(Stream&, Reals& reals, size_t rows, size_t cols) const { return reals.Shape(rows, cols); }
+  void SetWhere(Stream&, std::span<const Place> places, const Rope& rope, Where& where) const {
+    where.Set(places, rope);
   }
 
-  template <class M, Format X>
-  void PrepareInputs(const M&, QuantizedTokens<X>&) const {}
-
-  template <Format W, Format X>
-  void DequantizeRow(const Matrix<W, X>& matrix, size_t row, std::span<float> values) const {
-    matrix.weights().DequantizeRow(row, values);
+  template <Operand W>
+  void Embed(Stream&, const ReferenceMatrix<W>& matrix, std::span<const uint32_t> rows, MatrixView<float> y) const {
+    reference::Embed(matrix.weights(), rows, y);
   }
-
-  template <Format W, Format X>
-  void MatMul(const Matrix<W, X>& matrix, const QuantizedTokens<X>& x, MatrixView<float> y) const {
-    CheckShapes(matrix, x, y);
-    ParallelRanges(executor(), matrix.rows(), 16, 1, [&](size_t begin, size_t end) {
-      std::vector<LevelOf<W>> w(matrix.cols());
-      for (size_t r = begin; r < end; ++r) {
-        matrix.weights().UnpackRow(r, w);
-        for (size_t t = 0; t < x.tokens(); ++t) y[t][r] = Dot(matrix.weights(), r, w.data(), x, t);
-      }
-    });
+  template <Operand W, Operand X>
+  void MatMul(Stream&, const ReferenceMatrix<W>& matrix, Rows<X>& x, MatrixView<float> y) const {
+    reference::MatMul(matrix.weights(), x, y);
   }
-
-  template <Format W, Format X>
-  void MatMulRows(const Matrix<W, X>& matrix, const QuantizedTokens<X>& x, const ChannelLists& rows,
+  template <Operand W, Operand X>
+  void MatMulRows(Stream&, const ReferenceMatrix<W>& matrix, Rows<X>& x, const Lists& rows,
                   MatrixView<float> y) const {
-    CheckShapes(matrix, x, y);
-    BITNET_ASSERT(rows.tokens() == x.tokens(), "MatMulRows: a list of rows for each token");
-    std::vector<LevelOf<W>> w(matrix.cols());
-    for (size_t t = 0; t < x.tokens(); ++t) {
-      for (const uint32_t r : rows[t]) {
-        matrix.weights().UnpackRow(r, w);
-        y[t][r] = Dot(matrix.weights(), r, w.data(), x, t);
-      }
-    }
+    reference::MatMulRows(matrix.weights(), x, rows, y);
   }
-
-  // Zero inputs contribute nothing: the listed columns alone give the dense result.
-  template <Format W, Format X>
-  void MatMulColumns(const Matrix<W, X>& matrix, const QuantizedTokens<X>& x, MatrixView<float> y) const {
-    CheckShapes(matrix, x, y);
-    BITNET_ASSERT(x.nonzero().tokens() == x.tokens(), "MatMulColumns: FindNonzero must come first");
-    std::vector<LevelOf<W>> w(matrix.cols());
-    std::vector<LevelOf<W>> read(matrix.cols());
-    for (size_t r = 0; r < matrix.rows(); ++r) {
-      matrix.weights().UnpackRow(r, w);
-      for (size_t t = 0; t < x.tokens(); ++t) {
-        std::fill(read.begin(), read.end(), LevelOf<W>{});
-        for (const uint32_t c : x.nonzero()[t]) read[c] = w[c];
-        y[t][r] = Dot(matrix.weights(), r, read.data(), x, t);
-      }
-    }
+  template <Operand W, Operand X>
+  void MatMulColumns(Stream&, const ReferenceMatrix<W>& matrix, Rows<X>& x, MatrixView<float> y) const {
+    reference::MatMulColumns(matrix.weights(), x, y);
   }
 
   template <AnyQuantizer Q>
-  void Quantize(MatrixView<const float> x, QuantizedTokens<typename Q::Format>& out) const {
-    out.Resize(x.rows(), x.cols(), kGroupSize<typename Q::Granularity>);
-    const Segments segments = out.segments();
-    for (size_t t = 0; t < x.rows(); ++t) {
-      for (size_t begin = 0; begin < x.cols(); begin = segments.End(begin)) {
-        const auto span = x[t].subspan(begin, segments.End(begin) - begin);
-        out.Step(t, segments.Of(begin)) = Q::Quantize(span, out.Row(t) + begin);
-      }
-    }
+  void Quantize(Stream&, MatrixView<const float> x, Rows<OperandOf<Q>>& out) const {
+    reference::Quantize<Q>(x, out);
   }
-
   template <AnyQuantizer Q>
-  void QuantizeTopK(MatrixView<const float> x, size_t k, QuantizedTokens<typename Q::Format>& out) const {
-    static_assert(HasZero<typename Q::Format>(),
-                  "bitnet: top-k sets inputs to zero, so its quantizer needs a format with the level 0");
-    Quantize<Q>(x, out);
-    for (size_t t = 0; t < x.rows(); ++t) {
-      TopKThreshold threshold = FindTopK(x[t], k);
-      for (size_t c = 0; c < x.cols(); ++c) {
-        if (!KeepNext(threshold, x[t][c])) out.Row(t)[c] = 0;
-      }
-    }
+  void QuantizeTopK(Stream&, MatrixView<const float> x, size_t k, Rows<OperandOf<Q>>& out) const {
+    reference::QuantizeTopK<Q>(x, k, out);
+  }
+  template <Operand X>
+  void FindNonzero(Stream&, Rows<X>& x) const {
+    reference::FindNonzero(x);
+  }
+  template <Operand X>
+  uint64_t CountNonzero(Stream&, const Rows<X>& x) const {
+    return reference::CountNonzero(x);
+  }
+  template <Operand X>
+  uint64_t CountNonzero(Stream&, const Rows<X>& x, const Lists& lists) const {
+    return reference::CountNonzero(x, lists);
   }
 
-  template <Format X>
-  void FindNonzero(QuantizedTokens<X>& x) const {
-    x.nonzero().Resize(x.tokens(), x.cols());
-    for (size_t t = 0; t < x.tokens(); ++t) {
-      size_t count = 0;
-      for (size_t c = 0; c < x.cols(); ++c) {
-        // Counted up always, kept only if non-zero: no branch to mispredict.
-        x.nonzero().Row(t)[count] = static_cast<uint32_t>(c);
-        count += x.Row(t)[c] != LevelOf<X>{} ? 1u : 0u;
-      }
-      x.nonzero().SetCount(t, count);
-    }
+  void RmsNorm(Stream&, MatrixView<const float> x, const Vector& gain, float eps, MatrixView<float> y) const {
+    reference::RmsNorm(x, gain, eps, y);
   }
-
-  void RmsNorm(MatrixView<const float> x, std::span<const float> gain, float eps, MatrixView<float> y) const {
-    BITNET_ASSERT(gain.size() == x.cols() && y.cols() == x.cols() && y.rows() == x.rows(),
-                  "RmsNorm: x, y and gain must have the same width");
-    for (size_t t = 0; t < x.rows(); ++t) {
-      const float* row = x.Row(t);
-      const double squares = OrderedSum(x.cols(), [&](size_t i) { return double(row[i]) * double(row[i]); });
-      const float r = InverseRms(squares, x.cols(), eps);
-      for (size_t i = 0; i < x.cols(); ++i) y[t][i] = (row[i] * r) * gain[i];
-    }
+  void Rotate(Stream&, const Where& where, MatrixView<float> y) const { reference::Rotate(where, y); }
+  void RotateHead(std::span<const float> cos, std::span<const float> sin, std::span<float> head) const {
+    reference::RotateHead(cos, sin, head);
   }
-
-  // The factor of RMSNorm: shared with its backward pass.
-  static float InverseRms(double sum_of_squares, size_t n, float eps) {
-    return static_cast<float>(1.0 / std::sqrt(sum_of_squares / static_cast<double>(n) + double(eps)));
-  }
-
-  void Rotate(std::span<const float> cos, std::span<const float> sin, MatrixView<float> heads) const {
-    const size_t half = heads.cols() / 2;
-    BITNET_ASSERT(heads.cols() % 2 == 0 && cos.size() == half && sin.size() == half,
-                  "Rotate: head_dim must be even, with an angle for each pair");
-    for (size_t h = 0; h < heads.rows(); ++h) {
-      float* x = heads.Row(h);
-      for (size_t i = 0; i < half; ++i) {
-        const double a = x[i];
-        const double b = x[i + half];
-        x[i] = static_cast<float>(a * double(cos[i]) - b * double(sin[i]));
-        x[i + half] = static_cast<float>(b * double(cos[i]) + a * double(sin[i]));
-      }
-    }
-  }
-
-  void Add(MatrixView<const float> x, MatrixView<float> y) const {
-    BITNET_ASSERT(x.rows() == y.rows() && x.cols() == y.cols(), "Add: x and y must have the same shape");
-    for (size_t t = 0; t < x.rows(); ++t) {
-      for (size_t i = 0; i < x.cols(); ++i) y[t][i] += x[t][i];
-    }
-  }
-
+  void Add(Stream&, MatrixView<const float> x, MatrixView<float> y) const { reference::Add(x, y); }
   template <Activation A>
-  void OpenGates(MatrixView<const float> gate, ChannelLists& open) const {
-    open.Resize(gate.rows(), gate.cols());
-    for (size_t t = 0; t < gate.rows(); ++t) {
-      size_t count = 0;
-      for (size_t c = 0; c < gate.cols(); ++c) {
-        open.Row(t)[count] = static_cast<uint32_t>(c);
-        count += !A::kMakesZeros || A::Value(gate[t][c]) != 0.0f ? 1u : 0u;
-      }
-      open.SetCount(t, count);
-    }
+  void OpenGates(Stream&, MatrixView<const float> gate, Lists& open) const {
+    reference::OpenGates<A>(gate, open);
   }
-
   template <Activation A>
-  void Glu(MatrixView<const float> gate, MatrixView<const float> up, const ChannelLists& open,
+  void Glu(Stream&, MatrixView<const float> gate, MatrixView<const float> up, const Lists& open,
            MatrixView<float> y) const {
-    CheckGlu(gate, up, open, y);
-    for (size_t t = 0; t < gate.rows(); ++t) {
-      size_t next = 0;
-      for (const uint32_t c : open[t]) {
-        std::fill(y.Row(t) + next, y.Row(t) + c, 0.0f);
-        y[t][c] = up[t][c] * A::Value(gate[t][c]);
-        next = c + 1;
-      }
-      std::fill(y.Row(t) + next, y.Row(t) + y.cols(), 0.0f);
-    }
+    reference::Glu<A>(gate, up, open, y);
   }
 
-  template <Format Q, Format K, Format K0, Format V, Format V0>
-  void Attend(const QuantizedTokens<Q>& q, const HeadCache<K, K0>& keys, const HeadCache<V, V0>& values,
-              const AttentionShape& shape, AttentionScratch&, MatrixView<float> out) const {
-    CheckAttend(q, keys, values, shape, out);
-    ParallelRanges(executor(), out.rows() * shape.heads, 1, 1, [&](size_t begin, size_t end) {
-      for (size_t row = begin; row < end; ++row) {
-        const size_t token = row / shape.heads;
-        const size_t head = row % shape.heads;
-        AttendOne(q, row, keys, values, head / (shape.heads / shape.kv_heads), shape.first_position + token + 1,
-                  out.Row(token) + head * shape.head_dim);
-      }
-    });
+  template <AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0>
+  void Store(Stream&, MatrixView<const float> keys, MatrixView<const float> values, const Where& where,
+             std::span<Cache<FormatsOf<K, K0, V, V0>>* const> caches) const {
+    reference::Store<K, K0, V, V0>(keys, values, where, caches);
+  }
+  template <class Formats, Operand Q>
+  void Attend(Stream&, Rows<Q>& q, const Where& where, std::span<const Cache<Formats>* const> caches,
+              const AttentionShape& shape, MatrixView<float> y) const {
+    CheckHeadDotsFit<Q, Formats>(shape.head_dim);
+    reference::Attend(q, where, caches, shape, y);
+  }
+  Result<uint32_t> Sample(Stream&, MatrixView<const float> logits, const SamplerOptions& options,
+                          uint64_t random) const {
+    SampleScratch scratch;
+    return SampleToken(logits[0], options, random, scratch);
   }
 
-  // ---- The scalar definitions that vector versions share.
+  // All memory is the host's.
+  MatrixView<const float> Read(Stream&, MatrixView<const float> from, GrowingMatrix&) const { return from; }
+  template <Operand X>
+  void Read(Stream&, const Rows<X>& from, QuantizedRows<X>& to) const {
+    to = from;
+  }
+  void Read(Stream&, const Lists& from, ChannelLists& to) const { to = from; }
+  template <class Formats>
+  void ReadCache(Stream&, const Cache<Formats>& from, size_t, HostKeyValues<Formats>& to) const {
+    to = from;
+  }
+  void Write(Stream&, MatrixView<const float> from, MatrixView<float> to) const { reference::Copy(from, to); }
+  template <Operand X>
+  void Write(Stream&, const QuantizedRows<X>& from, Rows<X>& to) const {
+    to = from;
+  }
+  void Write(Stream&, const ChannelLists& from, Lists& to) const { to = from; }
+  template <class Formats>
+  void WriteCache(Stream&, const HostKeyValues<Formats>& from, size_t, Cache<Formats>& to) const {
+    to = from;
+  }
+  Result<Done> Finish(Stream&) const { return Done{}; }
 
-  // Whether the next value of a row, in order, is among the k largest; uses up ties.
-  static bool KeepNext(TopKThreshold& threshold, float value) {
-    const uint32_t bits = MagnitudeBits(value);
-    const bool tie = bits == threshold.bits && threshold.equal_kept > 0;
-    threshold.equal_kept -= tie ? 1u : 0u;
-    return bits > threshold.bits || tie;
+  template <Operand W, Operand X, class U>
+  static std::string DescribeProduct() {
+    return "reference: plain loops";
   }
-
-  template <Format X>
-  static constexpr bool HasZero() {
-    if constexpr (kIsFloat<X>) {
-      return true;
-    } else {
-      return FormatTraits<X>::kHasZero;
-    }
-  }
-
-  // The factor of an attention score: float(q_step * float(1 / sqrt(head_dim))).
-  static float ScoreFactor(float q_step, size_t head_dim) {
-    return q_step * static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
-  }
-
-  // exp(score - max), not yet divided by the sum. A NaN score stays NaN; an infinite maximum gives NaN too.
-  static float Probability(float score, float max) {
-    const float x = score - max;
-    return x <= 0.0f ? Exp(x) : std::numeric_limits<float>::quiet_NaN();
-  }
-
-  // The unit in which the weights of quantized values are counted within a block, given the largest magnitude of a
-  // weight: the power of two that is contained 2^14 to 2^15 times. 0 for 0; NaN for what is not finite.
-  static double WeightUnit(float largest) {
-    if (!std::isfinite(largest)) return std::numeric_limits<double>::quiet_NaN();
-    int exponent = 0;
-    return std::frexp(largest, &exponent) == 0.0f ? 0.0 : std::ldexp(1.0, exponent - 15);
-  }
-  static constexpr int32_t kMaxWeight = 32767;
-  // A weight in units, at most kMaxWeight; no weight counts where the unit is 0 or NaN.
-  static int32_t WeightInUnits(float weight, double unit) {
-    if (!(unit > 0.0)) return 0;
-    const double units = std::rint(static_cast<double>(weight) / unit);
-    return static_cast<int32_t>(std::clamp<double>(units, -kMaxWeight, kMaxWeight));
-  }
-
- protected:
-  static void CheckGlu(MatrixView<const float> gate, MatrixView<const float> up, const ChannelLists& open,
-                       MatrixView<float> y) {
-    BITNET_ASSERT(gate.rows() == y.rows() && gate.cols() == y.cols() && up.rows() == y.rows() &&
-                      up.cols() == y.cols() && open.tokens() == y.rows() && open.width() == y.cols(),
-                  "Glu: gate, up, the list of open gates and y must have the same shape");
-  }
-  template <Format Q, Format K, Format K0, Format V, Format V0>
-  static void CheckAttend(const QuantizedTokens<Q>& q, const HeadCache<K, K0>& keys, const HeadCache<V, V0>& values,
-                          const AttentionShape& shape, MatrixView<float> out) {
-    const size_t tokens = out.rows();
-    BITNET_ASSERT(
-        q.tokens() == tokens * shape.heads && q.cols() == shape.head_dim && out.cols() == shape.heads * shape.head_dim,
-        "Attend: queries and output must agree in shape");
-    BITNET_ASSERT(shape.kv_heads != 0 && shape.heads % shape.kv_heads == 0 && keys.heads() == shape.kv_heads &&
-                      values.heads() == shape.kv_heads && keys.head_dim() == shape.head_dim &&
-                      values.head_dim() == shape.head_dim,
-                  "Attend: the caches must have kv_heads heads of head_dim, and kv_heads must divide heads");
-    BITNET_ASSERT(tokens <= keys.max_tokens() && shape.first_position <= keys.max_tokens() - tokens &&
-                      tokens <= values.max_tokens() && shape.first_position <= values.max_tokens() - tokens,
-                  "Attend: beyond the cache");
-    BITNET_ASSERT((DotFits<Q, K>(shape.head_dim) && DotFits<Q, K0>(shape.head_dim)),
-                  "Attend: a dot product of heads of this width could reach 2^29");
-  }
-  template <Format X>
-  static void CheckShapes(const auto& matrix, const QuantizedTokens<X>& x, MatrixView<float> y) {
-    BITNET_ASSERT(x.cols() == matrix.cols(), "a product needs inputs as wide as the matrix has columns");
-    BITNET_ASSERT(y.rows() == x.tokens() && y.cols() == matrix.rows(), "a product's output must be [tokens, rows]");
+  template <Operand Q, class Formats>
+  static std::string DescribeAttention() {
+    return "reference: plain loops";
   }
 
  private:
-  // sum_i a_i * b_i: exact for levels, float(eight double lanes) with a float operand.
-  template <class A, class B>
-  static double DotOf(const A* a, const B* b, size_t n) {
-    if constexpr (std::is_same_v<A, float> || std::is_same_v<B, float>) {
-      return static_cast<float>(OrderedSum(n, [&](size_t i) { return double(a[i]) * double(b[i]); }));
-    } else {
-      int32_t sum = 0;
-      for (size_t i = 0; i < n; ++i) sum += int32_t{a[i]} * int32_t{b[i]};
-      return sum;
-    }
-  }
-
-  template <Format W, Format X>
-  static float Dot(const QuantizedMatrix<W>& weights, size_t row, const LevelOf<W>* w, const QuantizedTokens<X>& x,
-                   size_t token) {
-    double total = 0.0;
-    EachCommonSegment(weights.segments(), x.segments(), [&](size_t begin, size_t end, size_t ws, size_t xs) {
-      const float scale = weights.Step(row, ws) * x.Step(token, xs);
-      total += DotOf(w + begin, x.Row(token) + begin, end - begin) * double(scale);
-    });
-    return static_cast<float>(total);
-  }
-
-  template <Format Q, Format K, Format K0, Format V, Format V0>
-  static void AttendOne(const QuantizedTokens<Q>& q, size_t q_row, const HeadCache<K, K0>& keys,
-                        const HeadCache<V, V0>& values, size_t kv_head, size_t visible, float* out) {
-    const size_t dim = q.cols();
-    std::vector<float> p(visible);
-    const float a = ScoreFactor(q.Step(q_row, 0), dim);
-    for (size_t s = 0; s < visible; ++s) {
-      WithLevels(keys, kv_head, s, [&](const auto* k) {
-        p[s] = static_cast<float>(DotOf(q.Row(q_row), k, dim) * double(a * keys.Step(kv_head, s)));
-      });
-    }
-    float max = p[0];
-    for (const float score : p) max = std::max(max, score);
-    for (float& score : p) score = Probability(score, max);
-
-    double total = 0.0;
-    std::vector<double> sum(dim);
-    for (size_t begin = 0; begin < visible; begin += kAttentionBlock) {
-      const size_t end = std::min(visible, begin + kAttentionBlock);
-      total += OrderedSum(end - begin, [&](size_t i) { return p[begin + i]; });
-      AddValues(values, kv_head, begin, end, p.data(), sum);
-    }
-    for (size_t i = 0; i < dim; ++i) out[i] = static_cast<float>(sum[i] / total);
-  }
-
-  // sum += the values of tokens [begin, end), which are of one block, each times p and its step.
-  template <Format V, Format V0>
-  static void AddValues(const HeadCache<V, V0>& values, size_t kv_head, size_t begin, size_t end, const float* p,
-                        std::vector<double>& sum) {
-    const auto weight = [&](size_t s) { return p[s] * values.Step(kv_head, s); };
-    if constexpr (kIsFloat<V>) {
-      std::vector<double> of_block(sum.size());
-      for (size_t s = begin; s < end; ++s) {
-        WithLevels(values, kv_head, s, [&](const float* v) {
-          for (size_t i = 0; i < sum.size(); ++i) of_block[i] += double(weight(s)) * double(v[i]);
-        });
-      }
-      for (size_t i = 0; i < sum.size(); ++i) sum[i] += of_block[i];
-    } else {
-      float largest = 0.0f;
-      bool finite = true;
-      for (size_t s = begin; s < end; ++s) {
-        largest = std::max(largest, std::fabs(weight(s)));
-        finite = finite && std::isfinite(weight(s));
-      }
-      const double unit = WeightUnit(finite ? largest : std::numeric_limits<float>::infinity());
-      std::vector<int64_t> of_block(sum.size());
-      for (size_t s = begin; s < end; ++s) {
-        WithLevels(values, kv_head, s, [&](const auto* v) {
-          for (size_t i = 0; i < sum.size(); ++i) of_block[i] += int64_t{WeightInUnits(weight(s), unit)} * v[i];
-        });
-      }
-      for (size_t i = 0; i < sum.size(); ++i) sum[i] += double(of_block[i]) * unit;
-    }
-  }
-
-  // f(the levels of a head at a token).
-  template <Format F, Format First>
-  static void WithLevels(const HeadCache<F, First>& cache, size_t head, size_t token, auto&& f) {
-    const auto with = [&]<Format Stored>(std::type_identity<Stored>) {
-      std::vector<LevelOf<Stored>> levels(cache.head_dim());
-      cache.template Load<Stored>(head, token, levels);
-      f(levels.data());
-    };
-    if (token == 0) {
-      with(std::type_identity<First>{});
-    } else {
-      with(std::type_identity<F>{});
-    }
-  }
-
   Executor* executor_;
 };
 
-static_assert(Backend<ReferenceBackend>);
+static_assert(HostBackend<ReferenceBackend>);
 
 }  // namespace bitnet
 

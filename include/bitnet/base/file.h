@@ -110,7 +110,7 @@ class FileReader {
       return Error{path + ": has " + std::to_string(reader.size_) + " bytes; at most " + std::to_string(reader.limit_) +
                    " are read (see ReadLimits)"};
     }
-    return reader;
+    return Result<FileReader>(std::move(reader));
   }
 
   // Appends the next n bytes, or fewer where the file ends.
@@ -245,7 +245,7 @@ class Replacement {
     if (Result<Done> found = r.FindTarget(); !found.ok()) return Error{found.error()};
     r.RemoveLeftovers();
     if (Result<Done> made = r.MakeTemporary(); !made.ok()) return Error{made.error()};
-    return r;
+    return Result<Replacement>(std::move(r));
   }
   Replacement(Replacement&& other) noexcept { *this = std::move(other); }
   Replacement& operator=(Replacement&& other) noexcept {
@@ -443,7 +443,7 @@ class Replacement {
       r.temporary_.clear();
       return r.Refuse("cannot be opened for writing", errno);
     }
-    return r;
+    return Result<Replacement>(std::move(r));
   }
   Replacement(Replacement&& other) noexcept { *this = std::move(other); }
   Replacement& operator=(Replacement&& other) noexcept {

@@ -9,45 +9,65 @@
 #define BITNET_LAYER_ATTENTION_H_
 
 #include <cstddef>
+#include <span>
+#include <type_traits>
+#include <utility>
 
+#include "bitnet/backend/backend.h"
+#include "bitnet/backend/default_backend.h"
 #include "bitnet/layer/bit_linear.h"
-#include "bitnet/layer/kv_cache.h"
 #include "bitnet/layer/rms_norm.h"
-#include "bitnet/layer/rope.h"
 #include "bitnet/layer/weight_use.h"
 #include "bitnet/scheme/scheme.h"
-#include "bitnet/tensor/growing_matrix.h"
 
 namespace bitnet {
 
-// Buffers of one forward pass, shared by all layers of a model.
+// The formats of a scheme's cache.
 template <Scheme S>
+using CacheFormatsOf =
+    FormatsOf<typename S::Key, typename S::FirstKey, typename S::Value, typename S::FirstValue>;
+
+// Buffers of one forward pass, shared by all layers of a model.
+template <Scheme S, Backend B>
 struct AttentionBuffers {
-  QuantizedTokens<typename S::Input::Format> input;
-  GrowingMatrix q, k, v, attended;
-  QuantizedTokens<typename S::Query::Format> queries;
-  AttentionScratch scratch;
-  QuantizedTokens<typename S::OutputInput::Format> output_input;
+  typename B::Reals q, k, v, attended;
+  typename B::template Rows<OperandOf<typename S::Query>> queries;
+  typename B::template Rows<OperandOf<typename S::OutputInput>> output_inputs;
 };
 
-template <Scheme S, class B = DefaultBackend<S>>
+template <Scheme S, Backend B = DefaultBackend<S>>
 class Attention {
+  template <class Q>
+  static constexpr bool kOneStepAHead = kGroupSize<typename Q::Granularity> == 0;
+  static_assert(kOneStepAHead<typename S::Query> && kOneStepAHead<typename S::Key> &&
+                    kOneStepAHead<typename S::Value> && kOneStepAHead<typename S::FirstKey> &&
+                    kOneStepAHead<typename S::FirstValue>,
+                "bitnet: quantizers of heads have one step a head: PerGroup has no meaning there");
+  static_assert(kIsFloat<typename S::Key::Format> == kIsFloat<typename S::FirstKey::Format> &&
+                    kIsFloat<typename S::Value::Format> == kIsFloat<typename S::FirstValue::Format>,
+                "bitnet: a cache keeps its first token quantized if and only if the others are");
+
  public:
   using Projection = BitLinear<typename S::Weight, typename S::Input, B>;
-  using OutputProjection = BitLinear<typename S::Weight, typename S::OutputInput, B>;
+  using OutputProjection = BitLinear<typename S::Weight, typename S::OutputInput, B,
+                                     std::conditional_t<S::OutputKeep::kAll, Uses<Dense>, Uses<ChosenColumns>>>;
 
   using Weights = typename Projection::Weights;
+  using Inputs = typename Projection::Inputs;
+  using Stream = typename B::Stream;
+  using Cache = typename B::template Cache<CacheFormatsOf<S>>;
+  using Buffers = AttentionBuffers<S, B>;
 
   // Weights q [heads * head_dim, hidden], k and v [kv_heads * head_dim, hidden], o [hidden, heads * head_dim]; they
   // need not outlive the call. The gain of the sub-layer norm is empty unless S has one.
-  Attention(const Weights& q, const Weights& k, const Weights& v, const Weights& o, RmsNorm sub_norm, size_t heads,
+  Attention(const Weights& q, const Weights& k, const Weights& v, const Weights& o, RmsNorm<B> sub_norm, size_t heads,
             size_t kv_heads, const B& backend)
       : q_(q, backend),
         k_(k, backend),
         v_(v, backend),
-        o_(o, backend, S::OutputKeep::kAll ? Access::kDense : Access::kColumns),
+        o_(o, backend),
         sub_norm_(std::move(sub_norm)),
-        shape_{heads, kv_heads, heads == 0 ? 0 : q.rows() / heads, 0} {
+        shape_{heads, kv_heads, heads == 0 ? 0 : q.rows() / heads} {
     BITNET_ASSERT(heads != 0 && kv_heads != 0 && heads % kv_heads == 0 && q.rows() % heads == 0,
                   "Attention: kv_heads must divide heads, and heads the rows of q");
     BITNET_ASSERT(k.rows() == kv_heads * shape_.head_dim && v.rows() == k.rows() && o.cols() == q.rows() &&
@@ -55,46 +75,39 @@ class Attention {
                   "Attention: the projections' shapes do not agree");
   }
 
-  // y [tokens, hidden] = attention of x [tokens, hidden] (normed), whose tokens stand at first_position and after;
-  // `angles` are theirs. Adds their keys and values to the cache. Adds to *use, if given.
-  void operator()(const B& backend, MatrixView<const float> x, const RopeAngles& angles, size_t first_position,
-                  KvCache<S>& cache, AttentionBuffers<S>& buffers, MatrixView<float> y, WeightUse* use) const {
-    const size_t tokens = x.rows();
-    backend.template Quantize<typename S::Input>(x, buffers.input);
-    q_.PrepareInputs(buffers.input);
-    const MatrixView<float> q = buffers.q.Shape(tokens, q_.rows());
-    const MatrixView<float> k = buffers.k.Shape(tokens, k_.rows());
-    const MatrixView<float> v = buffers.v.Shape(tokens, v_.rows());
-    q_.Apply(buffers.input, q);
-    k_.Apply(buffers.input, k);
-    v_.Apply(buffers.input, v);
-    for (size_t t = 0; t < tokens; ++t) {
-      backend.Rotate(angles.Cos(t), angles.Sin(t), MatrixView<float>(q.Row(t), shape_.heads, shape_.head_dim));
-      backend.Rotate(angles.Cos(t), angles.Sin(t), MatrixView<float>(k.Row(t), shape_.kv_heads, shape_.head_dim));
-    }
-    cache.Store(backend, k, v, first_position);
+  // y [tokens, hidden] = attention of x [tokens, hidden] (normed, and quantized by S::Input), whose tokens stand where
+  // `where` says. Adds their keys and values to the caches, one for each sequence. Adds to *use, if given.
+  void operator()(const B& backend, Stream& stream, Inputs& x, size_t tokens, const typename B::Where& where,
+                  std::span<Cache* const> caches, Buffers& buffers, MatrixView<float> y, WeightUse* use) const {
+    const MatrixView<float> q = backend.Shape(stream, buffers.q, tokens, q_.rows());
+    const MatrixView<float> k = backend.Shape(stream, buffers.k, tokens, k_.rows());
+    const MatrixView<float> v = backend.Shape(stream, buffers.v, tokens, v_.rows());
+    q_.Apply(stream, x, q);
+    k_.Apply(stream, x, k);
+    v_.Apply(stream, x, v);
+    backend.Rotate(stream, where, q);
+    backend.Rotate(stream, where, k);
+    backend.template Store<typename S::Key, typename S::FirstKey, typename S::Value, typename S::FirstValue>(
+        stream, k, v, where, caches);
     backend.template Quantize<typename S::Query>(
-        MatrixView<const float>(q.data(), tokens * shape_.heads, shape_.head_dim), buffers.queries);
+        stream, MatrixView<const float>(q.data(), tokens * shape_.heads, shape_.head_dim), buffers.queries);
 
-    const MatrixView<float> attended = buffers.attended.Shape(tokens, q_.rows());
-    AttentionShape shape = shape_;
-    shape.first_position = first_position;
-    backend.Attend(buffers.queries, cache.keys(), cache.values(), shape, buffers.scratch, attended);
-    if constexpr (S::kSubLayerNorms) sub_norm_(backend, attended, attended);
+    const MatrixView<float> attended = backend.Shape(stream, buffers.attended, tokens, q_.rows());
+    backend.template Attend<CacheFormatsOf<S>>(stream, buffers.queries, where, caches, shape_, attended);
+    if constexpr (S::kSubLayerNorms) sub_norm_(backend, stream, attended, attended);
 
     if constexpr (S::OutputKeep::kAll) {
-      backend.template Quantize<typename S::OutputInput>(attended, buffers.output_input);
-      o_.PrepareInputs(buffers.output_input);
-      o_.Apply(buffers.output_input, y);
+      backend.template Quantize<typename S::OutputInput>(stream, attended, buffers.output_inputs);
+      o_.Apply(stream, buffers.output_inputs, y);
     } else {
-      backend.template QuantizeTopK<typename S::OutputInput>(attended, S::OutputKeep::Count(attended.cols()),
-                                                             buffers.output_input);
-      backend.FindNonzero(buffers.output_input);
-      o_.ApplyColumns(buffers.output_input, y);
+      backend.template QuantizeTopK<typename S::OutputInput>(stream, attended, S::OutputKeep::Count(attended.cols()),
+                                                             buffers.output_inputs);
+      backend.FindNonzero(stream, buffers.output_inputs);
+      o_.ApplyColumns(stream, buffers.output_inputs, y);
     }
     if (use != nullptr) {
-      use->qkv.AddDense(buffers.input, q_.rows() + k_.rows() + v_.rows());
-      use->out.AddDense(buffers.output_input, o_.rows());
+      use->qkv.AddDense(backend.CountNonzero(stream, x), tokens, q_.cols(), q_.rows() + k_.rows() + v_.rows());
+      use->out.AddDense(backend.CountNonzero(stream, buffers.output_inputs), tokens, o_.cols(), o_.rows());
     }
   }
 
@@ -107,7 +120,7 @@ class Attention {
  private:
   Projection q_, k_, v_;
   OutputProjection o_;
-  RmsNorm sub_norm_;
+  RmsNorm<B> sub_norm_;
   AttentionShape shape_;
 };
 

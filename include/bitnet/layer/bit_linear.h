@@ -8,44 +8,51 @@
 #define BITNET_LAYER_BIT_LINEAR_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <type_traits>
 #include <utility>
 
+#include "bitnet/backend/backend.h"
 #include "bitnet/backend/default_backend.h"
+#include "bitnet/backend/uses.h"
 #include "bitnet/base/assert.h"
+#include "bitnet/base/result.h"
 #include "bitnet/base/size.h"
 #include "bitnet/quant/quantizer.h"
 #include "bitnet/tensor/matrix_view.h"
+#include "bitnet/tensor/operand.h"
 #include "bitnet/tensor/quantized_matrix.h"
-#include "bitnet/tensor/quantized_tokens.h"
 
 namespace bitnet {
 
-template <class W, class X, class B = DefaultBackend<W>>
+// U: what the matrix is read for (backend/uses.h).
+template <class W, class X, class B = DefaultBackend<W>, class U = Uses<Dense>>
 class BitLinear;
 
-template <AnyQuantizer W, AnyQuantizer X, class B>
-class BitLinear<W, X, B> {
+template <AnyQuantizer W, AnyQuantizer X, Backend B, class U>
+class BitLinear<W, X, B, U> {
  public:
   using Weights = QuantizedMatrix<typename W::Format>;
-  using Input = QuantizedTokens<typename X::Format>;
-  using Matrix = typename B::template Matrix<typename W::Format, typename X::Format>;
+  using Inputs = typename B::template Rows<OperandOf<X>>;
+  using Matrix = typename B::template Matrix<OperandOf<W>, OperandOf<X>, U>;
+  using Stream = typename B::Stream;
 
   BitLinear() = default;
 
   // Quantizes weights [rows, cols], row-major.
-  BitLinear(std::span<const float> weights, size_t rows, size_t cols, B backend = B(), Access access = Access::kDense)
-      : BitLinear(Weights::template From<W>(Checked(weights, rows, cols)), std::move(backend), access) {}
+  BitLinear(std::span<const float> weights, size_t rows, size_t cols, B backend = B())
+      : BitLinear(Weights::template From<W>(Checked(weights, rows, cols)), std::move(backend)) {}
 
   // Prepares weights that are quantized already; they need not outlive the call.
-  explicit BitLinear(const Weights& weights, B backend = B(), Access access = Access::kDense)
-      : backend_(std::move(backend)), matrix_(backend_.template Prepare<typename X::Format>(weights, access)) {}
+  explicit BitLinear(const Weights& weights, B backend = B())
+      : backend_(std::move(backend)),
+        matrix_(backend_.template PrepareMatrix<OperandOf<W>, OperandOf<X>, U>(weights)),
+        stream_(backend_.NewStream()) {}
 
   // Of a matrix of another format: says so.
   template <Format F>
-  requires(!std::is_same_v<F, typename W::Format>) explicit BitLinear(const QuantizedMatrix<F>&, B = B(),
-                                                                      Access = Access::kDense) {
+  requires(!std::is_same_v<F, typename W::Format>) explicit BitLinear(const QuantizedMatrix<F>&, B = B()) {
     static_assert(!std::is_same_v<F, F>,
                   "bitnet: a BitLinear's matrix must have the format of its weights: BitLinear<W, X> is made of "
                   "QuantizedMatrix<W::Format>");
@@ -55,10 +62,11 @@ class BitLinear<W, X, B> {
   size_t cols() const { return matrix_.cols(); }
   const Matrix& matrix() const { return matrix_; }
 
-  // y [tokens, rows] = Q_x(x) Q_w(W)^T for x [tokens, cols]. Uses a buffer of this object: one call at a time.
+  // y [tokens, rows] = Q_x(x) Q_w(W)^T for x [tokens, cols], both in memory that the backend reads. Uses buffers of this
+  // object: one call at a time. (On a device the product is done after Finish.)
   void operator()(MatrixView<const float> x, MatrixView<float> y) {
-    backend_.template Quantize<X>(x, input_);
-    Apply(input_, y);
+    backend_.template Quantize<X>(stream_, x, inputs_);
+    Apply(stream_, inputs_, y);
   }
   void operator()(std::span<const float> x, std::span<float> y) {
     const size_t tokens = cols() == 0 ? 0 : x.size() / cols();
@@ -66,18 +74,19 @@ class BitLinear<W, X, B> {
                   "BitLinear: x must hold tokens * cols values and y tokens * rows");
     (*this)(MatrixView<const float>(x.data(), tokens, cols()), MatrixView<float>(y.data(), tokens, rows()));
   }
+  // Waits for what is under way; then results may be read. Nothing to do on the host.
+  Result<Done> Finish() { return backend_.Finish(stream_); }
 
-  // Worth calling on inputs that several projections will Apply.
-  void PrepareInputs(Input& x) const { backend_.PrepareInputs(matrix_, x); }
-
-  // The product alone, of inputs quantized by X. Safe to call from several threads.
-  void Apply(const Input& x, MatrixView<float> y) const { backend_.MatMul(matrix_, x, y); }
+  // The product alone, of inputs quantized by X. Several threads may call it, each with its own stream and inputs.
+  void Apply(Stream& stream, Inputs& x, MatrixView<float> y) const { backend_.MatMul(stream, matrix_, x, y); }
   // ... only the outputs listed for each token.
-  void ApplyRows(const Input& x, const ChannelLists& rows, MatrixView<float> y) const {
-    backend_.MatMulRows(matrix_, x, rows, y);
+  void ApplyRows(Stream& stream, Inputs& x, const typename B::Lists& rows, MatrixView<float> y) const {
+    backend_.MatMulRows(stream, matrix_, x, rows, y);
   }
-  // ... reading only the columns whose input is not zero (x.nonzero()).
-  void ApplyColumns(const Input& x, MatrixView<float> y) const { backend_.MatMulColumns(matrix_, x, y); }
+  // ... reading only the columns whose input is not zero, as FindNonzero listed them.
+  void ApplyColumns(Stream& stream, Inputs& x, MatrixView<float> y) const {
+    backend_.MatMulColumns(stream, matrix_, x, y);
+  }
 
  private:
   static MatrixView<const float> Checked(std::span<const float> weights, size_t rows, size_t cols) {
@@ -87,16 +96,17 @@ class BitLinear<W, X, B> {
 
   B backend_;
   Matrix matrix_;
-  Input input_;
+  Stream stream_;
+  Inputs inputs_;
 };
 
 // Of what are no quantizers: says so, and is a BitLinear all the same, so that no other error follows.
-template <class W, class X, class B>
-class BitLinear : public BitLinear<Quantizer<Ternary, AbsMean>, Quantizer<Int<4>, AbsMean>, B> {
+template <class W, class X, class B, class U>
+class BitLinear : public BitLinear<Quantizer<Ternary, AbsMean>, Quantizer<Int<4>, AbsMean>, B, U> {
   static_assert(detail::kIsQuantizer<W> && detail::kIsQuantizer<X>,
                 "bitnet: BitLinear needs quantizers, of its weights and of its inputs: "
                 "BitLinear<Quantizer<Ternary, AbsMean>, Quantizer<Int<4>, AbsMean>>");
-  using BitLinear<Quantizer<Ternary, AbsMean>, Quantizer<Int<4>, AbsMean>, B>::BitLinear;
+  using BitLinear<Quantizer<Ternary, AbsMean>, Quantizer<Int<4>, AbsMean>, B, U>::BitLinear;
 };
 
 }  // namespace bitnet

@@ -3,41 +3,51 @@
 #define BITNET_LAYER_DECODER_LAYER_H_
 
 #include <cstddef>
+#include <span>
+#include <utility>
 
+#include "bitnet/backend/backend.h"
+#include "bitnet/backend/default_backend.h"
 #include "bitnet/layer/attention.h"
+#include "bitnet/layer/norm_quantize.h"
 #include "bitnet/layer/sparse_ffn.h"
 
 namespace bitnet {
 
-template <Scheme S>
+template <Scheme S, Backend B>
 struct LayerBuffers {
-  GrowingMatrix normed, added;
-  AttentionBuffers<S> attention;
-  FfnBuffers<S> ffn;
+  typename B::Reals normed, added;
+  typename B::template Rows<OperandOf<typename S::Input>> inputs;
+  AttentionBuffers<S, B> attention;
+  FfnBuffers<S, B> ffn;
 };
 
-template <Scheme S, class B = DefaultBackend<S>>
+template <Scheme S, Backend B = DefaultBackend<S>>
 class DecoderLayer {
  public:
+  using Stream = typename B::Stream;
+  using Cache = typename Attention<S, B>::Cache;
+  using Buffers = LayerBuffers<S, B>;
+
   // make_attention() and make_ffn() return the two parts, which are built in place: they are large and never moved.
   template <class MakeAttention, class MakeFfn>
-  DecoderLayer(RmsNorm attention_norm, MakeAttention&& make_attention, RmsNorm ffn_norm, MakeFfn&& make_ffn)
+  DecoderLayer(RmsNorm<B> attention_norm, MakeAttention&& make_attention, RmsNorm<B> ffn_norm, MakeFfn&& make_ffn)
       : attention_norm_(std::move(attention_norm)),
         attention_(make_attention()),
         ffn_norm_(std::move(ffn_norm)),
         ffn_(make_ffn()) {}
 
-  // x [tokens, hidden], in place; the tokens stand at first_position and after.
-  void operator()(const B& backend, MatrixView<float> x, const RopeAngles& angles, size_t first_position,
-                  KvCache<S>& cache, LayerBuffers<S>& buffers, WeightUse* use) const {
-    const MatrixView<float> normed = buffers.normed.Shape(x.rows(), x.cols());
-    const MatrixView<float> added = buffers.added.Shape(x.rows(), x.cols());
-    attention_norm_(backend, x, normed);
-    attention_(backend, normed, angles, first_position, cache, buffers.attention, added, use);
-    backend.Add(added, x);
-    ffn_norm_(backend, x, normed);
-    ffn_(backend, normed, buffers.ffn, added, use);
-    backend.Add(added, x);
+  // x [tokens, hidden], in place; the tokens stand where `where` says, of sequences with these caches.
+  void operator()(const B& backend, Stream& stream, MatrixView<float> x, const typename B::Where& where,
+                  std::span<Cache* const> caches, Buffers& buffers, WeightUse* use) const {
+    using Input = typename S::Input;
+    const MatrixView<float> added = backend.Shape(stream, buffers.added, x.rows(), x.cols());
+    NormQuantize<Input>(backend, stream, attention_norm_, x, buffers.normed, buffers.inputs);
+    attention_(backend, stream, buffers.inputs, x.rows(), where, caches, buffers.attention, added, use);
+    backend.Add(stream, added, x);
+    NormQuantize<Input>(backend, stream, ffn_norm_, x, buffers.normed, buffers.inputs);
+    ffn_(backend, stream, buffers.inputs, x.rows(), buffers.ffn, added, use);
+    backend.Add(stream, added, x);
   }
 
   size_t WeightBytes() const { return attention_.WeightBytes() + ffn_.WeightBytes(); }
@@ -48,9 +58,9 @@ class DecoderLayer {
   }
 
  private:
-  RmsNorm attention_norm_;
+  RmsNorm<B> attention_norm_;
   Attention<S, B> attention_;
-  RmsNorm ffn_norm_;
+  RmsNorm<B> ffn_norm_;
   SparseFfn<S, B> ffn_;
 };
 

@@ -3,31 +3,36 @@
 #define BITNET_LAYER_RMS_NORM_H_
 
 #include <cmath>
-#include <utility>
-#include <vector>
+#include <cstddef>
+#include <span>
 
+#include "bitnet/backend/backend.h"
 #include "bitnet/base/assert.h"
 #include "bitnet/tensor/matrix_view.h"
 
 namespace bitnet {
 
+template <Backend B>
 class RmsNorm {
  public:
   RmsNorm() = default;
-  RmsNorm(std::vector<float> gain, float eps) : gain_(std::move(gain)), eps_(eps) {
+  RmsNorm(std::span<const float> gain, float eps, const B& backend)
+      : gain_(backend.PrepareVector(gain)), width_(gain.size()), eps_(eps) {
     BITNET_ASSERT(eps > 0.0f && std::isfinite(eps), "RmsNorm: eps must be finite and above 0");
   }
 
   // x, y [tokens, width]; y may be x.
-  template <class B>
-  void operator()(const B& backend, MatrixView<const float> x, MatrixView<float> y) const {
-    backend.RmsNorm(x, gain_, eps_, y);
+  void operator()(const B& backend, typename B::Stream& stream, MatrixView<const float> x, MatrixView<float> y) const {
+    backend.RmsNorm(stream, x, gain_, eps_, y);
   }
 
-  size_t width() const { return gain_.size(); }
+  size_t width() const { return width_; }
+  const typename B::Vector& gain() const { return gain_; }
+  float eps() const { return eps_; }
 
  private:
-  std::vector<float> gain_;
+  typename B::Vector gain_;
+  size_t width_ = 0;
   float eps_ = 1e-5f;
 };
 

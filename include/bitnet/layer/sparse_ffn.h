@@ -10,74 +10,76 @@
 #define BITNET_LAYER_SPARSE_FFN_H_
 
 #include <cstddef>
+#include <type_traits>
+#include <utility>
 
+#include "bitnet/backend/backend.h"
+#include "bitnet/backend/default_backend.h"
 #include "bitnet/layer/bit_linear.h"
 #include "bitnet/layer/rms_norm.h"
 #include "bitnet/layer/weight_use.h"
 #include "bitnet/scheme/scheme.h"
-#include "bitnet/tensor/growing_matrix.h"
 
 namespace bitnet {
 
-template <Scheme S>
+template <Scheme S, Backend B>
 struct FfnBuffers {
-  QuantizedTokens<typename S::Input::Format> input;
-  GrowingMatrix gate, up;
-  ChannelLists open;
-  QuantizedTokens<typename S::DownInput::Format> down_input;
+  typename B::Reals gate, up;
+  typename B::Lists open;
+  typename B::template Rows<OperandOf<typename S::DownInput>> down_inputs;
 };
 
-template <Scheme S, class B = DefaultBackend<S>>
+template <Scheme S, Backend B = DefaultBackend<S>>
 class SparseFfn {
+  using Act = typename S::FfnActivation;
+
  public:
   using Projection = BitLinear<typename S::Weight, typename S::Input, B>;
-  using DownProjection = BitLinear<typename S::Weight, typename S::DownInput, B>;
+  using UpProjection = BitLinear<typename S::Weight, typename S::Input, B,
+                                 std::conditional_t<Act::kMakesZeros, Uses<ChosenRows>, Uses<Dense>>>;
+  using DownProjection = BitLinear<typename S::Weight, typename S::DownInput, B,
+                                   std::conditional_t<Act::kMakesZeros, Uses<ChosenColumns>, Uses<Dense>>>;
 
   using Weights = typename Projection::Weights;
+  using Inputs = typename Projection::Inputs;
+  using Stream = typename B::Stream;
+  using Buffers = FfnBuffers<S, B>;
 
   // Weights gate and up [ffn, hidden], down [hidden, ffn]; they need not outlive the call. The gain of the sub-layer
   // norm is empty unless S has one.
-  SparseFfn(const Weights& gate, const Weights& up, const Weights& down, RmsNorm sub_norm, const B& backend)
-      : gate_(gate, backend),
-        up_(up, backend, S::FfnActivation::kMakesZeros ? Access::kRows : Access::kDense),
-        down_(down, backend, S::FfnActivation::kMakesZeros ? Access::kColumns : Access::kDense),
-        sub_norm_(std::move(sub_norm)) {
+  SparseFfn(const Weights& gate, const Weights& up, const Weights& down, RmsNorm<B> sub_norm, const B& backend)
+      : gate_(gate, backend), up_(up, backend), down_(down, backend), sub_norm_(std::move(sub_norm)) {
     BITNET_ASSERT(up.rows() == gate.rows() && up.cols() == gate.cols() && down.cols() == gate.rows() &&
                       down.rows() == gate.cols(),
                   "SparseFfn: the projections' shapes do not agree");
   }
 
-  // y [tokens, hidden] of x [tokens, hidden] (normed). Adds to *use, if given.
-  void operator()(const B& backend, MatrixView<const float> x, FfnBuffers<S>& buffers, MatrixView<float> y,
+  // y [tokens, hidden] of x [tokens, hidden] (normed, and quantized by S::Input). Adds to *use, if given.
+  void operator()(const B& backend, Stream& stream, Inputs& x, size_t tokens, Buffers& buffers, MatrixView<float> y,
                   WeightUse* use) const {
-    using Act = typename S::FfnActivation;
-    const size_t tokens = x.rows();
-    backend.template Quantize<typename S::Input>(x, buffers.input);
-    gate_.PrepareInputs(buffers.input);
-    const MatrixView<float> gate = buffers.gate.Shape(tokens, gate_.rows());
-    const MatrixView<float> up = buffers.up.Shape(tokens, up_.rows());
-    gate_.Apply(buffers.input, gate);
-    backend.template OpenGates<Act>(gate, buffers.open);
+    const MatrixView<float> gate = backend.Shape(stream, buffers.gate, tokens, gate_.rows());
+    const MatrixView<float> up = backend.Shape(stream, buffers.up, tokens, up_.rows());
+    gate_.Apply(stream, x, gate);
+    backend.template OpenGates<Act>(stream, gate, buffers.open);
     if constexpr (Act::kMakesZeros) {
-      up_.ApplyRows(buffers.input, buffers.open, up);
+      up_.ApplyRows(stream, x, buffers.open, up);
     } else {
-      up_.Apply(buffers.input, up);
+      up_.Apply(stream, x, up);
     }
-    backend.template Glu<Act>(gate, up, buffers.open, up);
-    if constexpr (S::kSubLayerNorms) sub_norm_(backend, up, up);
+    backend.template Glu<Act>(stream, gate, up, buffers.open, up);
+    if constexpr (S::kSubLayerNorms) sub_norm_(backend, stream, up, up);
 
-    backend.template Quantize<typename S::DownInput>(up, buffers.down_input);
+    backend.template Quantize<typename S::DownInput>(stream, up, buffers.down_inputs);
     if constexpr (Act::kMakesZeros) {
-      backend.FindNonzero(buffers.down_input);
-      down_.ApplyColumns(buffers.down_input, y);
+      backend.FindNonzero(stream, buffers.down_inputs);
+      down_.ApplyColumns(stream, buffers.down_inputs, y);
     } else {
-      down_.PrepareInputs(buffers.down_input);
-      down_.Apply(buffers.down_input, y);
+      down_.Apply(stream, buffers.down_inputs, y);
     }
     if (use != nullptr) {
-      use->gate.AddDense(buffers.input, gate_.rows());
-      use->up.AddRows(buffers.input, buffers.open, up_.rows());
-      use->down.AddDense(buffers.down_input, down_.rows());
+      use->gate.AddDense(backend.CountNonzero(stream, x), tokens, gate_.cols(), gate_.rows());
+      use->up.AddRows(backend.CountNonzero(stream, x, buffers.open), tokens, up_.cols(), up_.rows());
+      use->down.AddDense(backend.CountNonzero(stream, buffers.down_inputs), tokens, down_.cols(), down_.rows());
     }
   }
 
@@ -87,9 +89,10 @@ class SparseFfn {
   size_t sub_norm_width() const { return sub_norm_.width(); }
 
  private:
-  Projection gate_, up_;
+  Projection gate_;
+  UpProjection up_;
   DownProjection down_;
-  RmsNorm sub_norm_;
+  RmsNorm<B> sub_norm_;
 };
 
 }  // namespace bitnet

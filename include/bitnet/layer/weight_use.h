@@ -5,8 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
-
-#include "bitnet/tensor/quantized_tokens.h"
+#include <initializer_list>
 
 namespace bitnet {
 
@@ -24,21 +23,16 @@ struct WeightCount {
     return *this;
   }
 
-  // Adds a product of all tokens of x with `rows` outputs.
-  template <Format X>
-  void AddDense(const QuantizedTokens<X>& x, size_t rows) {
-    used += uint64_t{x.CountNonzero()} * rows;
-    total += uint64_t{x.tokens()} * x.cols() * rows;
+  // Adds a product of x [tokens, cols], of which `nonzero` are not zero, with `rows` outputs for each token ...
+  void AddDense(uint64_t nonzero, size_t tokens, size_t cols, size_t rows) {
+    used += nonzero * rows;
+    total += uint64_t{tokens} * cols * rows;
   }
-  // Adds one in which each token computes only its listed outputs, of `rows`.
-  template <Format X>
-  void AddRows(const QuantizedTokens<X>& x, const ChannelLists& computed, size_t rows) {
-    for (size_t t = 0; t < x.tokens(); ++t) {
-      size_t nonzero = 0;
-      for (size_t c = 0; c < x.cols(); ++c) nonzero += x.Row(t)[c] != LevelOf<X>{};
-      used += uint64_t{nonzero} * computed.Count(t);
-    }
-    total += uint64_t{x.tokens()} * x.cols() * rows;
+  // ... and one in which each token computes only some of its outputs: `pairs` of an input that is not zero and an
+  // output that is computed.
+  void AddRows(uint64_t pairs, size_t tokens, size_t cols, size_t rows) {
+    used += pairs;
+    total += uint64_t{tokens} * cols * rows;
   }
 };
 

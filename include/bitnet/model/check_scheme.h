@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <string>
 
-#include "bitnet/backend/reference.h"
+#include "bitnet/backend/definitions.h"
 #include "bitnet/base/result.h"
 #include "bitnet/model/config.h"
 #include "bitnet/scheme/scheme.h"

@@ -10,26 +10,11 @@
 #include <string>
 #include <vector>
 
+#include "bitnet/backend/sampling.h"
 #include "bitnet/base/random.h"
 #include "bitnet/base/result.h"
 
 namespace bitnet {
-
-struct SamplerOptions {
-  float temperature = 1.0f;  // 0: greedy, the largest logit (the lowest token among equals)
-  size_t top_k = 0;          // draw from the k most probable tokens; 0: from all
-  float top_p = 1.0f;        // draw from the fewest tokens whose probability reaches p; 1: from all
-
-  Result<Done> Validate() const {
-    if (!(temperature >= 0.0f) || !std::isfinite(temperature)) {
-      return Error{"sampling: temperature is " + std::to_string(temperature) + "; it must be finite and not negative"};
-    }
-    if (!(top_p > 0.0f && top_p <= 1.0f)) {
-      return Error{"sampling: top_p is " + std::to_string(top_p) + "; it must be above 0 and at most 1"};
-    }
-    return Done{};
-  }
-};
 
 // Keeps a buffer between calls. Options must be valid.
 class Sampler {

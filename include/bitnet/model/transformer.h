@@ -5,8 +5,8 @@
 //   auto logits = model.Forward(prompt, state);      // prefill: logits after the last token
 //   logits = model.Forward({&token, 1}, state);      // decode
 //
-// A prefill of n tokens gives the bits of n decodes. Decoding allocates nothing after the first token of a state in a
-// thread (each thread keeps a small buffer of its own). Several threads may use one model, each with its own state.
+// A prefill of n tokens gives the bits of n decodes. Decoding allocates nothing after the first token of a state.
+// Several threads may use one model, each with its own state.
 // Where memory ends std::bad_alloc leaves (base/result.h): the state is as it was, and the call may be made again.
 #ifndef BITNET_MODEL_TRANSFORMER_H_
 #define BITNET_MODEL_TRANSFORMER_H_
@@ -22,6 +22,9 @@
 #include <utility>
 #include <vector>
 
+#include "bitnet/backend/backend.h"
+#include "bitnet/backend/default_backend.h"
+#include "bitnet/backend/rope.h"
 #include "bitnet/base/result.h"
 #include "bitnet/base/size.h"
 #include "bitnet/layer/decoder_layer.h"
@@ -44,8 +47,11 @@ struct ModelBytes {
 template <class S, class B = DefaultBackend<S>>
 class Transformer;
 
-template <Scheme S, class B>
+template <Scheme S, Backend B>
 class Transformer<S, B> {
+  using Layer = DecoderLayer<S, B>;
+  using Cache = typename Layer::Cache;
+
  public:
   // What one conversation needs: cache, buffers, its length so far.
   class State {
@@ -81,12 +87,12 @@ class Transformer<S, B> {
     // Bytes of cache that a token (after the first) takes in all layers.
     size_t CacheBytesPerToken() const {
       size_t bytes = 0;
-      for (const KvCache<S>& cache : caches_) bytes += cache.BytesPerToken();
+      for (const Cache& cache : caches_) bytes += cache.BytesPerToken();
       return bytes;
     }
     size_t CacheBytes() const {
       size_t bytes = 0;
-      for (const KvCache<S>& cache : caches_) bytes += cache.StoredBytes();
+      for (const Cache& cache : caches_) bytes += cache.StoredBytes();
       return bytes;
     }
 
@@ -102,12 +108,15 @@ class Transformer<S, B> {
 
    private:
     friend class Transformer;
-    std::vector<KvCache<S>> caches_;
+    std::vector<Cache> caches_;  // of each layer
     std::vector<WeightUse> use_, use_of_call_;
-    LayerBuffers<S> buffers_;
-    RopeAngles angles_;
-    GrowingMatrix hidden_, normed_, logits_;
-    QuantizedTokens<typename S::HeadInput::Format> head_input_;
+    typename B::Stream stream_;
+    typename Layer::Buffers buffers_;
+    std::vector<Place> places_;
+    typename B::Where where_;
+    typename B::Reals hidden_, normed_, logits_;
+    typename B::template Rows<OperandOf<typename S::HeadInput>> head_inputs_;
+    GrowingMatrix read_;  // what the host reads
     size_t length_ = 0;
     size_t max_tokens_ = 0;
     bool counting_ = false;
@@ -118,8 +127,8 @@ class Transformer<S, B> {
       : backend_(std::move(backend)),
         config_(weights.config),
         rope_(config_.head_dim, config_.rope_base),
-        final_norm_(weights.final_norm, config_.rms_eps),
-        embedding_(weights.embedding, backend_) {
+        final_norm_(weights.final_norm, config_.rms_eps, backend_),
+        head_(config_.tied_embedding ? weights.embedding : weights.head, backend_) {
     BITNET_ASSERT(config_.Validate().ok(), "Transformer: the configuration is not valid: see ModelConfig::Validate");
     BITNET_ASSERT(CheckScheme<S>(config_).ok(), "Transformer: sums of the scheme do not fit 32 bits: see CheckScheme");
     BITNET_ASSERT(weights.layers.size() == config_.layers,
@@ -130,7 +139,9 @@ class Transformer<S, B> {
     BITNET_ASSERT(is_head(weights.embedding) && (config_.tied_embedding || is_head(weights.head)) &&
                       weights.final_norm.size() == config_.hidden,
                   "Transformer: embedding, head and final_norm must have the configuration's shape: see CheckModel");
-    if (!config_.tied_embedding) head_ = Head(weights.head, backend_);
+    if (!config_.tied_embedding) {
+      embedding_ = backend_.template PrepareMatrix<HeadWeight, HeadInput, Uses<RowLookup>>(weights.embedding);
+    }
     for (const LayerWeights<S>& w : weights.layers) AddLayer(w);
   }
 
@@ -151,8 +162,10 @@ class Transformer<S, B> {
     State state;
     state.max_tokens_ = std::min<size_t>(max_tokens, config_.max_positions);
     for (size_t i = 0; i < layers_.size(); ++i) {
-      state.caches_.emplace_back(config_.kv_heads, config_.head_dim, state.max_tokens_);
+      state.caches_.push_back(
+          backend_.template NewCache<CacheFormatsOf<S>>(config_.kv_heads, config_.head_dim, state.max_tokens_));
     }
+    state.stream_ = backend_.NewStream();
     state.use_.resize(layers_.size());
     state.use_of_call_.resize(layers_.size());
     return state;
@@ -166,7 +179,7 @@ class Transformer<S, B> {
   std::optional<size_t> CacheBytes(size_t max_tokens) const {
     const size_t tokens = std::min<size_t>(max_tokens, config_.max_positions);
     return CheckedProduct(std::optional(layers_.size()),
-                          KvCache<S>::StoredBytes(config_.kv_heads, config_.head_dim, tokens));
+                          backend_.template CacheBytes<CacheFormatsOf<S>>(config_.kv_heads, config_.head_dim, tokens));
   }
 
   // Appends tokens and returns the logits [vocab] that follow the last of them; they live until the next call. Refuses,
@@ -186,18 +199,18 @@ class Transformer<S, B> {
   // Appends tokens and returns what the output head reads, after the final norm: [tokens, hidden].
   Result<MatrixView<const float>> Hidden(std::span<const Token> tokens, State& state) const {
     if (Result<Done> checked = Check(tokens, state); !checked.ok()) return Error{checked.error()};
-    const MatrixView<float> normed = state.normed_.Shape(tokens.size(), config_.hidden);
-    RunChunks(tokens, state,
-              [&](size_t first, MatrixView<float> x) { final_norm_(backend_, x, normed.Rows(first, x.rows())); });
-    return MatrixView<const float>(normed);
+    const MatrixView<float> normed =
+        backend_.Shape(state.stream_, state.normed_, tokens.size(), config_.hidden);
+    return RunChunks(tokens, state, normed, [&](size_t first, MatrixView<float> x) {
+      final_norm_(backend_, state.stream_, x, normed.Rows(first, x.rows()));
+    });
   }
 
   ModelBytes Bytes() const {
     ModelBytes bytes;
-    bytes.embedding = embedding_.matrix().StoredBytes();
-    if (!config_.tied_embedding) bytes.embedding += head_.matrix().StoredBytes();
+    bytes.embedding = head_.matrix().StoredBytes() + (config_.tied_embedding ? 0 : embedding_.StoredBytes());
     bytes.norms = final_norm_.width() * sizeof(float);
-    for (const DecoderLayer<S, B>& layer : layers_) {
+    for (const Layer& layer : layers_) {
       bytes.projections += layer.WeightBytes();
       bytes.norms += layer.NormBytes();
     }
@@ -205,21 +218,23 @@ class Transformer<S, B> {
   }
 
  private:
-  using Head = BitLinear<typename S::HeadWeight, typename S::HeadInput, B>;
+  using HeadWeight = OperandOf<typename S::HeadWeight>;
+  using HeadInput = OperandOf<typename S::HeadInput>;
+  // Its rows are the token embeddings too, where tied.
+  using Head = BitLinear<typename S::HeadWeight, typename S::HeadInput, B, Uses<Dense, RowLookup>>;
 
   // Prefill runs this many tokens at a time, which bounds the buffers.
   static constexpr size_t kChunk = 256;
 
   void AddLayer(const LayerWeights<S>& w) {
     const float eps = config_.rms_eps;
+    const auto norm = [&](const std::vector<float>& gain) { return RmsNorm<B>(gain, eps, backend_); };
     layers_.emplace_back(
-        RmsNorm(w.attn_norm, eps),
+        norm(w.attn_norm),
         [&] {
-          return Attention<S, B>(w.q, w.k, w.v, w.o, RmsNorm(w.attn_sub_norm, eps), config_.heads, config_.kv_heads,
-                                 backend_);
+          return Attention<S, B>(w.q, w.k, w.v, w.o, norm(w.attn_sub_norm), config_.heads, config_.kv_heads, backend_);
         },
-        RmsNorm(w.ffn_norm, eps),
-        [&] { return SparseFfn<S, B>(w.gate, w.up, w.down, RmsNorm(w.ffn_sub_norm, eps), backend_); });
+        norm(w.ffn_norm), [&] { return SparseFfn<S, B>(w.gate, w.up, w.down, norm(w.ffn_sub_norm), backend_); });
   }
 
   Result<Done> Check(std::span<const Token> tokens, const State& state) const {
@@ -245,41 +260,50 @@ class Transformer<S, B> {
 
   Result<MatrixView<const float>> Run(std::span<const Token> tokens, State& state, bool all) const {
     if (Result<Done> checked = Check(tokens, state); !checked.ok()) return Error{checked.error()};
-    const MatrixView<float> logits = state.logits_.Shape(all ? tokens.size() : 1, config_.vocab);
-    const Head& head = config_.tied_embedding ? embedding_ : head_;
-    RunChunks(tokens, state, [&](size_t first, MatrixView<float> x) {
+    const MatrixView<float> logits =
+        backend_.Shape(state.stream_, state.logits_, all ? tokens.size() : 1, config_.vocab);
+    return RunChunks(tokens, state, logits, [&](size_t first, MatrixView<float> x) {
       if (!all && first + x.rows() < tokens.size()) return;
       const MatrixView<float> last = all ? x : x.Rows(x.rows() - 1, 1);
-      const MatrixView<float> normed = state.normed_.Shape(last.rows(), config_.hidden);
-      final_norm_(backend_, last, normed);
-      backend_.template Quantize<typename S::HeadInput>(normed, state.head_input_);
-      head.PrepareInputs(state.head_input_);
-      head.Apply(state.head_input_, all ? logits.Rows(first, x.rows()) : logits);
+      NormQuantize<typename S::HeadInput>(backend_, state.stream_, final_norm_, last, state.normed_,
+                                          state.head_inputs_);
+      head_.Apply(state.stream_, state.head_inputs_, all ? logits.Rows(first, x.rows()) : logits);
     });
-    return MatrixView<const float>(logits);
   }
 
-  // Runs all layers, at most kChunk tokens at a time; f(the first token's index, x of the last layer) for each run. The
-  // tokens, and what they counted, are the state's when all is done: whatever throws before leaves it as it was. (What
-  // the caches hold behind length() is nobody's.)
+  // Runs all layers, at most kChunk tokens at a time; f(the first token's index, x of the last layer) for each run.
+  // Returns what f left in `results`. The tokens, and what they counted, are the state's when all is done: whatever
+  // fails or throws before leaves it as it was. (What the caches hold behind length() is nobody's.)
   template <class F>
-  void RunChunks(std::span<const Token> tokens, State& state, F&& f) const {
+  Result<MatrixView<const float>> RunChunks(std::span<const Token> tokens, State& state,
+                                            MatrixView<const float> results, F&& f) const {
     std::fill(state.use_of_call_.begin(), state.use_of_call_.end(), WeightUse());
     for (size_t first = 0; first < tokens.size(); first += kChunk) {
       const size_t count = std::min(kChunk, tokens.size() - first);
       f(first, RunLayers(tokens.subspan(first, count), state.length_ + first, state));
     }
+    const MatrixView<const float> read = backend_.Read(state.stream_, results, state.read_);
+    if (Result<Done> finished = backend_.Finish(state.stream_); !finished.ok()) return Error{finished.error()};
     state.length_ += tokens.size();
     for (size_t i = 0; i < layers_.size(); ++i) state.use_[i] += state.use_of_call_[i];
+    return read;
   }
 
   // Runs all layers on at most kChunk tokens, which stand at `position` and after.
   MatrixView<float> RunLayers(std::span<const Token> tokens, size_t position, State& state) const {
-    const MatrixView<float> x = state.hidden_.Shape(tokens.size(), config_.hidden);
-    for (size_t t = 0; t < tokens.size(); ++t) backend_.DequantizeRow(embedding_.matrix(), tokens[t], x[t]);
-    state.angles_.Compute(rope_, position, tokens.size());
+    typename B::Stream& stream = state.stream_;
+    const MatrixView<float> x = backend_.Shape(stream, state.hidden_, tokens.size(), config_.hidden);
+    if (config_.tied_embedding) {
+      backend_.Embed(stream, head_.matrix(), tokens, x);
+    } else {
+      backend_.Embed(stream, embedding_, tokens, x);
+    }
+    state.places_.resize(tokens.size());
+    for (size_t t = 0; t < tokens.size(); ++t) state.places_[t] = {0, static_cast<uint32_t>(position + t)};
+    backend_.SetWhere(stream, state.places_, rope_, state.where_);
     for (size_t i = 0; i < layers_.size(); ++i) {
-      layers_[i](backend_, x, state.angles_, position, state.caches_[i], state.buffers_,
+      Cache* const caches[] = {&state.caches_[i]};
+      layers_[i](backend_, stream, x, state.where_, caches, state.buffers_,
                  state.counting_ ? &state.use_of_call_[i] : nullptr);
     }
     return x;
@@ -288,10 +312,10 @@ class Transformer<S, B> {
   B backend_;
   ModelConfig config_;
   Rope rope_;
-  RmsNorm final_norm_;
-  Head embedding_;  // its rows are the token embeddings; the output head too, where tied
+  RmsNorm<B> final_norm_;
   Head head_;
-  std::deque<DecoderLayer<S, B>> layers_;  // a deque never moves them
+  typename B::template Matrix<HeadWeight, HeadInput, Uses<RowLookup>> embedding_;  // where not tied
+  std::deque<Layer> layers_;  // a deque never moves them
 };
 
 // Of what is no scheme.

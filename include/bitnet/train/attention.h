@@ -11,7 +11,7 @@
 #include <limits>
 #include <span>
 
-#include "bitnet/backend/reference.h"
+#include "bitnet/backend/backend.h"
 #include "bitnet/scheme/scheme.h"
 #include "bitnet/train/attention_kernels.h"
 #include "bitnet/train/fake_quant.h"
@@ -46,14 +46,15 @@ struct AttentionDims {
 namespace detail {
 
 // Levels and values of x [length, head_dim]: the first token by First, the others by Q.
-template <AnyQuantizer First, AnyQuantizer Q, class B>
+template <AnyQuantizer First, AnyQuantizer Q, HostBackend B>
 void QuantizeHead(const B& backend, MatrixView<float> x, FloatLevels& out) {
   out.Resize(x.rows(), x.cols(), 0);
   const auto rows = [&]<class Which>(size_t begin, size_t count) {
-    thread_local QuantizedTokens<typename Which::Format> tokens;
+    thread_local typename B::template Rows<OperandOf<Which>> quantized;
+    typename B::Stream stream = backend.NewStream();
     const MatrixView<float> some = x.Rows(begin, count);
-    backend.template Quantize<Which>(some, tokens);
-    SpreadRows(tokens, out.levels.Rows(begin, count), {out.steps.data() + begin, count}, some);
+    backend.template Quantize<Which>(stream, some, quantized);
+    SpreadRows<typename Which::Format>(quantized, out.levels.Rows(begin, count), {out.steps.data() + begin, count}, some);
   };
   rows.template operator()<First>(0, 1);
   if (x.rows() > 1) rows.template operator()<Q>(1, x.rows() - 1);
@@ -91,13 +92,13 @@ inline double CountWeights(const float* p, const float* steps, size_t n, double*
     finite &= magnitude <= std::numeric_limits<float>::max();
     largest = std::max(largest, magnitude);
   }
-  const double unit = ReferenceBackend::WeightUnit(finite ? largest : std::numeric_limits<float>::infinity());
+  const double unit = WeightUnit(finite ? largest : std::numeric_limits<float>::infinity());
   if (!(unit > 0.0)) {
     std::fill(units, units + n, 0.0);
     return unit;
   }
   const double inverse = 1.0 / unit;  // a power of two, like the unit
-  constexpr double kMost = ReferenceBackend::kMaxWeight;
+  constexpr double kMost = kMaxWeight;
   for (size_t s = 0; s < n; ++s) {
     units[s] = std::clamp(std::rint(double(p[s] * steps[s]) * inverse), -kMost, kMost);
   }
@@ -110,7 +111,7 @@ inline constexpr size_t kQueryBlock = 64;
 }  // namespace detail
 
 // Fake-quantizes `heads` in place; attended [tokens, heads * head_dim]; probabilities for the backward pass.
-template <Scheme S, class B>
+template <Scheme S, HostBackend B>
 void AttentionForward(const B& backend, const AttentionDims& dims, MatrixView<float> heads,
                       MatrixView<float> probabilities, MatrixView<float> attended) {
   using Q = typename S::Query::Format;
@@ -158,7 +159,7 @@ void AttentionForward(const B& backend, const AttentionDims& dims, MatrixView<fl
       }
       for (size_t t = 0; t < length; ++t) {
         float* row = p.Row(t);
-        const float a = ReferenceBackend::ScoreFactor(q.steps[t], dims.head_dim);
+        const float a = ScoreFactor(q.steps[t], dims.head_dim);
         if (by_eigen) {
           for (size_t s = 0; s <= t; ++s) row[s] *= a * k.steps[s];
           continue;

@@ -8,8 +8,9 @@
 #include <span>
 #include <vector>
 
+#include "bitnet/backend/backend.h"
+#include "bitnet/backend/rope.h"
 #include "bitnet/base/size.h"
-#include "bitnet/layer/rope.h"
 #include "bitnet/scheme/activation.h"
 #include "bitnet/train/matrix.h"
 
@@ -58,26 +59,33 @@ class TrainingAngles {
  public:
   void Compute(size_t head_dim, float base, size_t tokens) {
     pairs_ = head_dim / 2;
-    forward_.Compute(Rope(head_dim, base), 0, tokens);
-    minus_sin_.resize(ElementCount<float>(tokens, pairs_));
+    const Rope rope(head_dim, base);
+    for (std::vector<float>* values : {&cos_, &sin_, &minus_sin_}) values->resize(ElementCount<float>(tokens, pairs_));
     for (size_t t = 0; t < tokens; ++t) {
-      for (size_t i = 0; i < pairs_; ++i) minus_sin_[t * pairs_ + i] = -forward_.Sin(t)[i];
+      rope.Angles(t, {cos_.data() + t * pairs_, pairs_}, {sin_.data() + t * pairs_, pairs_});
     }
+    std::transform(sin_.begin(), sin_.end(), minus_sin_.begin(), [](float sine) { return -sine; });
   }
   // Rotates heads (rows) that stand at a position; a rotation's transpose is the rotation back.
-  template <class B>
+  template <HostBackend B>
   void Rotate(const B& backend, size_t position, MatrixView<float> heads) const {
-    backend.Rotate(forward_.Cos(position), forward_.Sin(position), heads);
+    RotateBy(backend, sin_, position, heads);
   }
-  template <class B>
+  template <HostBackend B>
   void RotateBack(const B& backend, size_t position, MatrixView<float> heads) const {
-    backend.Rotate(forward_.Cos(position), {minus_sin_.data() + position * pairs_, pairs_}, heads);
+    RotateBy(backend, minus_sin_, position, heads);
   }
 
  private:
+  template <HostBackend B>
+  void RotateBy(const B& backend, const std::vector<float>& sin, size_t position, MatrixView<float> heads) const {
+    const std::span<const float> cosines(cos_.data() + position * pairs_, pairs_);
+    const std::span<const float> sines(sin.data() + position * pairs_, pairs_);
+    for (size_t h = 0; h < heads.rows(); ++h) backend.RotateHead(cosines, sines, heads[h]);
+  }
+
   size_t pairs_ = 0;
-  RopeAngles forward_;
-  std::vector<float> minus_sin_;
+  std::vector<float> cos_, sin_, minus_sin_;
 };
 
 // h = up * f(gate), exactly 0 where a zero-making f is 0: the bits of Backend::Glu. All [tokens, ffn].

@@ -10,11 +10,12 @@
 #include <span>
 #include <type_traits>
 
+#include "bitnet/backend/backend.h"
 #include "bitnet/base/size.h"
 #include "bitnet/quant/quantizer.h"
 #include "bitnet/quant/top_k.h"
 #include "bitnet/tensor/quantized_matrix.h"
-#include "bitnet/tensor/quantized_tokens.h"
+#include "bitnet/tensor/operand.h"
 #include "bitnet/train/matrix.h"
 
 namespace bitnet {
@@ -35,17 +36,16 @@ struct FloatLevels {
 
 namespace detail {
 
-// Levels of rows of `tokens` as floats, steps, and values = step * level.
-template <Format F>
-void SpreadRows(const QuantizedTokens<F>& tokens, MatrixView<float> levels, std::span<float> steps,
-                MatrixView<float> values) {
-  const Segments segments = tokens.segments();
-  for (size_t t = 0; t < tokens.tokens(); ++t) {
-    const LevelOf<F>* from = tokens.Row(t);
+// Levels of rows as floats, steps, and values = step * level.
+template <Format F, class Rows>
+void SpreadRows(const Rows& rows, MatrixView<float> levels, std::span<float> steps, MatrixView<float> values) {
+  const Segments segments = rows.segments();
+  for (size_t t = 0; t < rows.rows(); ++t) {
+    const std::span<const LevelOf<F>> from = rows[t];
     float* level = levels.Row(t);
     float* value = values.Row(t);
     for (size_t begin = 0, s = 0; begin < segments.cols; begin = segments.End(begin), ++s) {
-      const float step = steps[t * segments.Count() + s] = tokens.Step(t, s);
+      const float step = steps[t * segments.Count() + s] = rows.Steps(t)[s];
       for (size_t c = begin; c < segments.End(begin); ++c) {
         level[c] = static_cast<float>(from[c]);
         value[c] = kIsFloat<F> ? level[c] : step * level[c];
@@ -58,17 +58,18 @@ void SpreadRows(const QuantizedTokens<F>& tokens, MatrixView<float> levels, std:
 
 // out = the levels of Q(x), x [tokens, cols], of which each token keeps the share Keep; values [tokens, cols] =
 // step * level. `values` may be x.
-template <AnyQuantizer Q, class Keep = KeepAll, class B>
+template <AnyQuantizer Q, class Keep = KeepAll, HostBackend B>
 void QuantizeInputs(const B& backend, MatrixView<const float> x, FloatLevels& out, MatrixView<float> values) {
   // Kept between calls by each worker.
-  thread_local QuantizedTokens<typename Q::Format> tokens;
+  thread_local typename B::template Rows<OperandOf<Q>> rows;
+  typename B::Stream stream = backend.NewStream();
   if constexpr (Keep::kAll) {
-    backend.template Quantize<Q>(x, tokens);
+    backend.template Quantize<Q>(stream, x, rows);
   } else {
-    backend.template QuantizeTopK<Q>(x, Keep::Count(x.cols()), tokens);
+    backend.template QuantizeTopK<Q>(stream, x, Keep::Count(x.cols()), rows);
   }
-  out.Resize(x.rows(), x.cols(), tokens.segments().group);
-  detail::SpreadRows(tokens, out.levels, out.steps, values);
+  out.Resize(x.rows(), x.cols(), rows.segments().group);
+  detail::SpreadRows<typename Q::Format>(rows, out.levels, out.steps, values);
 }
 
 // Quantized weights of one product: of several matrices with the same inputs, one below the other.
@@ -86,7 +87,7 @@ struct WeightOperand {
 };
 
 // Rows [first_row, first_row + rows) of `out` = Q(weights [rows, cols]): the levels and steps of QuantizedMatrix::From.
-template <AnyQuantizer Q, class B>
+template <AnyQuantizer Q, HostBackend B>
 void QuantizeWeights(const B& backend, std::span<const float> weights, size_t first_row, size_t rows,
                      WeightOperand& out) {
   using F = typename Q::Format;
@@ -96,15 +97,16 @@ void QuantizeWeights(const B& backend, std::span<const float> weights, size_t fi
   const MatrixView<float> values = out.values.Rows(first_row, rows);
   const size_t steps_a_row = out.levels.segments.Count();
   const std::span<float> steps(out.levels.steps.data() + first_row * steps_a_row, rows * steps_a_row);
-  thread_local QuantizedTokens<F> tokens;
+  thread_local typename B::template Rows<OperandOf<Q>> quantized;
+  typename B::Stream stream = backend.NewStream();
   if constexpr (StepLayout::Of<typename Q::Granularity>().per_row) {
-    backend.template Quantize<Q>(MatrixView<const float>(weights.data(), rows, cols), tokens);
-    detail::SpreadRows(tokens, levels, steps, values);
+    backend.template Quantize<Q>(stream, MatrixView<const float>(weights.data(), rows, cols), quantized);
+    detail::SpreadRows<F>(quantized, levels, steps, values);
   } else {
     // One step for the matrix: it is one long row.
-    backend.template Quantize<Q>(AsRow(weights), tokens);
+    backend.template Quantize<Q>(stream, AsRow(weights), quantized);
     float step = 0.0f;
-    detail::SpreadRows(tokens, MatrixView<float>(levels.data(), 1, rows * cols), {&step, 1},
+    detail::SpreadRows<F>(quantized, MatrixView<float>(levels.data(), 1, rows * cols), {&step, 1},
                        MatrixView<float>(values.data(), 1, rows * cols));
     std::fill(steps.begin(), steps.end(), step);
   }

@@ -101,7 +101,7 @@ class GainSums {
   size_t width_;
 };
 
-template <Scheme S, class B>
+template <Scheme S, HostBackend B>
 class TrainingLayer {
   using W = typename S::Weight;
   using WF = typename W::Format;
@@ -141,7 +141,8 @@ class TrainingLayer {
     ForTiles(backend.executor(), x.rows(), kTile, [&](size_t, size_t begin, size_t end) {
       const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
       thread_local FloatLevels input;
-      backend.RmsNorm(tile(x), w.attn_norm, c.rms_eps, tile(a.qkv_input));
+      typename B::Stream stream = backend.NewStream();
+      backend.RmsNorm(stream, tile(x), w.attn_norm, c.rms_eps, tile(a.qkv_input));
       QuantizeInputs<typename S::Input>(backend, tile(a.qkv_input), input, tile(a.qkv_input));
       LinearForward<WF, typename S::Input::Format>(input, qkv_.levels, tile(a.heads));
       for (size_t t = begin; t < end; ++t) {
@@ -152,28 +153,29 @@ class TrainingLayer {
     ForTiles(backend.executor(), x.rows(), kTile, [&](size_t, size_t begin, size_t end) {
       const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
       thread_local FloatLevels input;
+      typename B::Stream stream = backend.NewStream();
       MatrixView<const float> attended = tile(a.attended);
       if constexpr (S::kSubLayerNorms) {
-        backend.RmsNorm(attended, w.attn_sub_norm, c.rms_eps, tile(a.out_input));
+        backend.RmsNorm(stream, attended, w.attn_sub_norm, c.rms_eps, tile(a.out_input));
         attended = tile(a.out_input);
       }
       QuantizeInputs<typename S::OutputInput, typename S::OutputKeep>(backend, attended, input, tile(a.out_input));
       const MatrixView<float> middle = tile(a.middle);
       LinearForward<WF, typename S::OutputInput::Format>(input, o_.levels, middle);
-      backend.Add(tile(x), middle);
+      backend.Add(stream, tile(x), middle);
 
-      backend.RmsNorm(middle, w.ffn_norm, c.rms_eps, tile(a.ffn_input));
+      backend.RmsNorm(stream, middle, w.ffn_norm, c.rms_eps, tile(a.ffn_input));
       QuantizeInputs<typename S::Input>(backend, tile(a.ffn_input), input, tile(a.ffn_input));
       const MatrixView<float> gate_up = tile(a.gate_up);
       LinearForward<WF, typename S::Input::Format>(input, gate_up_.levels, gate_up);
       MatrixView<float> h = S::kSubLayerNorms ? tile(a.product) : tile(a.down_input);
       GluForward<typename S::FfnActivation>(gate_up.Cols(0, c.ffn), gate_up.Cols(c.ffn, c.ffn), h);
       if constexpr (S::kSubLayerNorms) {
-        backend.RmsNorm(h, w.ffn_sub_norm, c.rms_eps, tile(a.down_input));
+        backend.RmsNorm(stream, h, w.ffn_sub_norm, c.rms_eps, tile(a.down_input));
       }
       QuantizeInputs<typename S::DownInput>(backend, tile(a.down_input), input, tile(a.down_input));
       LinearForward<WF, typename S::DownInput::Format>(input, down_.levels, tile(y));
-      backend.Add(middle, tile(y));
+      backend.Add(stream, middle, tile(y));
     });
   }
 

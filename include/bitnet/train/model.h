@@ -31,7 +31,7 @@ namespace bitnet {
 template <class S, class B = DefaultBackend<S>>
 class TrainingModel;
 
-template <Scheme S, class B>
+template <Scheme S, HostBackend B>
 class TrainingModel<S, B> {
  public:
   using SchemeType = S;
@@ -116,7 +116,8 @@ class TrainingModel<S, B> {
     ForTiles(backend_.executor(), tokens, kTile, [&](size_t index, size_t begin, size_t end) {
       const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
       thread_local FloatLevels input;
-      backend_.RmsNorm(tile(residuals_.back()), w.final_norm, config_.rms_eps, tile(normed_));
+      typename B::Stream stream = backend_.NewStream();
+      backend_.RmsNorm(stream, tile(residuals_.back()), w.final_norm, config_.rms_eps, tile(normed_));
       QuantizeInputs<typename S::HeadInput>(backend_, tile(normed_), input, tile(head_input_));
       LinearForward<typename S::HeadWeight::Format, typename S::HeadInput::Format>(input, Head().levels, tile(logits_));
       losses_[index] = CrossEntropy(tile(logits_), {batch.targets.data() + begin, end - begin},

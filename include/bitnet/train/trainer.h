@@ -50,7 +50,7 @@ class Trainer;
 // The stages share their weights, so they must agree about all that makes the weights what they are; inputs, heads and
 // what top-k keeps are free. (Weights can be trained for other weights or another activation on purpose, by
 // TrainingModel and AdamW: Step below shows how.)
-template <Scheme Stage1, Scheme Stage2, class B>
+template <Scheme Stage1, Scheme Stage2, HostBackend B>
 class Trainer<Stage1, Stage2, B> {
   static_assert(Stage1::kSubLayerNorms == Stage2::kSubLayerNorms,
                 "bitnet: the schemes of both stages must agree about sub-layer norms: they share their weights");

@@ -14,8 +14,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "bitnet/backend/backend.h"
-#include "bitnet/backend/reference.h"
+#include "bitnet/backend/definitions.h"
 #include "bitnet/backend/simd/codes-inl.h"
 #include "bitnet/backend/simd/exp-inl.h"
 #include "bitnet/backend/simd/head_codes-inl.h"
@@ -238,7 +237,7 @@ HWY_NOINLINE inline double CountWeights(const float* HWY_RESTRICT weight, float 
   const DI32 d32;
   const DI16 d16;
   const DU8 du8;
-  const double unit = ReferenceBackend::WeightUnit(largest);
+  const double unit = WeightUnit(largest);
   size_t s = 0;
   auto sum = hn::Zero(d32);
   if (unit > 0.0) {
@@ -254,10 +253,10 @@ HWY_NOINLINE inline double CountWeights(const float* HWY_RESTRICT weight, float 
       return hn::Sub(hn::BitCast(d32, scaled), hn::BitCast(d32, large));
     };
     // Saturates at 32767; below, -32767 is the bound.
-    static_assert(ReferenceBackend::kMaxWeight == 32767);
+    static_assert(kMaxWeight == 32767);
     const auto counts = [&](size_t at) HWY_ATTR {
       const auto both = hn::OrderedDemote2To(d16, count(at), count(at + hn::Lanes(d)));
-      return hn::Max(both, hn::Set(d16, int16_t{-ReferenceBackend::kMaxWeight}));
+      return hn::Max(both, hn::Set(d16, int16_t{-kMaxWeight}));
     };
     const auto ones = hn::Set(d16, int16_t{1});
     for (; s < n; s += kVectorBytes) {

@@ -14,7 +14,7 @@
 
 #include "bitnet/backend/simd/dot_floats-inl.h"
 #include "bitnet/backend/simd/simd_matrix-inl.h"
-#include "bitnet/tensor/quantized_tokens.h"
+#include "bitnet/backend/simd/simd_rows.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -54,13 +54,13 @@ HWY_NOINLINE int32_t DotLevels(const A* HWY_RESTRICT a, const B* HWY_RESTRICT b,
 // Quantized inputs of whatever format, by the type that holds a level.
 template <class X>
 struct InputRows {
-  template <Format F>
-  explicit InputRows(const QuantizedTokens<F>& x)
+  template <Operand O>
+  explicit InputRows(const SimdRows<O>& x)
       : levels(x.Row(0)),
         stride(x.stride()),
-        tokens(x.tokens()),
+        tokens(x.rows()),
         segments(x.segments()),
-        steps(x.Steps(0)),
+        steps(x.Steps(0).data()),
         prepared(x.prepared()) {}
   const X* Row(size_t token) const { return levels + token * stride; }
   float Step(size_t token, size_t segment) const { return steps[token * segments.Count() + segment]; }

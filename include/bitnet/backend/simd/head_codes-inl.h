@@ -1,4 +1,4 @@
-// The packed codes of a HeadCache, in vectors: 8 codes of B bits lie in B bytes, little endian, for any B.
+// The packed codes of a SimdHeads, in vectors: 8 codes of B bits lie in B bytes, little endian, for any B.
 //
 // A byte shuffle brings to each 16-bit lane the two bytes that hold its code, a product with a power of two moves the
 // code to the top (and the bits above it out), a shift right brings it down. With AVX-512 VBMI: a shuffle across the
@@ -35,7 +35,7 @@ constexpr bool HasBitCodes() {
 }
 }  // namespace detail
 
-// Whether HeadCodes<F> can read the format; others are unpacked by HeadCache::Load.
+// Whether HeadCodes<F> can read the format; others are unpacked by SimdHeads::Load.
 template <Format F>
 inline constexpr bool kHasBitCodes = detail::HasBitCodes<F>();
 
@@ -67,7 +67,7 @@ struct HeadCodes {
     }
   }
 
-  // Vector i of a group of four tokens (tensor/head_cache.h), offsets of one dimension of the four side by side.
+  // Vector i of a group of four tokens (simd_heads.h), offsets of one dimension of the four side by side.
   static HWY_INLINE hn::Vec<D> LoadAcross(const uint8_t* HWY_RESTRICT group, size_t i) {
     static_assert(kHasAcross);
     if constexpr (kHasBitGather) {

@@ -76,7 +76,7 @@ struct SelectBlockLookup<W, X> {
 template <Format W, Format XFormat>
 class Product {
   using X = LevelOf<XFormat>;
-  static constexpr LookupPlan kPlan = SimdMatrix<W, XFormat>::kPlan;
+  static constexpr LookupPlan kPlan = PlanProduct<W, XFormat>(kTableEntries);
   using Matrix = PackedWeights<W, kPlan>;
   using Codes = typename Matrix::Codes;
   static constexpr bool kIsInteger = Matrix::kIsInteger;

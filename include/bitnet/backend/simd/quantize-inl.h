@@ -187,6 +187,19 @@ HWY_NOINLINE void LevelsOfSpan(const float* HWY_RESTRICT x, size_t n, float inve
   }
 }
 
+// levels[0, n) of the values of a span that shares a step, which is returned; levels of magnitudes below min_bits are 0
+// (built-in quantizers only).
+template <AnyQuantizer Q>
+float QuantizeSpan(std::span<const float> x, int32_t min_bits, LevelOf<typename Q::Format>* levels) {
+  if constexpr (kIsBuiltInQuantizer<Q>) {
+    const float step = StepOfSpan<typename Q::Format, typename Q::Rule>(x);
+    LevelsOfSpan<typename Q::Format>(x.data(), x.size(), InverseStep(step), min_bits, levels);
+    return step;
+  } else {
+    return Q::Quantize(x, levels);
+  }
+}
+
 // ---- Top-k.
 
 // Magnitudes from `threshold` on are kept, of those equal to it the first few if some of them are left out. (FindTopK

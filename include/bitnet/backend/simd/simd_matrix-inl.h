@@ -23,7 +23,9 @@
 #include <type_traits>
 #include <vector>
 
-#include "bitnet/backend/backend.h"
+#include "bitnet/backend/definitions.h"
+#include "bitnet/backend/uses.h"
+#include "bitnet/tensor/operand.h"
 #include "bitnet/backend/simd/codes-inl.h"
 #include "bitnet/backend/simd/lookup_layout-inl.h"
 #include "bitnet/base/executor.h"
@@ -106,6 +108,7 @@ struct PlaneRun<FloatCodes> {
   size_t values;
 };
 
+enum class Access { kDense, kRows, kColumns };
 enum class WeightLayout { kRows, kColumns, kLookups };
 
 template <Format W, LookupPlan kPlan>
@@ -348,11 +351,17 @@ class PackedWeights {
 
 // Weights for inputs of the format X: a type of its own, so that no matrix is multiplied with inputs that it was not
 // prepared (and checked) for.
-template <Format W, Format X>
-class SimdMatrix : public PackedWeights<W, PlanProduct<W, X>(kTableEntries)> {
+template <Operand W, Operand X, class U>
+class SimdMatrix : public PackedWeights<FormatOf<W>, PlanProduct<FormatOf<W>, FormatOf<X>>(kTableEntries)> {
  public:
-  static constexpr LookupPlan kPlan = PlanProduct<W, X>(kTableEntries);
-  using PackedWeights<W, kPlan>::PackedWeights;
+  static constexpr LookupPlan kPlan = PlanProduct<FormatOf<W>, FormatOf<X>>(kTableEntries);
+  SimdMatrix() = default;
+  SimdMatrix(const QuantizedMatrix<FormatOf<W>>& weights, Executor& executor)
+      : PackedWeights<FormatOf<W>, kPlan>(weights,
+                                U::template kHas<ChosenColumns> ? Access::kColumns
+                                : U::template kHas<ChosenRows>  ? Access::kRows
+                                                                : Access::kDense,
+                                executor) {}
 };
 
 }  // namespace HWY_NAMESPACE

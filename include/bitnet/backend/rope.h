@@ -1,7 +1,7 @@
 // Rope: rotary position embedding, rotate-half: dimension i of a head is paired with i + head_dim / 2, and the pair
 // turned by position * base^(-2i / head_dim).
-#ifndef BITNET_LAYER_ROPE_H_
-#define BITNET_LAYER_ROPE_H_
+#ifndef BITNET_BACKEND_ROPE_H_
+#define BITNET_BACKEND_ROPE_H_
 
 #include <cmath>
 #include <cstddef>
@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "bitnet/base/assert.h"
-#include "bitnet/base/size.h"
 
 namespace bitnet {
 
@@ -23,7 +22,8 @@ class Rope {
     }
   }
 
-  // cos and sin of the head_dim / 2 angles at a position: what Backend::Rotate takes.
+  // cos and sin of the head_dim / 2 angles at a position. Every backend takes them from here: another machine's cos
+  // has other bits.
   void Angles(size_t position, std::span<float> cos, std::span<float> sin) const {
     for (size_t i = 0; i < frequencies_.size(); ++i) {
       const double angle = static_cast<double>(position) * frequencies_[i];
@@ -38,28 +38,6 @@ class Rope {
   std::vector<double> frequencies_;
 };
 
-// The angles of a run of positions, computed once for all layers.
-class RopeAngles {
- public:
-  void Compute(const Rope& rope, size_t first_position, size_t tokens) {
-    const size_t count = ElementCount<float>(tokens, rope.pairs());
-    // Each by its own size: after a bad_alloc only one of them may have grown.
-    for (std::vector<float>* values : {&cos_, &sin_}) {
-      if (values->size() < count) values->resize(count);
-    }
-    pairs_ = rope.pairs();
-    for (size_t t = 0; t < tokens; ++t) {
-      rope.Angles(first_position + t, {cos_.data() + t * pairs_, pairs_}, {sin_.data() + t * pairs_, pairs_});
-    }
-  }
-  std::span<const float> Cos(size_t token) const { return {cos_.data() + token * pairs_, pairs_}; }
-  std::span<const float> Sin(size_t token) const { return {sin_.data() + token * pairs_, pairs_}; }
-
- private:
-  size_t pairs_ = 0;
-  std::vector<float> cos_, sin_;
-};
-
 }  // namespace bitnet
 
-#endif  // BITNET_LAYER_ROPE_H_
+#endif  // BITNET_BACKEND_ROPE_H_

@@ -1,12 +1,12 @@
-// HeadCache<F, First>: the keys or the values of one layer, packed. Each (head, token) holds head_dim codes of F
+// SimdHeads<F, First>: the keys or the values of one layer and one sequence, packed. Each (head, token) holds head_dim codes of F
 // (token 0: of First) and one step; 3-bit codes of a head of 128 take exactly 48 bytes.
 //
 // Four tokens lie side by side, a packing unit (8 codes of B bits: B bytes) of each after the other:
 //   [head][token / 4][unit][token % 4][unit bytes]
 // so that sums of products come out with a token, or a dimension of four tokens, in each 32-bit lane. The slot of token
 // 0 stays empty: its codes are of another format and lie apart. Float keeps the reals: [head][token][head_dim].
-#ifndef BITNET_TENSOR_HEAD_CACHE_H_
-#define BITNET_TENSOR_HEAD_CACHE_H_
+#ifndef BITNET_BACKEND_SIMD_SIMD_HEADS_H_
+#define BITNET_BACKEND_SIMD_SIMD_HEADS_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -24,7 +24,7 @@
 namespace bitnet {
 
 template <Format F, Format First = F>
-class HeadCache {
+class SimdHeads {
   static_assert(kIsFloat<F> == kIsFloat<First>,
                 "bitnet: a cache keeps its first token quantized if and only if the others are");
 
@@ -32,16 +32,16 @@ class HeadCache {
   // Tokens that lie side by side: groups are tokens 0 ... 3, 4 ... 7, ...
   static constexpr size_t kGroupTokens = kIsFloat<F> ? 1 : 4;
 
-  HeadCache() = default;
-  HeadCache(const HeadCache&) = default;
-  HeadCache(HeadCache&&) noexcept = default;
+  SimdHeads() = default;
+  SimdHeads(const SimdHeads&) = default;
+  SimdHeads(SimdHeads&&) noexcept = default;
   // Where memory ends, what is assigned to stays as it was.
-  HeadCache& operator=(const HeadCache& other) {
-    HeadCache copy(other);
+  SimdHeads& operator=(const SimdHeads& other) {
+    SimdHeads copy(other);
     return *this = std::move(copy);
   }
-  HeadCache& operator=(HeadCache&&) noexcept = default;
-  HeadCache(size_t heads, size_t head_dim, size_t max_tokens)
+  SimdHeads& operator=(SimdHeads&&) noexcept = default;
+  SimdHeads(size_t heads, size_t head_dim, size_t max_tokens)
       : heads_(heads),
         head_dim_(head_dim),
         max_tokens_(max_tokens),
@@ -81,9 +81,9 @@ class HeadCache {
   // Stores levels[0, head_dim) of F, or of First where token is 0.
   template <Format Stored>
   void Store(size_t head, size_t token, const LevelOf<Stored>* levels, float step) {
-    BITNET_ASSERT(head < heads_ && token < max_tokens_, "HeadCache: head or token out of range");
+    BITNET_ASSERT(head < heads_ && token < max_tokens_, "SimdHeads: head or token out of range");
     BITNET_ASSERT((std::is_same_v<Stored, First> && token == 0) || (std::is_same_v<Stored, F> && token != 0),
-                  "HeadCache: token 0 is stored in the first token's format, the others in the cache's");
+                  "SimdHeads: token 0 is stored in the first token's format, the others in the cache's");
     uint8_t* to = bytes_.data() + Offset<Stored>(head, token);
     if constexpr (kIsFloat<Stored>) {
       std::memcpy(to, levels, head_dim_ * sizeof(float));
@@ -164,4 +164,4 @@ class HeadCache {
 
 }  // namespace bitnet
 
-#endif  // BITNET_TENSOR_HEAD_CACHE_H_
+#endif  // BITNET_BACKEND_SIMD_SIMD_HEADS_H_

@@ -1,0 +1,103 @@
+// What each operation of a backend asserts of its operands: shared, so that a mistake gets the same sentence from every
+// backend. (Errors of programming; outside data never comes here unchecked.)
+#ifndef BITNET_BACKEND_CHECK_SHAPES_H_
+#define BITNET_BACKEND_CHECK_SHAPES_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "bitnet/backend/definitions.h"
+#include "bitnet/backend/where.h"
+#include "bitnet/base/assert.h"
+#include "bitnet/tensor/channel_lists.h"
+#include "bitnet/tensor/matrix_view.h"
+#include "bitnet/tensor/operand.h"
+
+namespace bitnet {
+
+template <Operand W, Operand X>
+void CheckDotFits(size_t cols) {
+  BITNET_ASSERT((DotFits<FormatOf<W>, FormatOf<X>>(cols)),
+                "PrepareMatrix: a dot product of this many columns could reach 2^29");
+}
+
+void CheckProduct(const auto& matrix, const auto& x, MatrixView<float> y) {
+  BITNET_ASSERT(x.cols() == matrix.cols(), "a product needs inputs as wide as the matrix has columns");
+  BITNET_ASSERT(y.rows() == x.rows() && y.cols() == matrix.rows(), "a product's output must be [tokens, rows]");
+}
+
+void CheckEmbed(const auto& matrix, std::span<const uint32_t> rows, MatrixView<float> y) {
+  BITNET_ASSERT(y.rows() == rows.size() && y.cols() == matrix.cols(), "Embed: the output must be [tokens, cols]");
+  BITNET_ASSERT(std::all_of(rows.begin(), rows.end(), [&](uint32_t row) { return row < matrix.rows(); }),
+                "Embed: there is no such row");
+}
+
+inline void CheckRmsNorm(MatrixView<const float> x, std::span<const float> gain, MatrixView<float> y) {
+  BITNET_ASSERT(gain.size() == x.cols() && y.cols() == x.cols() && y.rows() == x.rows(),
+                "RmsNorm: x, y and gain must have the same width");
+}
+
+// Returns head_dim.
+inline size_t CheckRotate(const HostWhere& where, MatrixView<float> y) {
+  BITNET_ASSERT(where.pairs() != 0 && y.cols() % (2 * where.pairs()) == 0 && y.rows() == where.tokens(),
+                "Rotate: y must be [tokens, heads * head_dim], with head_dim / 2 angles for each token");
+  return 2 * where.pairs();
+}
+
+inline void CheckAdd(MatrixView<const float> x, MatrixView<float> y) {
+  BITNET_ASSERT(x.rows() == y.rows() && x.cols() == y.cols(), "Add: x and y must have the same shape");
+}
+
+inline void CheckGlu(MatrixView<const float> gate, MatrixView<const float> up, const ChannelLists& open,
+                     MatrixView<float> y) {
+  BITNET_ASSERT(gate.rows() == y.rows() && gate.cols() == y.cols() && up.rows() == y.rows() && up.cols() == y.cols() &&
+                    open.tokens() == y.rows() && open.width() == y.cols(),
+                "Glu: gate, up, the list of open gates and y must have the same shape");
+}
+
+// Whether every token has a cache of its sequence, which reaches up to its position.
+template <class Cache>
+bool CachesReach(const HostWhere& where, std::span<Cache* const> caches, size_t kv_heads, size_t head_dim) {
+  return std::all_of(where.runs().begin(), where.runs().end(), [&](const HostWhere::Run& run) {
+    return run.sequence < caches.size() && caches[run.sequence]->kv_heads() == kv_heads &&
+           caches[run.sequence]->head_dim() == head_dim && run.tokens <= caches[run.sequence]->max_tokens() &&
+           run.first_position <= caches[run.sequence]->max_tokens() - run.tokens;
+  });
+}
+
+template <class Cache>
+void CheckStore(MatrixView<const float> keys, MatrixView<const float> values, const HostWhere& where,
+                std::span<Cache* const> caches) {
+  if (where.tokens() == 0) return;
+  BITNET_ASSERT(!caches.empty(), "Store: there is no cache");
+  const size_t heads = caches[0]->kv_heads();
+  const size_t head_dim = caches[0]->head_dim();
+  BITNET_ASSERT(keys.rows() == where.tokens() && values.rows() == where.tokens() && keys.cols() == heads * head_dim &&
+                    values.cols() == heads * head_dim,
+                "Store: keys and values must be [tokens, kv_heads * head_dim]");
+  BITNET_ASSERT(CachesReach(where, caches, heads, head_dim), "Store: beyond the cache");
+}
+
+template <Operand Q, class Formats>
+void CheckHeadDotsFit(size_t head_dim) {
+  BITNET_ASSERT((DotFits<FormatOf<Q>, typename Formats::Key>(head_dim) &&
+                 DotFits<FormatOf<Q>, typename Formats::FirstKey>(head_dim)),
+                "Attend: a dot product of heads of this width could reach 2^29");
+}
+
+template <class Rows, class Cache>
+void CheckAttend(const Rows& q, const HostWhere& where, std::span<const Cache* const> caches,
+                 const AttentionShape& shape, MatrixView<float> y) {
+  BITNET_ASSERT(where.tokens() == y.rows() && q.rows() == y.rows() * shape.heads && q.cols() == shape.head_dim &&
+                    y.cols() == shape.heads * shape.head_dim,
+                "Attend: queries and output must agree in shape");
+  BITNET_ASSERT(shape.kv_heads != 0 && shape.heads % shape.kv_heads == 0, "Attend: kv_heads must divide heads");
+  BITNET_ASSERT(CachesReach(where, caches, shape.kv_heads, shape.head_dim),
+                "Attend: beyond the cache, or a cache of other heads");
+}
+
+}  // namespace bitnet
+
+#endif  // BITNET_BACKEND_CHECK_SHAPES_H_

@@ -1,0 +1,375 @@
+// The operations of a backend as plain loops over the plain types of tensor/: docs/numerics.md, to be read and checked
+// against the paper, not to be fast. They define every result. ReferenceBackend is made of them, and a new backend may
+// call any of them.
+#ifndef BITNET_BACKEND_REFERENCE_OPERATIONS_H_
+#define BITNET_BACKEND_REFERENCE_OPERATIONS_H_
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <type_traits>
+#include <vector>
+
+#include "bitnet/backend/check_shapes.h"
+#include "bitnet/backend/definitions.h"
+#include "bitnet/backend/where.h"
+#include "bitnet/base/exact_math.h"
+#include "bitnet/quant/quantizer.h"
+#include "bitnet/quant/top_k.h"
+#include "bitnet/scheme/activation.h"
+#include "bitnet/tensor/channel_lists.h"
+#include "bitnet/tensor/key_values.h"
+#include "bitnet/tensor/matrix_view.h"
+#include "bitnet/tensor/quantized_heads.h"
+#include "bitnet/tensor/quantized_matrix.h"
+#include "bitnet/tensor/quantized_rows.h"
+
+namespace bitnet {
+
+namespace reference {
+
+// ---- Products: y [tokens, rows] = x [tokens, cols] * matrix^T.
+
+// sum_i a_i * b_i: exact for levels, float(the ordered sum in double) with a float operand.
+template <class A, class B>
+double DotOf(const A* a, const B* b, size_t n) {
+  if constexpr (std::is_same_v<A, float> || std::is_same_v<B, float>) {
+    return static_cast<float>(OrderedSum(n, [&](size_t i) { return double(a[i]) * double(b[i]); }));
+  } else {
+    int32_t sum = 0;
+    for (size_t i = 0; i < n; ++i) sum += int32_t{a[i]} * int32_t{b[i]};
+    return sum;
+  }
+}
+
+// A row, whose levels are w, times a token: a dot for each run of columns in which both steps are constant.
+template <Format W, Operand X>
+float DotOfRow(const QuantizedMatrix<W>& weights, size_t row, const LevelOf<W>* w, const QuantizedRows<X>& x,
+               size_t token) {
+  double total = 0.0;
+  EachCommonSegment(weights.segments(), x.segments(), [&](size_t begin, size_t end, size_t ws, size_t xs) {
+    const float scale = weights.Step(row, ws) * x.Steps(token)[xs];
+    total += DotOf(w + begin, x[token].data() + begin, end - begin) * double(scale);
+  });
+  return static_cast<float>(total);
+}
+
+template <Format W, Operand X>
+void MatMul(const QuantizedMatrix<W>& matrix, const QuantizedRows<X>& x, MatrixView<float> y) {
+  CheckProduct(matrix, x, y);
+  std::vector<LevelOf<W>> w(matrix.cols());
+  for (size_t r = 0; r < matrix.rows(); ++r) {
+    matrix.UnpackRow(r, w);
+    for (size_t t = 0; t < x.rows(); ++t) y[t][r] = DotOfRow(matrix, r, w.data(), x, t);
+  }
+}
+
+// The outputs that `rows` lists for each token; the others are left alone.
+template <Format W, Operand X>
+void MatMulRows(const QuantizedMatrix<W>& matrix, const QuantizedRows<X>& x, const ChannelLists& rows,
+                MatrixView<float> y) {
+  CheckProduct(matrix, x, y);
+  BITNET_ASSERT(rows.tokens() == x.rows(), "MatMulRows: a list of rows for each token");
+  std::vector<LevelOf<W>> w(matrix.cols());
+  for (size_t t = 0; t < x.rows(); ++t) {
+    for (const uint32_t r : rows[t]) {
+      matrix.UnpackRow(r, w);
+      y[t][r] = DotOfRow(matrix, r, w.data(), x, t);
+    }
+  }
+}
+
+// Zero inputs contribute nothing: the columns that x.nonzero() lists alone give the dense result.
+template <Format W, Operand X>
+void MatMulColumns(const QuantizedMatrix<W>& matrix, const QuantizedRows<X>& x, MatrixView<float> y) {
+  CheckProduct(matrix, x, y);
+  BITNET_ASSERT(x.nonzero().tokens() == x.rows(), "MatMulColumns: FindNonzero must come first");
+  std::vector<LevelOf<W>> w(matrix.cols());
+  std::vector<LevelOf<W>> read(matrix.cols());
+  for (size_t r = 0; r < matrix.rows(); ++r) {
+    matrix.UnpackRow(r, w);
+    for (size_t t = 0; t < x.rows(); ++t) {
+      std::fill(read.begin(), read.end(), LevelOf<W>{});
+      for (const uint32_t c : x.nonzero()[t]) read[c] = w[c];
+      y[t][r] = DotOfRow(matrix, r, read.data(), x, t);
+    }
+  }
+}
+
+// y [rows.size(), cols] = step * level of the rows by their numbers.
+template <Format W>
+void Embed(const QuantizedMatrix<W>& matrix, std::span<const uint32_t> rows, MatrixView<float> y) {
+  CheckEmbed(matrix, rows, y);
+  for (size_t i = 0; i < rows.size(); ++i) matrix.DequantizeRow(rows[i], y[i]);
+}
+
+// ---- Quantized rows.
+
+// out = Q(x), row by row.
+template <AnyQuantizer Q>
+void Quantize(MatrixView<const float> x, QuantizedRows<OperandOf<Q>>& out) {
+  out.Resize(x.rows(), x.cols(), kGroupSize<typename Q::Granularity>);
+  const Segments segments = out.segments();
+  for (size_t t = 0; t < x.rows(); ++t) {
+    for (size_t begin = 0; begin < x.cols(); begin = segments.End(begin)) {
+      const auto span = x[t].subspan(begin, segments.End(begin) - begin);
+      out.Steps(t)[segments.Of(begin)] = Q::Quantize(span, out[t].data() + begin);
+    }
+  }
+}
+
+// Only the k largest magnitudes of each row keep their level, the others get 0 (eq. 1); of equal ones the first.
+template <AnyQuantizer Q>
+void QuantizeTopK(MatrixView<const float> x, size_t k, QuantizedRows<OperandOf<Q>>& out) {
+  static_assert(HasZero<typename Q::Format>(),
+                "bitnet: top-k sets inputs to zero, so its quantizer needs a format with the level 0");
+  Quantize<Q>(x, out);
+  for (size_t t = 0; t < x.rows(); ++t) {
+    TopKThreshold threshold = FindTopK(x[t], k);
+    for (size_t c = 0; c < x.cols(); ++c) {
+      if (!KeepNext(threshold, x[t][c])) out[t][c] = 0;
+    }
+  }
+}
+
+// Fills x.nonzero().
+template <Operand X>
+void FindNonzero(QuantizedRows<X>& x) {
+  x.nonzero().Resize(x.rows(), x.cols());
+  for (size_t t = 0; t < x.rows(); ++t) {
+    size_t count = 0;
+    for (size_t c = 0; c < x.cols(); ++c) {
+      // Counted up always, kept only if non-zero: no branch to mispredict.
+      x.nonzero().Row(t)[count] = static_cast<uint32_t>(c);
+      count += x[t][c] != LevelOf<FormatOf<X>>{} ? 1u : 0u;
+    }
+    x.nonzero().SetCount(t, count);
+  }
+}
+
+// How many levels of a row are not zero.
+template <Operand X>
+size_t NonzeroOfRow(const QuantizedRows<X>& x, size_t row) {
+  size_t count = 0;
+  for (const auto level : x[row]) count += level != LevelOf<FormatOf<X>>{} ? 1u : 0u;
+  return count;
+}
+// Over all rows; and, where each row's inputs meet as many outputs as `lists` has for it, over all pairs of the two.
+template <Operand X>
+uint64_t CountNonzero(const QuantizedRows<X>& x) {
+  uint64_t count = 0;
+  for (size_t t = 0; t < x.rows(); ++t) count += NonzeroOfRow(x, t);
+  return count;
+}
+template <Operand X>
+uint64_t CountNonzero(const QuantizedRows<X>& x, const ChannelLists& lists) {
+  uint64_t count = 0;
+  for (size_t t = 0; t < x.rows(); ++t) count += uint64_t{NonzeroOfRow(x, t)} * lists.Count(t);
+  return count;
+}
+
+// ---- Reals.
+
+// y = norm(x) * gain, row by row; y may be x.
+inline void RmsNorm(MatrixView<const float> x, std::span<const float> gain, float eps, MatrixView<float> y) {
+  CheckRmsNorm(x, gain, y);
+  for (size_t t = 0; t < x.rows(); ++t) {
+    const float* row = x.Row(t);
+    const double squares = OrderedSum(x.cols(), [&](size_t i) { return double(row[i]) * double(row[i]); });
+    const float r = InverseRms(squares, x.cols(), eps);
+    for (size_t i = 0; i < x.cols(); ++i) y[t][i] = (row[i] * r) * gain[i];
+  }
+}
+
+// Turns the pairs (i, i + head_dim / 2) of a head by their angles.
+inline void RotateHead(std::span<const float> cos, std::span<const float> sin, std::span<float> head) {
+  const size_t half = head.size() / 2;
+  BITNET_ASSERT(head.size() % 2 == 0 && cos.size() == half && sin.size() == half,
+                "Rotate: head_dim must be even, with an angle for each pair");
+  for (size_t i = 0; i < half; ++i) {
+    const double a = head[i];
+    const double b = head[i + half];
+    head[i] = static_cast<float>(a * double(cos[i]) - b * double(sin[i]));
+    head[i + half] = static_cast<float>(b * double(cos[i]) + a * double(sin[i]));
+  }
+}
+
+// All heads of all tokens, in place; y [tokens, heads * head_dim].
+inline void Rotate(const HostWhere& where, MatrixView<float> y) {
+  const size_t head_dim = CheckRotate(where, y);
+  for (size_t t = 0; t < y.rows(); ++t) {
+    for (size_t first = 0; first < y.cols(); first += head_dim) {
+      RotateHead(where.Cos(t), where.Sin(t), y[t].subspan(first, head_dim));
+    }
+  }
+}
+
+// to = from.
+inline void Copy(MatrixView<const float> from, MatrixView<float> to) {
+  BITNET_ASSERT(from.rows() == to.rows() && from.cols() == to.cols(), "Copy: both must have the same shape");
+  for (size_t t = 0; t < from.rows(); ++t) std::copy(from[t].begin(), from[t].end(), to.Row(t));
+}
+
+// y += x.
+inline void Add(MatrixView<const float> x, MatrixView<float> y) {
+  CheckAdd(x, y);
+  for (size_t t = 0; t < x.rows(); ++t) {
+    for (size_t i = 0; i < x.cols(); ++i) y[t][i] += x[t][i];
+  }
+}
+
+// Lists the channels where the activation of the gate is not zero (all, if it makes no zeros).
+template <Activation A>
+void OpenGates(MatrixView<const float> gate, ChannelLists& open) {
+  open.Resize(gate.rows(), gate.cols());
+  for (size_t t = 0; t < gate.rows(); ++t) {
+    size_t count = 0;
+    for (size_t c = 0; c < gate.cols(); ++c) {
+      open.Row(t)[count] = static_cast<uint32_t>(c);
+      count += !A::kMakesZeros || A::Value(gate[t][c]) != 0.0f ? 1u : 0u;
+    }
+    open.SetCount(t, count);
+  }
+}
+
+// y = up * activation(gate) where `open` lists the channel, 0 elsewhere; y may be up (eq. 5).
+template <Activation A>
+void Glu(MatrixView<const float> gate, MatrixView<const float> up, const ChannelLists& open, MatrixView<float> y) {
+  CheckGlu(gate, up, open, y);
+  for (size_t t = 0; t < gate.rows(); ++t) {
+    size_t next = 0;
+    for (const uint32_t c : open[t]) {
+      std::fill(y.Row(t) + next, y.Row(t) + c, 0.0f);
+      y[t][c] = up[t][c] * A::Value(gate[t][c]);
+      next = c + 1;
+    }
+    std::fill(y.Row(t) + next, y.Row(t) + y.cols(), 0.0f);
+  }
+}
+
+// ---- The cache, and attention over it.
+
+// Quantizes a head of a token by Q, or by First at position 0, and stores it.
+template <AnyQuantizer Q, AnyQuantizer First, class Heads>
+void StoreHead(std::span<const float> x, size_t head, size_t position, Heads& to) {
+  const auto store = [&]<AnyQuantizer By>(std::type_identity<By>) {
+    std::vector<LevelOf<typename By::Format>> levels(x.size());
+    const float step = By::Quantize(x, levels.data());
+    to.template Store<typename By::Format>(head, position, levels.data(), step);
+  };
+  if (position == 0) {
+    store(std::type_identity<First>());
+  } else {
+    store(std::type_identity<Q>());
+  }
+}
+
+// Quantizes and stores keys and values [tokens, kv_heads * head_dim], keys already rotated, each at its token's
+// position of the cache of its sequence.
+template <AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0, class Cache>
+void Store(MatrixView<const float> keys, MatrixView<const float> values, const HostWhere& where,
+           std::span<Cache* const> caches) {
+  CheckStore(keys, values, where, caches);
+  for (size_t t = 0; t < keys.rows(); ++t) {
+    Cache& cache = *caches[where[t].sequence];
+    const size_t dim = cache.head_dim();
+    for (size_t h = 0; h < cache.kv_heads(); ++h) {
+      StoreHead<K, K0>(keys[t].subspan(h * dim, dim), h, where[t].position, cache.keys);
+      StoreHead<V, V0>(values[t].subspan(h * dim, dim), h, where[t].position, cache.values);
+    }
+  }
+}
+
+// f(the levels of a head at a token).
+template <Format F, Format First>
+void WithLevels(const QuantizedHeads<F, First>& heads, size_t head, size_t token, auto&& f) {
+  const auto with = [&]<Format Stored>(std::type_identity<Stored>) {
+    std::vector<LevelOf<Stored>> levels(heads.head_dim());
+    heads.template Load<Stored>(head, token, levels);
+    f(levels.data());
+  };
+  if (token == 0) {
+    with(std::type_identity<First>{});
+  } else {
+    with(std::type_identity<F>{});
+  }
+}
+
+// sum += the values of tokens [begin, end), which are of one block, each times p and its step.
+template <Format V, Format V0>
+void AddValues(const QuantizedHeads<V, V0>& values, size_t kv_head, size_t begin, size_t end, const float* p,
+               std::vector<double>& sum) {
+  const auto weight = [&](size_t s) { return p[s] * values.Step(kv_head, s); };
+  if constexpr (kIsFloat<V>) {
+    std::vector<double> of_block(sum.size());
+    for (size_t s = begin; s < end; ++s) {
+      WithLevels(values, kv_head, s, [&](const float* v) {
+        for (size_t i = 0; i < sum.size(); ++i) of_block[i] += double(weight(s)) * double(v[i]);
+      });
+    }
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += of_block[i];
+  } else {
+    float largest = 0.0f;
+    bool finite = true;
+    for (size_t s = begin; s < end; ++s) {
+      largest = std::max(largest, std::fabs(weight(s)));
+      finite = finite && std::isfinite(weight(s));
+    }
+    const double unit = WeightUnit(finite ? largest : std::numeric_limits<float>::infinity());
+    std::vector<int64_t> of_block(sum.size());
+    for (size_t s = begin; s < end; ++s) {
+      WithLevels(values, kv_head, s, [&](const auto* v) {
+        for (size_t i = 0; i < sum.size(); ++i) of_block[i] += int64_t{WeightInUnits(weight(s), unit)} * v[i];
+      });
+    }
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += double(of_block[i]) * unit;
+  }
+}
+
+// out [head_dim] = attention of one query over the first `visible` tokens of a key/value head.
+template <Operand Q, class Cache>
+void AttendOne(const QuantizedRows<Q>& q, size_t q_row, const Cache& cache, size_t kv_head, size_t visible,
+               std::span<float> out) {
+  const size_t dim = q.cols();
+  std::vector<float> p(visible);
+  const float a = ScoreFactor(q.Steps(q_row)[0], dim);
+  for (size_t s = 0; s < visible; ++s) {
+    WithLevels(cache.keys, kv_head, s, [&](const auto* k) {
+      p[s] = static_cast<float>(DotOf(q[q_row].data(), k, dim) * double(a * cache.keys.Step(kv_head, s)));
+    });
+  }
+  float max = p[0];
+  for (const float score : p) max = std::max(max, score);
+  for (float& score : p) score = Probability(score, max);
+
+  double total = 0.0;
+  std::vector<double> sum(dim);
+  for (size_t begin = 0; begin < visible; begin += kAttentionBlock) {
+    const size_t end = std::min(visible, begin + kAttentionBlock);
+    total += OrderedSum(end - begin, [&](size_t i) { return p[begin + i]; });
+    AddValues(cache.values, kv_head, begin, end, p.data(), sum);
+  }
+  for (size_t i = 0; i < dim; ++i) out[i] = static_cast<float>(sum[i] / total);
+}
+
+// y [tokens, heads * head_dim] = attention of the queries q [tokens * heads, head_dim]; each token sees the tokens of
+// its sequence up to its own position.
+template <Operand Q, class Cache>
+void Attend(const QuantizedRows<Q>& q, const HostWhere& where, std::span<const Cache* const> caches,
+            const AttentionShape& shape, MatrixView<float> y) {
+  CheckAttend(q, where, caches, shape, y);
+  for (size_t t = 0; t < y.rows(); ++t) {
+    for (size_t h = 0; h < shape.heads; ++h) {
+      AttendOne(q, t * shape.heads + h, *caches[where[t].sequence], h / (shape.heads / shape.kv_heads),
+                size_t{where[t].position} + 1, y[t].subspan(h * shape.head_dim, shape.head_dim));
+    }
+  }
+}
+
+}  // namespace reference
+}  // namespace bitnet
+
+#endif  // BITNET_BACKEND_REFERENCE_OPERATIONS_H_

@@ -1,0 +1,100 @@
+// Keys and values into the cache: quantized a head at a time, the heads split among threads.
+#if defined(BITNET_BACKEND_SIMD_STORE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef BITNET_BACKEND_SIMD_STORE_INL_H_
+#undef BITNET_BACKEND_SIMD_STORE_INL_H_
+#else
+#define BITNET_BACKEND_SIMD_STORE_INL_H_
+#endif
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <type_traits>
+#include <vector>
+
+#include "bitnet/backend/check_shapes.h"
+#include "bitnet/backend/simd/grain.h"
+#include "bitnet/backend/simd/quantize-inl.h"
+#include "bitnet/backend/simd/simd_heads.h"
+#include "bitnet/backend/where.h"
+#include "bitnet/base/executor.h"
+#include "bitnet/base/size.h"
+#include "bitnet/tensor/aligned_vector.h"
+#include "bitnet/tensor/quantized_heads.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace bitnet {
+namespace HWY_NAMESPACE {
+
+// Of each thread, the levels of a head.
+using StoreScratch = AlignedVector<std::byte>;
+
+template <AnyQuantizer Q, class Heads>
+void StoreHead(std::span<const float> x, size_t head, size_t position, std::byte* scratch, Heads& to) {
+  if constexpr (std::is_same_v<Q, Unquantized>) {
+    to.template Store<Float>(head, position, x.data(), 1.0f);
+  } else {
+    auto* levels = reinterpret_cast<LevelOf<typename Q::Format>*>(scratch);
+    const float step = QuantizeSpan<Q>(x, 0, levels);
+    to.template Store<typename Q::Format>(head, position, levels, step);
+  }
+}
+
+template <AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0, class Cache>
+void StoreTokens(Executor& executor, StoreScratch& scratch, MatrixView<const float> keys,
+                 MatrixView<const float> values, const HostWhere& where, std::span<Cache* const> caches) {
+  CheckStore(keys, values, where, caches);
+  if (where.tokens() == 0) return;
+  const size_t heads = caches[0]->kv_heads();
+  const size_t dim = caches[0]->head_dim();
+  const size_t bytes = RoundUp(SizeProduct(dim, sizeof(float)), kAlignment);
+  const size_t all_bytes = ElementCount<std::byte>(executor.Threads(), bytes);
+  if (scratch.size() < all_bytes) scratch.resize(all_bytes);
+  ParallelRanges(executor, heads, Grain(size_t{16}, dim, where.tokens()), 1,
+                 [&, memory = scratch.data()](size_t begin, size_t end, size_t part) {
+                   std::byte* const own = memory + part * bytes;
+                   for (size_t t = 0; t < where.tokens(); ++t) {
+                     const size_t position = where[t].position;
+                     Cache& cache = *caches[where[t].sequence];
+                     for (size_t h = begin; h < end; ++h) {
+                       const auto k = keys[t].subspan(h * dim, dim);
+                       const auto v = values[t].subspan(h * dim, dim);
+                       if (position == 0) {
+                         StoreHead<K0>(k, h, 0, own, cache.keys);
+                         StoreHead<V0>(v, h, 0, own, cache.values);
+                       } else {
+                         StoreHead<K>(k, h, position, own, cache.keys);
+                         StoreHead<V>(v, h, position, own, cache.values);
+                       }
+                     }
+                   }
+                 });
+}
+
+// The first so many tokens, between the plain form of a cache and ours.
+template <Format F, Format First>
+void CopyHeads(const auto& from, size_t tokens, auto& to) {
+  BITNET_ASSERT(from.heads() == to.heads() && from.head_dim() == to.head_dim() && tokens <= from.max_tokens() &&
+                    tokens <= to.max_tokens(),
+                "CopyCache: both must have the same heads and room for the tokens");
+  const auto copy = [&]<Format Stored>(std::type_identity<Stored>, size_t head, size_t token) {
+    std::vector<LevelOf<Stored>> levels(from.head_dim());
+    from.template Load<Stored>(head, token, levels);
+    to.template Store<Stored>(head, token, levels.data(), from.Step(head, token));
+  };
+  for (size_t head = 0; head < from.heads(); ++head) {
+    if (tokens != 0) copy(std::type_identity<First>(), head, 0);
+    for (size_t token = 1; token < tokens; ++token) copy(std::type_identity<F>(), head, token);
+  }
+}
+template <class Formats, class From, class To>
+void CopyKeyValues(const From& from, size_t tokens, To& to) {
+  CopyHeads<typename Formats::Key, typename Formats::FirstKey>(from.keys, tokens, to.keys);
+  CopyHeads<typename Formats::Value, typename Formats::FirstValue>(from.values, tokens, to.values);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace bitnet
+HWY_AFTER_NAMESPACE();
+
+#endif  // BITNET_BACKEND_SIMD_STORE_INL_H_

@@ -1,0 +1,55 @@
+// KeyValues: the keys and values of one layer and one sequence, each in a form of the backend's. CacheFormats names
+// what they are quantized to.
+#ifndef BITNET_TENSOR_KEY_VALUES_H_
+#define BITNET_TENSOR_KEY_VALUES_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+
+#include "bitnet/base/size.h"
+#include "bitnet/format/format.h"
+#include "bitnet/quant/quantizer.h"
+
+namespace bitnet {
+
+// The formats of keys, of the first token's keys, of values, of the first token's values.
+template <Format K, Format K0, Format V, Format V0>
+struct CacheFormats {
+  using Key = K;
+  using FirstKey = K0;
+  using Value = V;
+  using FirstValue = V0;
+};
+
+// What these quantizers make.
+template <AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0>
+using FormatsOf =
+    CacheFormats<typename K::Format, typename K0::Format, typename V::Format, typename V0::Format>;
+
+template <class Keys, class Values>
+struct KeyValues {
+  Keys keys;
+  Values values;
+
+  KeyValues() = default;
+  // Room for max_tokens tokens; all memory is taken here.
+  KeyValues(size_t kv_heads, size_t head_dim, size_t max_tokens)
+      : keys(kv_heads, head_dim, max_tokens), values(kv_heads, head_dim, max_tokens) {}
+
+  size_t kv_heads() const { return keys.heads(); }
+  size_t head_dim() const { return keys.head_dim(); }
+  size_t max_tokens() const { return keys.max_tokens(); }
+  // Bytes that a token (after the first) adds, steps included.
+  size_t BytesPerToken() const { return keys.BytesPerToken() + values.BytesPerToken(); }
+  size_t StoredBytes() const { return keys.StoredBytes() + values.StoredBytes(); }
+  // What it would be for these sizes, if it fits size_t.
+  static std::optional<size_t> StoredBytes(size_t kv_heads, size_t head_dim, size_t max_tokens) {
+    return CheckedSum(Keys::StoredBytes(kv_heads, head_dim, max_tokens),
+                      Values::StoredBytes(kv_heads, head_dim, max_tokens));
+  }
+};
+
+}  // namespace bitnet
+
+#endif  // BITNET_TENSOR_KEY_VALUES_H_
