@@ -28,10 +28,11 @@ HWY_BEFORE_NAMESPACE();
 namespace bitnet {
 namespace HWY_NAMESPACE {
 
-template <LevelFormat W, LevelFormat X>
+// Entries of a table; kPlan is for so many.
+inline constexpr size_t kBlockTableEntries = 16;
+
+template <LevelFormat W, LookupPlan kPlan>
 class BlockLookup {
-  static constexpr size_t kEntries = 16;
-  static constexpr LookupPlan kPlan = PlanProduct<W, X>(kEntries);
   static constexpr size_t kUnitGroups = 4;
   static constexpr size_t kUnitCols = kUnitGroups * kPlan.group;
   static constexpr size_t kLanes = HWY_LANES(int32_t);  // rows of a vector
@@ -50,7 +51,7 @@ class BlockLookup {
 
   // ---- Tables: [unit][group][entry].
 
-  using Tables = TablesOfGroups<W, kPlan, kEntries, 128>;
+  using Tables = TablesOfGroups<W, kPlan, kBlockTableEntries, 128>;
   static constexpr size_t Units(size_t cols) { return (cols + kUnitCols - 1) / kUnitCols; }
   static constexpr size_t TableBytes(size_t cols) { return Units(cols) * kVectorBytes; }  // of a token
   static constexpr size_t TableBytes(size_t tokens, size_t cols) {                        // of all

@@ -9,7 +9,7 @@
 //   2 bits:   bits 7 6 | 5 4 | 3 2 | 1 0   of byte i
 //             code 3N+i| 2N+i| N+i |  i
 //
-// The last block of a row may be smaller, and its planes with it (PlaneRun in simd_matrix-inl.h). Padding is code 0.
+// The last block of a row may be smaller, and its planes with it (plane_run-inl.h). Padding is code 0.
 // All sums are taken modulo 2^32: only the dot of levels must fit 32 bits (DotFits), not the intermediate dot of
 // offsets.
 #if defined(BITNET_BACKEND_SIMD_CODES_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -188,6 +188,12 @@ struct Correction {
                                 static_cast<uint32_t>(kBottom) * static_cast<uint32_t>(sum_of_inputs));
   }
 };
+
+// The level with this offset.
+template <LevelFormat F, class T>
+HWY_INLINE T LevelFromOffset(int offset) {
+  return static_cast<T>(Correction<F>::kFactor * offset + Correction<F>::kBottom);
+}
 
 // ---- Multiplication of N offsets with N inputs of type X (int8_t, uint8_t or int16_t), added up in 32-bit lanes.
 

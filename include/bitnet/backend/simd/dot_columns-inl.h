@@ -159,32 +159,6 @@ HWY_INLINE void AddSums(const int32_t* HWY_RESTRICT from, size_t n, int32_t* HWY
   }
 }
 
-// dots[p * N + i] of plane p and byte i from the order of registers: blocks of 16 bytes are transposed.
-template <class Codes>
-HWY_INLINE void OrderSums(const int32_t* HWY_RESTRICT sums, int32_t* HWY_RESTRICT dots) {
-  const DI32 d;
-  constexpr size_t kLanes = hn::Lanes(DI32());
-  for (size_t i = 0; i < Codes::kPlanes * kVectorBytes; i += kVectorBytes) {
-    hn::Vec<DI32> v[4];
-    HWY_UNROLL(4) for (size_t j = 0; j < 4; ++j) v[j] = hn::LoadU(d, sums + i + j * kLanes);
-    if constexpr (kVectorBytes > 16) {
-      const auto even01 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(v[1]), v[0]);
-      const auto even23 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(v[3]), v[2]);
-      const auto odd01 = hn::OddEvenBlocks(v[1], hn::SwapAdjacentBlocks(v[0]));
-      const auto odd23 = hn::OddEvenBlocks(v[3], hn::SwapAdjacentBlocks(v[2]));
-      if constexpr (kVectorBytes == 32) {
-        v[0] = even01, v[1] = even23, v[2] = odd01, v[3] = odd23;
-      } else {
-        v[0] = hn::ConcatLowerLower(d, even23, even01);
-        v[1] = hn::ConcatLowerLower(d, odd23, odd01);
-        v[2] = hn::ConcatUpperUpper(d, even23, even01);
-        v[3] = hn::ConcatUpperUpper(d, odd23, odd01);
-      }
-    }
-    HWY_UNROLL(4) for (size_t j = 0; j < 4; ++j) hn::StoreU(v[j], d, dots + i + j * kLanes);
-  }
-}
-
 }  // namespace HWY_NAMESPACE
 }  // namespace bitnet
 HWY_AFTER_NAMESPACE();

@@ -17,9 +17,8 @@
 #include <cstdint>
 #include <utility>
 
-#include "bitnet/backend/simd/dot_segments-inl.h"
 #include "bitnet/backend/simd/lookup_layout-inl.h"
-#include "bitnet/tensor/aligned_vector.h"
+#include "bitnet/base/size.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -119,21 +118,6 @@ struct LookupTables : TablesOfGroups<W, kPlan, kLookupTableBytes<W, kPlan>, 0> {
     return &kKey;
   }
 };
-
-// The tables of a token, for a part of the product's rows: the part's copy of those that PrepareInputs left, or built
-// here, in a buffer of the thread.
-template <LevelFormat W, LookupPlan kPlan, class X>
-const uint8_t* LookupTablesOf(const InputRows<X>& x, size_t token, size_t cols, size_t part) {
-  using Tables = LookupTables<W, kPlan>;
-  if (x.prepared.key == Tables::Key()) {
-    const size_t copies = x.prepared.bytes.size() / Tables::Bytes(cols);
-    return x.prepared.bytes.data() + part % copies * Tables::Bytes(cols);
-  }
-  thread_local AlignedVector<uint8_t> buffer;
-  if (buffer.size() < Tables::Bytes(cols)) buffer.resize(Tables::Bytes(cols));
-  Tables::Build(x.Row(token), cols, Tables::Groups(cols), buffer.data());
-  return buffer.data();
-}
 
 // A table in registers.
 template <size_t kTableBytes>

@@ -15,7 +15,7 @@
 #include <cstdint>
 
 #include "bitnet/backend/simd/codes-inl.h"
-#include "bitnet/backend/simd/simd_matrix-inl.h"
+#include "bitnet/backend/simd/plane_run-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -88,29 +88,6 @@ HWY_NOINLINE void DotPackedRows(const uint8_t* const* HWY_RESTRICT rows, const u
   }
   HWY_UNROLL(2) for (size_t r = 0; r < kRowsAtOnce; r += 4) {
     hn::StoreU(SumsOfLanes(sum[r].sum, sum[r + 1].sum, sum[r + 2].sum, sum[r + 3].sum), DI32x4(), dots + r);
-  }
-}
-
-// Offsets of columns [first, first + n) of a packed row; `first` is a multiple of Codes::kBlockCodes. Writes whole
-// planes: up to kVectorBytes beyond.
-template <class Codes>
-HWY_INLINE void UnpackOffsets(const uint8_t* HWY_RESTRICT row, const PlaneRun<Codes>& run, size_t first, size_t n,
-                              typename Codes::Unpacked* HWY_RESTRICT to) {
-  const uint8_t* HWY_RESTRICT at = row + first / Codes::kBlockCodes * Codes::kBlockBytes;
-  const uint8_t* const tail = row + run.whole_blocks * Codes::kBlockBytes;
-  size_t i = 0;
-  for (; i < n && at < tail; i += Codes::kBlockCodes, at += Codes::kBlockBytes) {
-    auto block = Codes::Block::Load(at);
-    HWY_UNROLL(8) for (size_t p = 0; p < Codes::kPlanes; ++p) {
-      Codes::StorePlane(block.Next(), to + i + p * kVectorBytes);
-    }
-  }
-  if (i < n) {
-    auto block = Codes::Block::LoadTail(at, run.tail_bytes);
-    for (size_t p = 0; p < Codes::kPlanes; ++p) Codes::StorePlane(block.Next(), to + i + p * run.tail_bytes);
-    // Whole vectors are read.
-    const size_t end = i + Codes::kPlanes * run.tail_bytes;
-    std::fill(to + end, to + RoundUp(end, kVectorBytes), typename Codes::Unpacked{});
   }
 }
 

@@ -10,11 +10,14 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <type_traits>
 
 #include "bitnet/backend/simd/dot_floats-inl.h"
-#include "bitnet/backend/simd/simd_matrix-inl.h"
-#include "bitnet/backend/simd/simd_rows.h"
+#include "bitnet/backend/simd/input_rows-inl.h"
+#include "bitnet/backend/simd/real_weights-inl.h"
+#include "bitnet/tensor/matrix_view.h"
+#include "bitnet/tensor/segments.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -51,95 +54,87 @@ HWY_NOINLINE int32_t DotLevels(const A* HWY_RESTRICT a, const B* HWY_RESTRICT b,
   return total;
 }
 
-// Quantized inputs of whatever format, by the type that holds a level.
-template <class X>
-struct InputRows {
-  template <Operand O>
-  explicit InputRows(const SimdRows<O>& x)
-      : levels(x.Row(0)),
-        stride(x.stride()),
-        tokens(x.rows()),
-        segments(x.segments()),
-        steps(x.Steps(0).data()),
-        prepared(x.prepared()) {}
-  const X* Row(size_t token) const { return levels + token * stride; }
-  float Step(size_t token, size_t segment) const { return steps[token * segments.Count() + segment]; }
-
-  const X* levels;
-  size_t stride;
-  size_t tokens;
-  Segments segments;
-  const float* steps;
-  PreparedInputs prepared;
-};
-
 inline constexpr size_t kSegmentTokens = 8;
 
 // y[t] = product of row `row` with the tokens first_token + t of x, t < tokens <= kSegmentTokens.
-template <Format W, LookupPlan kPlan, class X>
-HWY_NOINLINE void DotRowBySegments(const PackedWeights<W, kPlan>& matrix, size_t row, const InputRows<X>& x,
-                                   size_t first_token, size_t tokens, float* HWY_RESTRICT y) {
-  constexpr bool kIsInteger = PackedWeights<W, kPlan>::kIsInteger;
-  using Level = LevelOf<W>;
+template <class Weights, class X>
+HWY_NOINLINE void DotRowBySegments(const Weights& weights, size_t row, const InputRows<X>& x, size_t first_token,
+                                   size_t tokens, float* HWY_RESTRICT y) {
+  using Level = typename Weights::Level;
+  constexpr bool kIsInteger = !std::is_same_v<Level, float> && !std::is_same_v<X, float>;
   using Sum = std::conditional_t<kIsInteger, uint32_t, SumLanes>;
   constexpr size_t kWindow = 1024;
-  constexpr size_t kBlock = PackedWeights<W, kPlan>::Codes::kBlockCodes;
+  constexpr size_t kBlock = Weights::kUnpackMultiple;
   static_assert(kWindow % kBlock == 0);
-  HWY_ALIGN Level window[kWindow];  // columns [begin_, end_) of the row
+  HWY_ALIGN Level window[kWindow];  // columns [window_begin, window_end) of the row
   size_t window_begin = 0;
   size_t window_end = 0;
   double total[kSegmentTokens] = {};
 
-  EachCommonSegment(matrix.segments(), x.segments, [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {
-    Sum sum[kSegmentTokens] = {};
-    for (size_t at = begin; at < end;) {
-      if (at >= window_end) {
-        window_begin = at / kBlock * kBlock;
-        window_end = std::min(matrix.cols(), window_begin + kWindow);
-        matrix.UnpackRow(row, window_begin, window_end - window_begin, window);
-      }
-      const size_t n = std::min(end, window_end) - at;
-      const Level* w = window + (at - window_begin);
-      for (size_t t = 0; t < tokens; ++t) {
-        const auto* inputs = x.Row(first_token + t) + at;
-        if constexpr (kIsInteger) {
-          sum[t] += static_cast<uint32_t>(DotLevels(w, inputs, n));
-        } else {
-          AddToLanes(sum[t], at - begin, w, inputs, n);
+  EachCommonSegment(
+      weights.steps().segments(), x.segments, [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {
+        Sum sum[kSegmentTokens] = {};
+        for (size_t at = begin; at < end;) {
+          if (at >= window_end) {
+            window_begin = at / kBlock * kBlock;
+            window_end = std::min(weights.cols(), window_begin + kWindow);
+            weights.UnpackRow(row, window_begin, window_end - window_begin, window);
+          }
+          const size_t n = std::min(end, window_end) - at;
+          const Level* w = window + (at - window_begin);
+          for (size_t t = 0; t < tokens; ++t) {
+            const auto* inputs = x.Row(first_token + t) + at;
+            if constexpr (kIsInteger) {
+              sum[t] += static_cast<uint32_t>(DotLevels(w, inputs, n));
+            } else {
+              AddToLanes(sum[t], at - begin, w, inputs, n);
+            }
+          }
+          at += n;
         }
-      }
-      at += n;
-    }
-    for (size_t t = 0; t < tokens; ++t) {
-      const float scale = matrix.Step(row, ws) * x.Step(first_token + t, xs);
-      if constexpr (kIsInteger) {
-        total[t] += static_cast<double>(static_cast<int32_t>(sum[t])) * static_cast<double>(scale);
-      } else {
-        total[t] += static_cast<double>(static_cast<float>(sum[t].Fold())) * static_cast<double>(scale);
-      }
-    }
-  });
+        for (size_t t = 0; t < tokens; ++t) {
+          const float scale = weights.steps().Of(row, ws) * x.Step(first_token + t, xs);
+          if constexpr (kIsInteger) {
+            total[t] += static_cast<double>(static_cast<int32_t>(sum[t])) * static_cast<double>(scale);
+          } else {
+            total[t] += static_cast<double>(static_cast<float>(sum[t].Fold())) * static_cast<double>(scale);
+          }
+        }
+      });
   for (size_t t = 0; t < tokens; ++t) y[t] = static_cast<float>(total[t]);
 }
 
-// The same for one token, of which only the listed columns count. For weights that may be NaN or infinite: others need
-// no list, since zeros add nothing.
-template <Format W, LookupPlan kPlan, class X>
-HWY_NOINLINE float DotRowOfColumns(const PackedWeights<W, kPlan>& matrix, size_t row, const InputRows<X>& x,
-                                   size_t token, std::span<const uint32_t> columns) {
-  static_assert(kIsFloat<W>);
-  const float* w = matrix.FloatRow(row);
+// y of rows [begin, end) of all tokens.
+template <class Weights, class X>
+void MultiplyBySegments(const Weights& weights, size_t begin, size_t end, const InputRows<X>& x, MatrixView<float> y) {
+  for (size_t r = begin; r < end; ++r) {
+    for (size_t t = 0; t < x.tokens; t += kSegmentTokens) {
+      const size_t tokens = std::min(kSegmentTokens, x.tokens - t);
+      float of_tokens[kSegmentTokens];
+      DotRowBySegments(weights, r, x, t, tokens, of_tokens);
+      for (size_t k = 0; k < tokens; ++k) y.Row(t + k)[r] = of_tokens[k];
+    }
+  }
+}
+
+// Row `row` times one token, of which only the listed columns count. For weights that may be NaN or infinite: others
+// need no list, since zeros add nothing.
+template <class X>
+HWY_NOINLINE float DotRowOfColumns(const RealWeights& weights, size_t row, const InputRows<X>& x, size_t token,
+                                   std::span<const uint32_t> columns) {
+  const float* w = weights.Row(row);
   double total = 0.0;
   size_t next = 0;
-  EachCommonSegment(matrix.segments(), x.segments, [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {
-    SumLanes sum;
-    for (; next < columns.size() && columns[next] < end; ++next) {
-      const size_t c = columns[next];
-      sum.lane[(c - begin) % kSumLanes] += static_cast<double>(w[c]) * static_cast<double>(x.Row(token)[c]);
-    }
-    const float scale = matrix.Step(row, ws) * x.Step(token, xs);
-    total += static_cast<double>(static_cast<float>(sum.Fold())) * static_cast<double>(scale);
-  });
+  EachCommonSegment(
+      weights.steps().segments(), x.segments, [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {
+        SumLanes sum;
+        for (; next < columns.size() && columns[next] < end; ++next) {
+          const size_t c = columns[next];
+          sum.lane[(c - begin) % kSumLanes] += static_cast<double>(w[c]) * static_cast<double>(x.Row(token)[c]);
+        }
+        const float scale = weights.steps().Of(row, ws) * x.Step(token, xs);
+        total += static_cast<double>(static_cast<float>(sum.Fold())) * static_cast<double>(scale);
+      });
   return static_cast<float>(total);
 }
 

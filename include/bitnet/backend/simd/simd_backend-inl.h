@@ -24,7 +24,7 @@
 
 #include "bitnet/backend/backend.h"
 #include "bitnet/backend/simd/attention-inl.h"
-#include "bitnet/backend/simd/product_calls-inl.h"
+#include "bitnet/backend/simd/products-inl.h"
 #include "bitnet/backend/simd/simd_heads.h"
 #include "bitnet/backend/simd/simd_rows.h"
 #include "bitnet/backend/simd/store-inl.h"
@@ -47,6 +47,7 @@ class SimdBackend {
   using Vector = std::vector<float>;
   using Where = HostWhere;
   struct Stream {
+    ProductScratch products;
     AttentionScratch attention;
     StoreScratch store;
     SampleScratch sample;
@@ -78,21 +79,21 @@ class SimdBackend {
 
   template <Operand W, Operand X, class U>
   void Embed(Stream&, const SimdMatrix<W, X, U>& matrix, std::span<const uint32_t> rows, MatrixView<float> y) const {
-    ProductCalls(executor()).Embed(matrix, rows, y);
+    CheckEmbed(matrix, rows, y);
+    for (size_t i = 0; i < rows.size(); ++i) LookUpRow(matrix, rows[i], y[i]);
   }
   template <Operand W, Operand X, class U>
-  void MatMul(Stream&, const SimdMatrix<W, X, U>& matrix, Rows<X>& x, MatrixView<float> y) const {
-    ProductCalls(executor()).PrepareInputs(matrix, x);
-    ProductCalls(executor()).MatMul(matrix, x, y);
+  void MatMul(Stream& stream, const SimdMatrix<W, X, U>& matrix, Rows<X>& x, MatrixView<float> y) const {
+    Multiply(executor(), stream.products, matrix, x, y);
   }
   template <Operand W, Operand X, class U>
-  void MatMulRows(Stream&, const SimdMatrix<W, X, U>& matrix, Rows<X>& x, const Lists& rows,
+  void MatMulRows(Stream& stream, const SimdMatrix<W, X, U>& matrix, Rows<X>& x, const Lists& rows,
                   MatrixView<float> y) const {
-    ProductCalls(executor()).MatMulRows(matrix, x, rows, y);
+    MultiplyRows(executor(), stream.products, matrix, x, rows, y);
   }
   template <Operand W, Operand X, class U>
-  void MatMulColumns(Stream&, const SimdMatrix<W, X, U>& matrix, Rows<X>& x, MatrixView<float> y) const {
-    ProductCalls(executor()).MatMulColumns(matrix, x, y);
+  void MatMulColumns(Stream& stream, const SimdMatrix<W, X, U>& matrix, Rows<X>& x, MatrixView<float> y) const {
+    MultiplyColumns(executor(), stream.products, matrix, x, y);
   }
 
   template <AnyQuantizer Q>
@@ -175,7 +176,7 @@ class SimdBackend {
 
   template <Operand W, Operand X, class U>
   static std::string DescribeProduct() {
-    return bitnet::Describe(SimdMatrix<W, X, U>::kPlan);
+    return HWY_NAMESPACE::DescribeProduct<W, X, U>();
   }
   template <Operand Q, class Formats>
   static std::string DescribeAttention() {

@@ -1,0 +1,78 @@
+// Products with a float operand, where a row has one step: rows of weights of whatever layout, in tiles of rows and
+// tokens (dot_floats-inl.h).
+#if defined(BITNET_BACKEND_SIMD_FLOAT_PRODUCTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef BITNET_BACKEND_SIMD_FLOAT_PRODUCTS_INL_H_
+#undef BITNET_BACKEND_SIMD_FLOAT_PRODUCTS_INL_H_
+#else
+#define BITNET_BACKEND_SIMD_FLOAT_PRODUCTS_INL_H_
+#endif
+
+#include <algorithm>
+#include <cstddef>
+#include <type_traits>
+
+#include "bitnet/backend/simd/dot_floats-inl.h"
+#include "bitnet/backend/simd/input_rows-inl.h"
+#include "bitnet/tensor/matrix_view.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace bitnet {
+namespace HWY_NAMESPACE {
+
+inline constexpr size_t kFloatTokenBlock = 16;
+
+// y of the listed rows of tokens [first, first + tokens), at most kFloatTokenBlock.
+template <class Weights, class X>
+HWY_NOINLINE void MultiplyFloats(const Weights& weights, const IndexList& rows, const InputRows<X>& x, size_t first,
+                                 size_t tokens, MatrixView<float> y) {
+  constexpr bool kIsReal = std::is_same_v<typename Weights::Level, float>;
+  constexpr size_t kChunk = 1024;  // columns of a row tile that stay in the first-level cache
+  static_assert(kChunk % Weights::kUnpackMultiple == 0);
+  HWY_ALIGN float unpacked[kIsReal ? 1 : kFloatRowTile * kChunk];
+  Doubles8 sums[kFloatTokenBlock * kFloatRowTile];
+  for (size_t i = 0; i < rows.count; i += kFloatRowTile) {
+    const size_t n = std::min(kFloatRowTile, rows.count - i);
+    for (size_t k = 0; k < RoundUp(tokens, kFloatTokenTile) * kFloatRowTile; ++k) sums[k] = Doubles8::Set(0.0);
+    for (size_t col = 0; col < weights.cols(); col += kChunk) {
+      const size_t cols = std::min(kChunk, weights.cols() - col);
+      const float* w[kFloatRowTile];
+      for (size_t k = 0; k < kFloatRowTile; ++k) {
+        const size_t row = rows[i + std::min(k, n - 1)];
+        if constexpr (kIsReal) {
+          w[k] = weights.Row(row) + col;
+        } else {
+          w[k] = unpacked + k * kChunk;
+          if (k < n) weights.UnpackRow(row, col, cols, unpacked + k * kChunk);
+          if (k >= n) w[k] = w[n - 1];
+        }
+      }
+      for (size_t t = 0; t < tokens; t += kFloatTokenTile) {
+        // A tile that is not full does its last token's work again.
+        const X* inputs[kFloatTokenTile];
+        for (size_t k = 0; k < kFloatTokenTile; ++k) {
+          inputs[k] = x.Row(first + std::min(t + k, tokens - 1)) + col;
+        }
+        Doubles8* tile = sums + t * kFloatRowTile;
+        if (t + 1 == tokens) {
+          AddFloatTile<X, 1>(w, inputs, cols, tile);
+        } else {
+          AddFloatTile<X, kFloatTokenTile>(w, inputs, cols, tile);
+        }
+      }
+    }
+    for (size_t t = 0; t < tokens; ++t) {
+      for (size_t k = 0; k < n; ++k) {
+        const size_t row = rows[i + k];
+        const float scale = weights.steps().Of(row) * x.Step(first + t);
+        const auto dot = static_cast<float>(Fold(sums[t * kFloatRowTile + k]));
+        y.Row(first + t)[row] = static_cast<float>(0.0 + static_cast<double>(dot) * static_cast<double>(scale));
+      }
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace bitnet
+HWY_AFTER_NAMESPACE();
+
+#endif  // BITNET_BACKEND_SIMD_FLOAT_PRODUCTS_INL_H_
