@@ -35,11 +35,12 @@ class ProductCalls {
         const size_t bytes = Tables::Bytes(cols);
         uint8_t* tables = x.Prepare(Tables::Key(), SizeProduct(copies, bytes));
         executor_.Run(copies,
-                       [&](size_t part) { Tables::Build(inputs, cols, Tables::Groups(cols), tables + part * bytes); });
+                      [&](size_t part) { Tables::Build(inputs, cols, Tables::Groups(cols), tables + part * bytes); });
       }
     }
     if constexpr (Blocks::kPays) {
-      if (Product<FormatOf<W>, FormatOf<X>>::UsesTables(x.rows()) && x.segments().Count() == 1 && matrix.segments().Count() == 1) {
+      if (Product<FormatOf<W>, FormatOf<X>>::UsesTables(x.rows()) && x.segments().Count() == 1 &&
+          matrix.segments().Count() == 1) {
         BuildBlockTables<Blocks>(std::as_const(x), x.Prepare(Blocks::Key(), Blocks::TableBytes(x.rows(), x.cols())));
       }
     }
@@ -56,7 +57,8 @@ class ProductCalls {
         const size_t n = std::min(kWindow, matrix.cols() - first);
         matrix.UnpackRow(row, first, n, window);
         for (size_t c = 0; c < n; ++c) {
-          y.Row(i)[first + c] = kIsFloat<FormatOf<W>> ? window[c] : matrix.Step(row, matrix.segments().Of(first + c)) * window[c];
+          y.Row(i)[first + c] =
+              kIsFloat<FormatOf<W>> ? window[c] : matrix.Step(row, matrix.segments().Of(first + c)) * window[c];
         }
       }
     }
@@ -139,12 +141,14 @@ class ProductCalls {
 
   // All outputs of many tokens, in blocks of rows; false if it is not done (Product::Blocks).
   template <Operand W, Operand X, class U>
-  bool MultiplyBlocks(const SimdMatrix<W, X, U>& matrix, const SimdRows<X>& x, const Product<FormatOf<W>, FormatOf<X>>& product) const {
+  bool MultiplyBlocks(const SimdMatrix<W, X, U>& matrix, const SimdRows<X>& x,
+                      const Product<FormatOf<W>, FormatOf<X>>& product) const {
     const size_t blocks = product.Blocks();
     if (blocks == 0) return false;
     const uint8_t* tables = nullptr;
     if constexpr (Product<FormatOf<W>, FormatOf<X>>::Lookup::kPays) {
-      if (Product<FormatOf<W>, FormatOf<X>>::UsesTables(x.rows())) tables = BlockTablesOf<typename Product<FormatOf<W>, FormatOf<X>>::Lookup>(x);
+      if (Product<FormatOf<W>, FormatOf<X>>::UsesTables(x.rows()))
+        tables = BlockTablesOf<typename Product<FormatOf<W>, FormatOf<X>>::Lookup>(x);
     }
     const size_t most = std::min(blocks, executor_.Threads());
     const size_t parts = std::clamp<size_t>(blocks / Grain(matrix.cols(), x.rows(), kVectorBytes), 1, most);

@@ -24,13 +24,13 @@
 #include <vector>
 
 #include "bitnet/backend/definitions.h"
-#include "bitnet/backend/uses.h"
-#include "bitnet/tensor/operand.h"
 #include "bitnet/backend/simd/codes-inl.h"
 #include "bitnet/backend/simd/lookup_layout-inl.h"
+#include "bitnet/backend/uses.h"
 #include "bitnet/base/executor.h"
 #include "bitnet/base/size.h"
 #include "bitnet/tensor/aligned_vector.h"
+#include "bitnet/tensor/operand.h"
 #include "bitnet/tensor/quantized_matrix.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -358,10 +358,10 @@ class SimdMatrix : public PackedWeights<FormatOf<W>, PlanProduct<FormatOf<W>, Fo
   SimdMatrix() = default;
   SimdMatrix(const QuantizedMatrix<FormatOf<W>>& weights, Executor& executor)
       : PackedWeights<FormatOf<W>, kPlan>(weights,
-                                U::template kHas<ChosenColumns> ? Access::kColumns
-                                : U::template kHas<ChosenRows>  ? Access::kRows
-                                                                : Access::kDense,
-                                executor) {}
+                                          U::template kHas<ChosenColumns> ? Access::kColumns
+                                          : U::template kHas<ChosenRows>  ? Access::kRows
+                                                                          : Access::kDense,
+                                          executor) {}
 };
 
 }  // namespace HWY_NAMESPACE
