@@ -35,12 +35,13 @@ void Report(const char* name) {
   const Weights gate = weights(kFfn, kHidden), up = weights(kFfn, kHidden), down = weights(kHidden, kFfn);
 
   bitnet::SimdBackend backend;
-  const bitnet::SparseFfn<S> ffn(gate, up, down, bitnet::RmsNorm(), backend);
-  bitnet::FfnBuffers<S> buffers;
+  const bitnet::SparseFfn<S> ffn(gate, up, down, {}, backend);
+  typename bitnet::SparseFfn<S>::Buffers buffers;
+  bitnet::SimdBackend::Stream stream = backend.NewStream();
   bitnet::WeightUse use;
   std::vector<float> x(kHidden), y(kHidden);
   for (float& v : x) v = bitnet::Normal(random);
-  ffn(backend, bitnet::MatrixView<const float>(x.data(), 1, kHidden), buffers,
+  ffn(backend, stream, bitnet::MatrixView<const float>(x.data(), 1, kHidden), buffers,
       bitnet::MatrixView<float>(y.data(), 1, kHidden), &use);
   std::printf("%-20s weights not needed: gate %4.1f %%, up %4.1f %%, down %4.1f %%\n", name, use.gate.Sparsity(),
               use.up.Sparsity(), use.down.Sparsity());

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "bitnet/backend/simd/simd_backend.h"
+#include "bitnet/backend/simd/default_backend.h"
 #include "bitnet/model/generate.h"
 #include "bitnet/model/model_file.h"
 #include "bitnet/model/transformer.h"
@@ -101,12 +101,13 @@ TEST_CASE("SimdBackend: skipping products of one token allocate nothing when a l
   ThreadPool pool(2);
   const SimdBackend backend(pool);
   const QuantizedMatrix<Ternary> weights(kSize, kSize, {});
-  const auto by_rows = backend.Prepare<Int<4>>(weights, Access::kRows);
-  const auto by_columns = backend.Prepare<Int<4>>(weights, Access::kColumns);
-  QuantizedTokens<Int<4>> x;
+  const auto by_rows = backend.PrepareMatrix<Ternary, Int<4>, Uses<ChosenRows>>(weights);
+  const auto by_columns = backend.PrepareMatrix<Ternary, Int<4>, Uses<ChosenColumns>>(weights);
+  SimdBackend::Stream stream = backend.NewStream();
+  SimdBackend::Rows<Int<4>> x;
   x.Resize(1, kSize);
   std::fill(x.Row(0), x.Row(0) + kSize, int8_t{1});
-  x.Step(0, 0) = 1.0f;
+  x.Steps(0)[0] = 1.0f;
   std::vector<float> y(kSize);
   ChannelLists rows;
   size_t before = 0;
@@ -116,9 +117,9 @@ TEST_CASE("SimdBackend: skipping products of one token allocate nothing when a l
     rows.SetCount(0, count);
     std::fill(x.Row(0), x.Row(0) + count, int8_t{1});
     std::fill(x.Row(0) + count, x.Row(0) + kSize, int8_t{0});
-    backend.FindNonzero(x);
-    backend.MatMulRows(by_rows, x, rows, {y.data(), 1, kSize});
-    backend.MatMulColumns(by_columns, x, {y.data(), 1, kSize});
+    backend.FindNonzero(stream, x);
+    backend.MatMulRows(stream, by_rows, x, rows, {y.data(), 1, kSize});
+    backend.MatMulColumns(stream, by_columns, x, {y.data(), 1, kSize});
     if (before == 0) before = allocations;
     CHECK(allocations == before);
   }

@@ -346,7 +346,7 @@ void CheckFiles() {
   }
 }
 
-TEST_CASE("State, HeadCache, QuantizedMatrix: where memory ends what is assigned to stays as it was") {
+TEST_CASE("State, KeyValues, QuantizedMatrix: where memory ends what is assigned to stays as it was") {
   const auto check = [](const auto& larger, const auto& make, const auto& same) {
     bool happened = true;
     for (size_t n = 0; happened; ++n) {
@@ -362,10 +362,12 @@ TEST_CASE("State, HeadCache, QuantizedMatrix: where memory ends what is assigned
       if (happened) CHECK(same(object));
     }
   };
-  using Cache = HeadCache<MidRise<3>, MidRise<4>>;
+  using Cache = SimdBackend::Cache<CacheFormatsOf<A48>>;
   check(
       Cache(2, 8, 500), [] { return Cache(1, 4, 3); },
-      [](const Cache& c) { return c.heads() == 1 && c.max_tokens() == 3 && c.head_dim() == 4; });
+      [](const Cache& c) {
+        return c.kv_heads() == 1 && c.max_tokens() == 3 && c.head_dim() == 4 && c.values.max_tokens() == 3;
+      });
   using Matrix = QuantizedMatrix<Ternary>;
   check(
       Matrix(50, 60, {}), [] { return Matrix(2, 3, {}); },

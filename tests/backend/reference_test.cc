@@ -1,4 +1,5 @@
-// ReferenceBackend against double arithmetic, hand-worked values and golden vectors: it is the oracle of the others.
+// The reference's operations against double arithmetic, hand-worked values and golden vectors: it is the oracle of the
+// others.
 #include "bitnet/backend/reference.h"
 
 #include <doctest/doctest.h>
@@ -27,12 +28,6 @@ constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 constexpr double kHalfUlp = 0x1p-24;  // what one rounding to float can change, relatively
 constexpr double kPrinted = 5e-10;    // golden values have nine digits
 
-const ReferenceBackend& Backend() {
-  static ThreadPool pool(3);
-  static const ReferenceBackend backend(pool);
-  return backend;
-}
-
 struct FiveLevel {
   static constexpr auto kLevels = std::array{-2, -1, 0, 1, 2};
 };
@@ -53,8 +48,7 @@ struct Product {
   using FX = typename X::Format;
   size_t rows, cols, tokens;
   QuantizedMatrix<FW> weights;
-  ReferenceBackend::Matrix<FW, FX> matrix;
-  QuantizedTokens<FX> x;
+  QuantizedRows<OperandOf<X>> x;
   std::vector<float> y;
 
   Product(const std::vector<float>& w, size_t n_rows, const std::vector<float>& inputs, size_t n_tokens)
@@ -62,10 +56,9 @@ struct Product {
         cols(w.size() / n_rows),
         tokens(n_tokens),
         weights(QuantizedMatrix<FW>::template From<W>(View(w, n_rows))),
-        matrix(Backend().Prepare<FX>(weights, Access::kDense)),
         y(n_rows * n_tokens) {
-    Backend().Quantize<X>(View(inputs, n_tokens), x);
-    Backend().MatMul(matrix, x, View(y, n_tokens));
+    reference::Quantize<X>(View(inputs, n_tokens), x);
+    reference::MatMul(weights, x, View(y, n_tokens));
   }
 };
 
@@ -94,7 +87,7 @@ double CompareWithDouble(size_t rows, size_t cols, size_t tokens) {
         const size_t xs = p.x.segments().Of(c);
         if (c > 0 && (ws != p.weights.segments().Of(c - 1) || xs != p.x.segments().Of(c - 1))) segment = c;
         const double term = static_cast<double>(p.weights.Step(r, ws)) * static_cast<double>(w[c]) *
-                            static_cast<double>(p.x.Step(t, xs)) * static_cast<double>(p.x.Row(t)[c]);
+                            static_cast<double>(p.x.Steps(t)[xs]) * static_cast<double>(p.x[t][c]);
         exact += term;
         magnitudes += std::fabs(term);
         of_segment[segment] += term;
@@ -229,7 +222,7 @@ void CheckSubsets() {
 
   const ChannelLists some = Lists(rows, {{0, 3, 8}, {}, {0, 1, 2, 3, 4, 5, 6, 7, 8}});
   std::vector<float> y(tokens * rows, -77.0f);
-  Backend().MatMulRows(p.matrix, p.x, some, View(y, tokens));
+  reference::MatMulRows(p.weights, p.x, some, View(y, tokens));
   size_t next = 0;
   for (size_t t = 0; t < tokens; ++t) {
     for (size_t r = 0; r < rows; ++r) {
@@ -239,12 +232,12 @@ void CheckSubsets() {
     }
   }
 
-  CHECK(Breaks("FindNonzero", [&] { Backend().MatMulColumns(p.matrix, p.x, View(y, tokens)); }));
-  Backend().FindNonzero(p.x);
+  CHECK(Breaks("FindNonzero", [&] { reference::MatMulColumns(p.weights, p.x, View(y, tokens)); }));
+  reference::FindNonzero(p.x);
   size_t nonzero = 0;
   for (size_t t = 0; t < tokens; ++t) nonzero += p.x.nonzero().Count(t);
-  CHECK(nonzero == p.x.CountNonzero());
-  Backend().MatMulColumns(p.matrix, p.x, View(y, tokens));
+  CHECK(nonzero == reference::CountNonzero(p.x));
+  reference::MatMulColumns(p.weights, p.x, View(y, tokens));
   CHECK(y == p.y);
 }
 
@@ -261,14 +254,14 @@ TEST_CASE("MatMulColumns: reads only the columns that are listed") {
                                                                     {1, 2, 4, 8, 16, 32, 64, 127}, 1);
   CHECK(p.y[0] == 254.0f);
   p.x.nonzero() = Lists(8, {{1, 6}});
-  Backend().MatMulColumns(p.matrix, p.x, View(p.y, 1));
+  reference::MatMulColumns(p.weights, p.x, View(p.y, 1));
   CHECK(p.y[0] == 66.0f);
 }
 
 TEST_CASE("FindNonzero: columns in ascending order; a NaN counts") {
-  QuantizedTokens<Float> x;
-  Backend().Quantize<Unquantized>(View(std::vector<float>{0, 1, -0.0f, kNaN, 0, 2}, 2), x);
-  Backend().FindNonzero(x);
+  QuantizedRows<Float> x;
+  reference::Quantize<Unquantized>(View(std::vector<float>{0, 1, -0.0f, kNaN, 0, 2}, 2), x);
+  reference::FindNonzero(x);
   CHECK(x.nonzero().tokens() == 2);
   CHECK(x.nonzero().Count(0) == 1);
   CHECK(x.nonzero()[0][0] == 1);
@@ -280,56 +273,50 @@ TEST_CASE("FindNonzero: columns in ascending order; a NaN counts") {
 TEST_CASE("Products: shapes that do not fit, and dots beyond 29 bits, are assertions") {
   Product<Quantizer<Ternary, AbsMean>, Quantizer<Int<8>, AbsMax>> p(NormalValues(12, 1), 3, NormalValues(8, 2), 2);
   std::vector<float> y(6);
-  CHECK(Breaks("[tokens, rows]", [&] { Backend().MatMul(p.matrix, p.x, View(y, 3)); }));
-  QuantizedTokens<Int<8>> narrow;
+  CHECK(Breaks("[tokens, rows]", [&] { reference::MatMul(p.weights, p.x, View(y, 3)); }));
+  QuantizedRows<Int<8>> narrow;
   narrow.Resize(2, 3);
-  CHECK(Breaks("as wide as", [&] { Backend().MatMul(p.matrix, narrow, View(y, 2)); }));
-  CHECK(Breaks("for each token", [&] { Backend().MatMulRows(p.matrix, p.x, ChannelLists(), View(y, 2)); }));
+  CHECK(Breaks("as wide as", [&] { reference::MatMul(p.weights, narrow, View(y, 2)); }));
+  CHECK(Breaks("for each token", [&] { reference::MatMulRows(p.weights, p.x, ChannelLists(), View(y, 2)); }));
 
   static_assert(DotFits<Ternary, Int<8>>((1 << 29) / 128 - 1) && !DotFits<Ternary, Int<8>>((1 << 29) / 128));
   static_assert(DotFits<Float, Int<8>>(~size_t{0}));
   // 255 * 255 * 8257 is the first beyond 2^29.
   static_assert(DotFits<MidRise<8>, MidRise<8>>(8256) && !DotFits<MidRise<8>, MidRise<8>>(8257));
-  const QuantizedMatrix<MidRise<8>> wide(1, 8257, StepLayout{});
-  CHECK(Breaks("could reach 2^29", [&] { Backend().Prepare<MidRise<8>>(wide, Access::kDense); }));
 }
 
-TEST_CASE("Prepare: keeps the values; DequantizeRow is the matrix's own") {
+TEST_CASE("Embed: rows by their numbers, in any order") {
   const std::vector<float> w = NormalValues(5 * 11, 3);
-  const auto weights = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>(View(w, 5));
-  const auto matrix = Backend().Prepare<Int<4>>(weights, Access::kRows);
+  const auto weights = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean, PerGroup<4>>>(View(w, 5));
+  const std::vector<uint32_t> numbers = {4, 0, 4, 2};
+  std::vector<float> rows(4 * 11), row(11);
+  reference::Embed(weights, numbers, View(rows, 4));
+  for (size_t i = 0; i < 4; ++i) {
+    weights.DequantizeRow(numbers[i], row);
+    CHECK(std::equal(row.begin(), row.end(), View(rows, 4).Row(i)));
+  }
+  CHECK(Breaks("no such row",
+               [&] { reference::Embed(weights, std::vector<uint32_t>{5}, MatrixView<float>(rows.data(), 1, 11)); }));
+  CHECK(Breaks("must be [tokens, cols]", [&] { reference::Embed(weights, numbers, View(rows, 2)); }));
+}
+
+TEST_CASE("ReferenceBackend: prepares weights as they are; refuses dots beyond 29 bits and steps of another kind") {
+  const ReferenceBackend backend;
+  const auto weights = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>(View(NormalValues(55, 3), 5));
+  const auto matrix = backend.PrepareMatrix<Ternary, Int<4>, Uses<Dense>>(weights);
   CHECK(matrix.rows() == 5);
   CHECK(matrix.cols() == 11);
   CHECK(matrix.StoredBytes() == weights.StoredBytes());
-  std::vector<float> a(11);
-  std::vector<float> b(11);
-  for (size_t r = 0; r < 5; ++r) {
-    Backend().DequantizeRow(matrix, r, a);
-    weights.DequantizeRow(r, b);
-    CHECK(a == b);
-  }
-}
-
-TEST_CASE("Executors: the same bits with any number of threads") {
-  SequentialExecutor one;
-  const ReferenceBackend alone(one);
-  const std::vector<float> w = NormalValues(100 * 30, 1);
-  const auto weights = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>(View(w, 100));
-  const auto matrix = alone.Prepare<Int<4>>(weights, Access::kDense);
-  QuantizedTokens<Int<4>> x;
-  alone.Quantize<Quantizer<Int<4>, AbsMean>>(View(NormalValues(60, 2), 2), x);
-  std::vector<float> a(200);
-  std::vector<float> b(200);
-  alone.MatMul(matrix, x, View(a, 2));
-  Backend().MatMul(matrix, x, View(b, 2));
-  CHECK(a == b);
+  const QuantizedMatrix<MidRise<8>> wide(1, 8257, StepLayout{});
+  CHECK(Breaks("could reach 2^29", [&] { backend.PrepareMatrix<MidRise<8>, MidRise<8>, Uses<Dense>>(wide); }));
+  CHECK(Breaks("Grouped<> operands", [&] { backend.PrepareMatrix<Grouped<Ternary>, Int<4>, Uses<Dense>>(weights); }));
 }
 
 // ---- Quantizing tokens
 
 TEST_CASE("Quantize: each token, or each group of a token, is Quantizer's own") {
   const std::vector<float> x = NormalValues(3 * 20, 4);
-  QuantizedTokens<Int<4>> tokens;
+  QuantizedRows<Int<4>> tokens;
   using Q = Quantizer<Int<4>, AbsMean>;
   using G = Quantizer<Int<4>, AbsMean, PerGroup<8>>;
   // Strided: what lies between the rows is not read.
@@ -338,20 +325,21 @@ TEST_CASE("Quantize: each token, or each group of a token, is Quantizer's own") 
     std::copy_n(x.begin() + static_cast<std::ptrdiff_t>(20 * t), 20,
                 wide.begin() + static_cast<std::ptrdiff_t>(23 * t));
   for (const MatrixView<const float> view : {View(x, 3), MatrixView<const float>(wide.data(), 3, 20, 23)}) {
-    Backend().Quantize<Q>(view, tokens);
+    reference::Quantize<Q>(view, tokens);
     for (size_t t = 0; t < 3; ++t) {
       std::vector<int8_t> levels(20);
-      CHECK(tokens.Step(t, 0) == Q::Quantize(view[t], levels.data()));
-      CHECK(std::equal(levels.begin(), levels.end(), tokens.Row(t)));
+      CHECK(tokens.Steps(t)[0] == Q::Quantize(view[t], levels.data()));
+      CHECK(std::equal(levels.begin(), levels.end(), tokens[t].begin()));
     }
-    Backend().Quantize<G>(view, tokens);
-    CHECK(tokens.segments().Count() == 3);
+    QuantizedRows<Grouped<Int<4>>> grouped;
+    reference::Quantize<G>(view, grouped);
+    CHECK(grouped.segments().Count() == 3);
     for (size_t t = 0; t < 3; ++t) {
       for (size_t s = 0; s < 3; ++s) {
         const auto span = view[t].subspan(8 * s, s == 2 ? 4 : 8);
         std::vector<int8_t> levels(span.size());
-        CHECK(tokens.Step(t, s) == G::Quantize(span, levels.data()));
-        CHECK(std::equal(levels.begin(), levels.end(), tokens.Row(t) + 8 * s));
+        CHECK(grouped.Steps(t)[s] == G::Quantize(span, levels.data()));
+        CHECK(std::equal(levels.begin(), levels.end(), grouped[t].begin() + static_cast<std::ptrdiff_t>(8 * s)));
       }
     }
   }
@@ -365,15 +353,14 @@ TEST_CASE("Quantize: of the value codes of an untrained projection some percent 
   for (const size_t hidden : {size_t{64}, size_t{512}}) {
     const std::vector<float> w = NormalValues(kHeads * kDim * hidden, 1), x = NormalValues(kTokens * hidden, 2);
     const auto weights = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>(View(w, kHeads * kDim));
-    const auto matrix = Backend().Prepare<Int<4>>(weights, Access::kDense);
-    QuantizedTokens<Int<4>> inputs;
-    Backend().Quantize<Quantizer<Int<4>, AbsMean>>(View(x, kTokens), inputs);
+    QuantizedRows<Int<4>> inputs;
+    reference::Quantize<Quantizer<Int<4>, AbsMean>>(View(x, kTokens), inputs);
     std::vector<float> values(kTokens * kHeads * kDim);
-    Backend().MatMul(matrix, inputs, View(values, kTokens));
+    reference::MatMul(weights, inputs, View(values, kTokens));
     size_t ties = 0;
     for (size_t head = 0; head < kTokens * kHeads; ++head) {
       const std::span<const float> v = std::span(values).subspan(head * kDim, kDim);
-      const double unit = static_cast<double>(weights.Step(0, 0) * inputs.Step(head / kHeads, 0));
+      const double unit = static_cast<double>(weights.Step(0, 0) * inputs.Steps(head / kHeads)[0]);
       std::vector<int64_t> k(kDim);
       int64_t largest = 0;
       for (size_t i = 0; i < kDim; ++i) {
@@ -404,10 +391,10 @@ TEST_CASE("QuantizeTopK: golden values of eq. 1") {
     CAPTURE(key);
     const std::vector<float> x = golden.Floats(key + "/input");
     const float step = golden.Float(key + "/int8_step");
-    QuantizedTokens<Int<8>> tokens;
-    Backend().QuantizeTopK<Q>(View(x, 1), static_cast<size_t>(golden.Int(key + "/k")), tokens);
-    CHECK(std::fabs(tokens.Step(0, 0) - step) <= step * 0x1p-23f);
-    CHECK(std::vector<int>(tokens.Row(0), tokens.Row(0) + x.size()) == golden.Ints(key + "/int8_levels"));
+    QuantizedRows<Int<8>> tokens;
+    reference::QuantizeTopK<Q>(View(x, 1), static_cast<size_t>(golden.Int(key + "/k")), tokens);
+    CHECK(std::fabs(tokens.Steps(0)[0] - step) <= step * 0x1p-23f);
+    CHECK(std::vector<int>(tokens[0].begin(), tokens[0].end()) == golden.Ints(key + "/int8_levels"));
   }
 }
 
@@ -415,25 +402,25 @@ TEST_CASE("QuantizeTopK: the mask is of the reals, the step of all of them") {
   // 10 and 9 are the largest, but the step is that of the mean of all: 5.5 / sqrt(7).
   const std::vector<float> x = {10, 1, -9, 2, 0, 0, 0, 0, 0, 0, 22, 22};
   using Q = Quantizer<Int<4>, AbsMean>;
-  QuantizedTokens<Int<4>> tokens;
-  Backend().QuantizeTopK<Q>(View(x, 3), 2, tokens);
-  CHECK(tokens.Step(0, 0) == static_cast<float>(5.5 / std::sqrt(7.0)));
-  CHECK(tokens.Row(0)[0] == 5);
-  CHECK(tokens.Row(0)[1] == 0);
-  CHECK(tokens.Row(0)[2] == -4);
-  CHECK(tokens.Row(0)[3] == 0);
-  CHECK(tokens.Step(1, 0) == 0.0f);
-  CHECK(tokens.Row(2)[2] == 5);  // 22 / (11 / sqrt(7))
+  QuantizedRows<Int<4>> tokens;
+  reference::QuantizeTopK<Q>(View(x, 3), 2, tokens);
+  CHECK(tokens.Steps(0)[0] == static_cast<float>(5.5 / std::sqrt(7.0)));
+  CHECK(tokens[0][0] == 5);
+  CHECK(tokens[0][1] == 0);
+  CHECK(tokens[0][2] == -4);
+  CHECK(tokens[0][3] == 0);
+  CHECK(tokens.Steps(1)[0] == 0.0f);
+  CHECK(tokens[2][2] == 5);  // 22 / (11 / sqrt(7))
   // Unquantized too.
-  QuantizedTokens<Float> reals;
-  Backend().QuantizeTopK<Unquantized>(View(x, 3), 1, reals);
-  CHECK(std::vector<float>(reals.Row(0), reals.Row(0) + 4) == std::vector<float>{10, 0, 0, 0});
-  CHECK(std::vector<float>(reals.Row(2), reals.Row(2) + 4) == std::vector<float>{0, 0, 22, 0});
+  QuantizedRows<Float> reals;
+  reference::QuantizeTopK<Unquantized>(View(x, 3), 1, reals);
+  CHECK(std::vector<float>(reals[0].begin(), reals[0].begin() + 4) == std::vector<float>{10, 0, 0, 0});
+  CHECK(std::vector<float>(reals[2].begin(), reals[2].begin() + 4) == std::vector<float>{0, 0, 22, 0});
   // All kept: as without.
-  QuantizedTokens<Int<4>> all;
-  Backend().QuantizeTopK<Q>(View(x, 3), 4, tokens);
-  Backend().Quantize<Q>(View(x, 3), all);
-  for (size_t t = 0; t < 3; ++t) CHECK(std::equal(all.Row(t), all.Row(t) + 4, tokens.Row(t)));
+  QuantizedRows<Int<4>> all;
+  reference::QuantizeTopK<Q>(View(x, 3), 4, tokens);
+  reference::Quantize<Q>(View(x, 3), all);
+  for (size_t t = 0; t < 3; ++t) CHECK(std::ranges::equal(all[t], tokens[t]));
 }
 
 // ---- Norm, rotary embedding, FFN
@@ -450,7 +437,7 @@ TEST_CASE("RmsNorm: golden values, in place too") {
     const std::vector<float> gain = golden.Floats(key + "/gain");
     const std::vector<double>& expected = golden.Doubles(key + "/output");
     std::vector<float> y(x.size());
-    Backend().RmsNorm(View(x, 1), gain, golden.Float(key + "/eps"), View(y, 1));
+    reference::RmsNorm(View(x, 1), gain, golden.Float(key + "/eps"), View(y, 1));
     for (size_t c = 0; c < x.size(); ++c) {
       // The factor and two products are rounded.
       const double bound = (3.001 * kHalfUlp + kPrinted) * std::fabs(expected[c]);
@@ -459,7 +446,7 @@ TEST_CASE("RmsNorm: golden values, in place too") {
       if (bound > 0.0) used = std::max(used, error / bound);
     }
     std::vector<float> same = x;
-    Backend().RmsNorm(View(same, 1), gain, golden.Float(key + "/eps"), View(same, 1));
+    reference::RmsNorm(View(same, 1), gain, golden.Float(key + "/eps"), View(same, 1));
     CHECK(same == y);
   }
   CHECK(used > 0.25);
@@ -470,12 +457,12 @@ TEST_CASE("RmsNorm: by hand, each row its own") {
   const std::vector<float> x = {2, -2, 2, -2, 0.5f, 0.5f, -0.5f, 0.5f};
   const std::vector<float> gain = {1, 2, 3, -1};
   std::vector<float> y(8);
-  Backend().RmsNorm(View(x, 2), gain, 0.0f, View(y, 2));
+  reference::RmsNorm(View(x, 2), gain, 0.0f, View(y, 2));
   CHECK(y == std::vector<float>{1, -2, 3, 1, 1, 2, -3, -1});
-  Backend().RmsNorm(View(std::vector<float>(4, 0.0f), 1), gain, 1e-5f, MatrixView<float>(y.data(), 1, 4));
+  reference::RmsNorm(View(std::vector<float>(4, 0.0f), 1), gain, 1e-5f, MatrixView<float>(y.data(), 1, 4));
   CHECK(std::all_of(y.begin(), y.begin() + 4, [](float v) { return v == 0.0f; }));
-  CHECK(ReferenceBackend::InverseRms(3.0, 4, 0.25f) == 1.0f);
-  CHECK(Breaks("same width", [&] { Backend().RmsNorm(View(x, 1), gain, 0.0f, View(y, 1)); }));
+  CHECK(InverseRms(3.0, 4, 0.25f) == 1.0f);
+  CHECK(Breaks("same width", [&] { reference::RmsNorm(View(x, 1), gain, 0.0f, View(y, 1)); }));
 }
 
 TEST_CASE("Rotate: golden values") {
@@ -498,7 +485,7 @@ TEST_CASE("Rotate: golden values") {
       sin[j] = static_cast<float>(std::sin(angle));
     }
     std::vector<float> y = x;
-    Backend().Rotate(cos, sin, View(y, 1));
+    reference::RotateHead(cos, sin, y);
     for (size_t c = 0; c < d; ++c) {
       // The result is rounded; another library's cos and sin may round to the neighbouring float.
       const double size = std::fabs(x[c % (d / 2)]) + std::fabs(x[c % (d / 2) + d / 2]);
@@ -508,21 +495,39 @@ TEST_CASE("Rotate: golden values") {
   }
 }
 
-TEST_CASE("Rotate: a quarter turn of each row, pairs (i, i + d/2)") {
-  std::vector<float> heads = {1, 2, 3, 4, 5, 6, 7, 8};
+TEST_CASE("RotateHead: a quarter turn, pairs (i, i + d/2)") {
+  std::vector<float> head = {1, 2, 3, 4};
   const std::vector<float> cos = {0, 1};
   const std::vector<float> sin = {1, 0};
-  Backend().Rotate(cos, sin, View(heads, 2));
-  CHECK(heads == std::vector<float>{-3, 2, 1, 4, -7, 6, 5, 8});
-  CHECK(Breaks("even", [&] { Backend().Rotate(cos, sin, MatrixView<float>(heads.data(), 1, 5)); }));
-  CHECK(Breaks("even", [&] { Backend().Rotate(cos, sin, MatrixView<float>(heads.data(), 1, 8)); }));
+  reference::RotateHead(cos, sin, head);
+  CHECK(head == std::vector<float>{-3, 2, 1, 4});
+  CHECK(Breaks("even", [&] { reference::RotateHead(cos, sin, std::span(head).first(3)); }));
+  CHECK(Breaks("even", [&] { reference::RotateHead(cos, std::span(sin).first(1), head); }));
+}
+
+TEST_CASE("Rotate: every head of a token by the angles of its position") {
+  const Rope rope(4, 100.0f);
+  HostWhere where;
+  where.Set(std::vector<Place>{{0, 3}, {1, 0}}, rope);
+  const std::vector<float> x = NormalValues(2 * 12, 1);
+  std::vector<float> y = x, expected = x;
+  reference::Rotate(where, View(y, 2));
+  for (size_t t = 0; t < 2; ++t) {
+    std::vector<float> cos(2), sin(2);
+    rope.Angles(t == 0 ? 3 : 0, cos, sin);
+    for (size_t h = 0; h < 3; ++h) reference::RotateHead(cos, sin, std::span(expected).subspan(t * 12 + h * 4, 4));
+  }
+  CHECK(y == expected);
+  CHECK(std::equal(y.begin() + 12, y.end(), x.begin() + 12));  // position 0 turns nothing
+  CHECK(Breaks("head_dim / 2 angles", [&] { reference::Rotate(where, View(y, 4)); }));
+  CHECK(Breaks("head_dim / 2 angles", [&] { reference::Rotate(where, MatrixView<float>(y.data(), 2, 10, 12)); }));
 }
 
 TEST_CASE("Add: y += x") {
   std::vector<float> y = {1, 2, 3, 4};
-  Backend().Add(View(std::vector<float>{10, 20, 30, 40}, 2), View(y, 2));
+  reference::Add(View(std::vector<float>{10, 20, 30, 40}, 2), View(y, 2));
   CHECK(y == std::vector<float>{11, 22, 33, 44});
-  CHECK(Breaks("same shape", [&] { Backend().Add(View(std::vector<float>(4), 1), View(y, 2)); }));
+  CHECK(Breaks("same shape", [&] { reference::Add(View(std::vector<float>(4), 1), View(y, 2)); }));
 }
 
 TEST_CASE("OpenGates, Glu: golden values of eq. 5, and what down reads") {
@@ -536,27 +541,27 @@ TEST_CASE("OpenGates, Glu: golden values of eq. 5, and what down reads") {
     std::vector<float> up = golden.Floats(key + "/up");
     const std::vector<double>& expected = golden.Doubles(key + "/product");
     ChannelLists open;
-    Backend().OpenGates<SquaredRelu>(View(gate, 1), open);
+    reference::OpenGates<SquaredRelu>(View(gate, 1), open);
     std::vector<uint32_t> positive;
     for (size_t c = 0; c < gate.size(); ++c) {
       if (gate[c] > 0.0f) positive.push_back(static_cast<uint32_t>(c));
     }
     CHECK(std::equal(positive.begin(), positive.end(), open[0].begin(), open[0].end()));
     std::vector<float> y(gate.size(), -77.0f);
-    Backend().Glu<SquaredRelu>(View(gate, 1), View(std::as_const(up), 1), open, View(y, 1));
+    reference::Glu<SquaredRelu>(View(gate, 1), View(std::as_const(up), 1), open, View(y, 1));
     for (size_t c = 0; c < gate.size(); ++c) {
       CHECK(std::fabs(static_cast<double>(y[c]) - expected[c]) <=
             (2.001 * kHalfUlp + kPrinted) * std::fabs(expected[c]));
       if (expected[c] == 0.0) CHECK(y[c] == 0.0f);
     }
-    QuantizedTokens<Int<8>> down;
-    Backend().Quantize<Quantizer<Int<8>, AbsMax>>(View(std::as_const(y), 1), down);
-    CHECK(std::vector<int>(down.Row(0), down.Row(0) + y.size()) == golden.Ints(key + "/levels"));
+    QuantizedRows<Int<8>> down;
+    reference::Quantize<Quantizer<Int<8>, AbsMax>>(View(std::as_const(y), 1), down);
+    CHECK(std::vector<int>(down[0].begin(), down[0].end()) == golden.Ints(key + "/levels"));
     // `up` where the gate is closed has not been computed: whatever is there is not read. In place.
     for (size_t c = 0; c < gate.size(); ++c) {
       if (!(gate[c] > 0.0f)) up[c] = kNaN;
     }
-    Backend().Glu<SquaredRelu>(View(gate, 1), View(std::as_const(up), 1), open, View(up, 1));
+    reference::Glu<SquaredRelu>(View(gate, 1), View(std::as_const(up), 1), open, View(up, 1));
     CHECK(up == y);
   }
 }
@@ -565,71 +570,79 @@ TEST_CASE("OpenGates, Glu: a NaN gate is open; an activation without zeros opens
   const std::vector<float> gate = {kNaN, -1, 0, 2, 1, -1};
   const std::vector<float> up = {1, 1, 1, 1, kNaN, kNaN};
   ChannelLists open;
-  Backend().OpenGates<SquaredRelu>(View(gate, 2), open);
+  reference::OpenGates<SquaredRelu>(View(gate, 2), open);
   CHECK(open.Count(0) == 1);
   CHECK(open.Count(1) == 2);
   std::vector<float> y(6);
-  Backend().Glu<SquaredRelu>(View(gate, 2), View(up, 2), open, View(y, 2));
+  reference::Glu<SquaredRelu>(View(gate, 2), View(up, 2), open, View(y, 2));
   CHECK(std::isnan(y[0]));
   CHECK(y[1] == 0.0f);
   CHECK(y[3] == 4.0f);
   CHECK(std::isnan(y[4]));
   CHECK(y[5] == 0.0f);  // not computed, exactly zero
-  Backend().OpenGates<Silu>(View(gate, 2), open);
+  reference::OpenGates<Silu>(View(gate, 2), open);
   CHECK(open.Count(0) == 3);
-  Backend().Glu<Silu>(View(gate, 2), View(up, 2), open, View(y, 2));
+  reference::Glu<Silu>(View(gate, 2), View(up, 2), open, View(y, 2));
   CHECK(y[3] == 2.0f * Silu::Value(2.0f) / 2.0f);
   CHECK(y[2] == 0.0f);
-  CHECK(Breaks("same shape", [&] { Backend().Glu<Silu>(View(gate, 1), View(up, 2), open, View(y, 2)); }));
+  CHECK(Breaks("same shape", [&] { reference::Glu<Silu>(View(gate, 1), View(up, 2), open, View(y, 2)); }));
 }
 
 // ---- Attention
 
+// The heads, and where the first query stands.
+struct Shape : AttentionShape {
+  size_t first_position;
+  Shape(size_t heads_, size_t kv_heads_, size_t head_dim_, size_t first)
+      : AttentionShape{heads_, kv_heads_, head_dim_}, first_position(first) {}
+};
+
+// Attend over one cache.
+template <Operand Q, class Cache>
+void AttendAt(const QuantizedRows<Q>& q, const Cache& cache, const Shape& shape, MatrixView<float> out) {
+  std::vector<Place> places(out.rows());
+  for (size_t t = 0; t < places.size(); ++t) places[t].position = static_cast<uint32_t>(shape.first_position + t);
+  HostWhere where;
+  where.Set(places, Rope(2, 10.0f));
+  const Cache* const caches[] = {&cache};
+  reference::Attend(q, where, std::span<const Cache* const>(caches), shape, out);
+}
+
 // Attention of real-valued inputs under quantizers Q, K (token 0: K0), V (V0); with the oracle in double.
 template <class Q, class K, class K0, class V, class V0>
 struct Attention {
-  AttentionShape shape;
+  Shape shape;
   size_t tokens;
-  QuantizedTokens<typename Q::Format> q;
-  HeadCache<typename K::Format, typename K0::Format> keys;
-  HeadCache<typename V::Format, typename V0::Format> values;
+  QuantizedRows<typename Q::Format> q;
+  HostKeyValues<FormatsOf<K, K0, V, V0>> cache;
   std::vector<float> out;
   // Dequantized in double: [token, head, dim].
   std::vector<double> qd, kd, vd;
 
-  Attention(AttentionShape s, size_t n, const std::vector<float>& query, const std::vector<float>& key,
+  Attention(Shape s, size_t n, const std::vector<float>& query, const std::vector<float>& key,
             const std::vector<float>& value, size_t capacity)
-      : shape(s),
-        tokens(n),
-        keys(s.kv_heads, s.head_dim, capacity),
-        values(s.kv_heads, s.head_dim, capacity),
-        out(n * s.heads * s.head_dim) {
-    Backend().Quantize<Q>(View(query, n * s.heads), q);
-    for (size_t r = 0; r < q.tokens(); ++r) {
+      : shape(s), tokens(n), cache(s.kv_heads, s.head_dim, capacity), out(n * s.heads * s.head_dim) {
+    reference::Quantize<Q>(View(query, n * s.heads), q);
+    for (size_t r = 0; r < q.rows(); ++r) {
       for (size_t i = 0; i < q.cols(); ++i) {
-        qd.push_back(static_cast<double>(q.Step(r, 0)) * static_cast<double>(q.Row(r)[i]));
+        qd.push_back(static_cast<double>(q.Steps(r)[0]) * static_cast<double>(q[r][i]));
       }
     }
-    StoreAll<K, K0>(key, keys, kd);
-    StoreAll<V, V0>(value, values, vd);
-    Run();
-  }
-
-  void Run() {
-    AttentionScratch scratch;
-    Backend().Attend(q, keys, values, shape, scratch, View(out, tokens));
+    StoreAll<K, K0>(key, cache.keys, kd);
+    StoreAll<V, V0>(value, cache.values, vd);
+    AttendAt(q, cache, shape, View(out, tokens));
   }
 
   // Tokens first_position + n of them are stored, in order.
-  template <class S, class S0, class Cache>
-  void StoreAll(const std::vector<float>& x, Cache& cache, std::vector<double>& dequantized) {
+  template <class S, class S0, class Heads>
+  void StoreAll(const std::vector<float>& x, Heads& heads, std::vector<double>& dequantized) {
     for (size_t r = 0; r < x.size() / shape.head_dim; ++r) {
       const size_t token = r / shape.kv_heads;
       const std::span<const float> head = std::span(x).subspan(r * shape.head_dim, shape.head_dim);
       const auto store = [&]<class Quantizer>(Quantizer) {
         std::vector<typename Quantizer::Level> levels(shape.head_dim);
         const float step = Quantizer::Quantize(head, levels.data());
-        cache.template Store<typename Quantizer::Format>(r % shape.kv_heads, token, levels.data(), step);
+        heads.template Store<typename Quantizer::Format>(r % shape.kv_heads, token, levels.data(), step);
         for (const auto level : levels) dequantized.push_back(static_cast<double>(step) * static_cast<double>(level));
       };
       if (token == 0) {
@@ -666,7 +679,7 @@ struct Attention {
         double sum = 0.0;
         for (double& v : p) sum += (v = std::exp(v - max));
         const double e = kHalfUlp * (12.0 * largest + 5.0);
-        const auto step = [&](size_t s) { return static_cast<double>(values.Step(kv, s)); };
+        const auto step = [&](size_t s) { return static_cast<double>(cache.values.Step(kv, s)); };
         double largest_weight = 0.0;
         for (size_t s = 0; s < visible; ++s) largest_weight = std::max(largest_weight, p[s] * step(s));
         for (size_t i = 0; i < d; ++i) {
@@ -729,7 +742,7 @@ TEST_CASE("Attend: golden values") {
 }
 
 template <class A>
-double CompareInShape(AttentionShape shape, size_t tokens, float scale) {
+double CompareInShape(Shape shape, size_t tokens, float scale) {
   CAPTURE(shape.heads);
   CAPTURE(shape.kv_heads);
   CAPTURE(shape.head_dim);
@@ -763,13 +776,13 @@ TEST_CASE("Attend: softmax(q k / sqrt(d)) v in double, within the bound that fol
 }
 
 TEST_CASE("Attend: one visible token gives its value, whatever the score") {
-  const AttentionShape shape{2, 1, 4, 0};
+  const Shape shape{2, 1, 4, 0};
   const Real attention(shape, 1, NormalValues(8, 1, 100.0f), NormalValues(4, 2, 100.0f), {1, 2, 3, 4}, 3);
   CHECK(attention.out == std::vector<float>{1, 2, 3, 4, 1, 2, 3, 4});
 }
 
 TEST_CASE("Attend: equal scores give the mean; a score far below counts nothing") {
-  const AttentionShape shape{1, 1, 2, 2};
+  const Shape shape{1, 1, 2, 2};
   const Real mean(shape, 1, {0, 0}, NormalValues(6, 2), {3, 1, 6, 1, 9, 4}, 3);
   CHECK(mean.out == std::vector<float>{6, 2});
   const Real far(shape, 1, {100, 0}, {0, 0, 2, 0, 0, 0}, {3, 1, 6, 1, 9, 4}, 3);
@@ -777,30 +790,29 @@ TEST_CASE("Attend: equal scores give the mean; a score far below counts nothing"
 }
 
 TEST_CASE("Attend: the unit of weights is the power of two that the largest holds 2^14 to 2^15 times") {
-  CHECK(ReferenceBackend::WeightUnit(1.0f) == 0x1p-14);
-  CHECK(ReferenceBackend::WeightUnit(std::nextafter(2.0f, 0.0f)) == 0x1p-14);
-  CHECK(ReferenceBackend::WeightUnit(2.0f) == 0x1p-13);
-  CHECK(ReferenceBackend::WeightUnit(0.75f) == 0x1p-15);
-  CHECK(ReferenceBackend::WeightUnit(0x1p-149f) == 0x1p-163);
-  CHECK(ReferenceBackend::WeightUnit(std::numeric_limits<float>::max()) == 0x1p113);
-  CHECK(ReferenceBackend::WeightUnit(0.0f) == 0.0);
-  CHECK(std::isnan(ReferenceBackend::WeightUnit(kNaN)));
-  CHECK(std::isnan(ReferenceBackend::WeightUnit(INFINITY)));
-  CHECK(ReferenceBackend::WeightInUnits(1.0f, 0x1p-14) == 16384);
-  CHECK(ReferenceBackend::WeightInUnits(std::nextafter(2.0f, 0.0f), 0x1p-14) == 32767);  // rounded 32768
-  CHECK(ReferenceBackend::WeightInUnits(-1.9999f, 0x1p-14) == -32766);
-  CHECK(ReferenceBackend::WeightInUnits(0x1.8p-14f, 0x1p-14) == 2);  // ties to even
-  CHECK(ReferenceBackend::WeightInUnits(0x1.4p-13f, 0x1p-14) == 2);
-  CHECK(ReferenceBackend::WeightInUnits(0x1p-149f, 0x1p-163) == 16384);
-  CHECK(ReferenceBackend::WeightInUnits(1.0f, 0.0) == 0);
-  CHECK(ReferenceBackend::WeightInUnits(1.0f, static_cast<double>(kNaN)) == 0);
+  CHECK(WeightUnit(1.0f) == 0x1p-14);
+  CHECK(WeightUnit(std::nextafter(2.0f, 0.0f)) == 0x1p-14);
+  CHECK(WeightUnit(2.0f) == 0x1p-13);
+  CHECK(WeightUnit(0.75f) == 0x1p-15);
+  CHECK(WeightUnit(0x1p-149f) == 0x1p-163);
+  CHECK(WeightUnit(std::numeric_limits<float>::max()) == 0x1p113);
+  CHECK(WeightUnit(0.0f) == 0.0);
+  CHECK(std::isnan(WeightUnit(kNaN)));
+  CHECK(std::isnan(WeightUnit(INFINITY)));
+  CHECK(WeightInUnits(1.0f, 0x1p-14) == 16384);
+  CHECK(WeightInUnits(std::nextafter(2.0f, 0.0f), 0x1p-14) == 32767);  // rounded 32768
+  CHECK(WeightInUnits(-1.9999f, 0x1p-14) == -32766);
+  CHECK(WeightInUnits(0x1.8p-14f, 0x1p-14) == 2);  // ties to even
+  CHECK(WeightInUnits(0x1.4p-13f, 0x1p-14) == 2);
+  CHECK(WeightInUnits(0x1p-149f, 0x1p-163) == 16384);
+  CHECK(WeightInUnits(1.0f, 0.0) == 0);
+  CHECK(WeightInUnits(1.0f, static_cast<double>(kNaN)) == 0);
 }
 
 TEST_CASE("Attend: weights are counted in units of their block, blocks are added in order") {
   // All scores are zero, so a weight is the value's step.
   constexpr size_t kTokens = 600;
-  const HeadCache<Float> keys(1, 1, kTokens);
-  HeadCache<Int<4>> values(1, 1, kTokens);
+  HostKeyValues<CacheFormats<Float, Float, Int<4>, Int<4>>> cache(1, 1, kTokens);
   std::vector<double> blocks(3);
   for (size_t block = 0; block < 3; ++block) {
     const double largest = 300.0 / static_cast<double>(block * block + 1);  // of all steps of the block: its first
@@ -809,18 +821,17 @@ TEST_CASE("Attend: weights are counted in units of their block, blocks are added
     for (size_t s = 256 * block; s < std::min<size_t>(kTokens, 256 * block + 256); ++s) {
       const auto step = static_cast<float>(largest / static_cast<double>(s - 256 * block + 1));
       const auto level = static_cast<int8_t>(static_cast<int>(s % 16) - 8);
-      values.Store<Int<4>>(0, s, &level, step);
+      cache.values.Store<Int<4>>(0, s, &level, step);
       sum += std::min<int64_t>(32767, std::llrint(static_cast<double>(step) / unit)) * level;
     }
     blocks[block] = static_cast<double>(sum) * unit;
   }
-  QuantizedTokens<Float> q;
+  QuantizedRows<Float> q;
   q.Resize(1, 1);
-  q.Row(0)[0] = 0.0f;
-  q.Step(0, 0) = 1.0f;
+  q[0][0] = 0.0f;
+  q.Steps(0)[0] = 1.0f;
   float out = 0.0f;
-  AttentionScratch scratch;
-  Backend().Attend(q, keys, values, {1, 1, 1, kTokens - 1}, scratch, MatrixView<float>(&out, 1, 1));
+  AttendAt(q, cache, {1, 1, 1, kTokens - 1}, MatrixView<float>(&out, 1, 1));
   CHECK(out == static_cast<float>(((blocks[0] + blocks[1]) + blocks[2]) / 600.0));
 }
 
@@ -828,19 +839,17 @@ TEST_CASE("Attend: 255 weights just below half a unit vanish together, almost an
   // All scores are zero, so a weight is the value's step. What is lost is at most half a unit a token, so 128 units of
   // the at least 2^14 that the largest weight has: 1/128 of it, where INT8 absmax has steps of 1/127.
   constexpr size_t kTokens = 256;
-  const HeadCache<Float> keys(1, 1, kTokens);
-  HeadCache<Int<4>> values(1, 1, kTokens);
+  HostKeyValues<CacheFormats<Float, Float, Int<4>, Int<4>>> cache(1, 1, kTokens);
   const float small = std::nextafter(0x1p-15f, 0.0f);
   const int8_t level = 7;
-  values.Store<Int<4>>(0, 0, &level, 1.0f);
-  for (size_t s = 1; s < kTokens; ++s) values.Store<Int<4>>(0, s, &level, small);
-  QuantizedTokens<Float> q;
+  cache.values.Store<Int<4>>(0, 0, &level, 1.0f);
+  for (size_t s = 1; s < kTokens; ++s) cache.values.Store<Int<4>>(0, s, &level, small);
+  QuantizedRows<Float> q;
   q.Resize(1, 1);
-  q.Row(0)[0] = 0.0f;
-  q.Step(0, 0) = 1.0f;
+  q[0][0] = 0.0f;
+  q.Steps(0)[0] = 1.0f;
   float out = 0.0f;
-  AttentionScratch scratch;
-  Backend().Attend(q, keys, values, {1, 1, 1, kTokens - 1}, scratch, MatrixView<float>(&out, 1, 1));
+  AttendAt(q, cache, {1, 1, 1, kTokens - 1}, MatrixView<float>(&out, 1, 1));
   const double exact = 7.0 * (1.0 + 255.0 * static_cast<double>(small)) / 256.0;
   const double error_in_int8_steps = (exact - static_cast<double>(out)) / (exact / 127.0);
   CHECK(out == 7.0f / 256.0f);
@@ -848,15 +857,14 @@ TEST_CASE("Attend: 255 weights just below half a unit vanish together, almost an
 }
 
 TEST_CASE("Attend: a block of tokens is the same bits as one token after the other") {
-  const AttentionShape shape{4, 2, 16, 0};
+  const Shape shape{4, 2, 16, 0};
   const std::vector<float> q = NormalValues(7 * 64, 1);
   Paper block(shape, 7, q, NormalValues(7 * 32, 2), NormalValues(7 * 32, 3), 7);
   for (size_t t = 0; t < 7; ++t) {
-    QuantizedTokens<MidRise<4>> one;
-    Backend().Quantize<Q4>(MatrixView<const float>(q.data() + t * 64, 4, 16), one);
+    QuantizedRows<MidRise<4>> one;
+    reference::Quantize<Q4>(MatrixView<const float>(q.data() + t * 64, 4, 16), one);
     std::vector<float> out(64);
-    AttentionScratch scratch;
-    Backend().Attend(one, block.keys, block.values, {4, 2, 16, t}, scratch, View(out, 1));
+    AttendAt(one, block.cache, {4, 2, 16, t}, View(out, 1));
     CHECK(std::equal(out.begin(), out.end(), block.out.begin() + static_cast<std::ptrdiff_t>(64 * t)));
   }
 }
@@ -902,16 +910,15 @@ TEST_CASE("Attend: a NaN query is NaN, and its neighbours are not") {
 }
 
 TEST_CASE("Attend: shapes that do not fit are assertions") {
-  const AttentionShape shape{4, 2, 8, 0};
+  const Shape shape{4, 2, 8, 0};
   Paper a(shape, 2, NormalValues(64, 1), NormalValues(32, 2), NormalValues(32, 3), 2);
-  AttentionScratch scratch;
-  const auto attend = [&](AttentionShape s) { Backend().Attend(a.q, a.keys, a.values, s, scratch, View(a.out, 2)); };
+  const auto attend = [&](const Shape& s) { AttendAt(a.q, a.cache, s, View(a.out, 2)); };
   CHECK(Breaks("beyond the cache", [&] { attend({4, 2, 8, 1}); }));
-  CHECK(Breaks("beyond the cache", [&] { attend({4, 2, 8, ~size_t{0}}); }));
+  CHECK(Breaks("beyond the cache", [&] { attend({4, 2, 8, 0xfffffffeu}); }));
   CHECK(Breaks("agree in shape", [&] { attend({2, 2, 8, 0}); }));
   CHECK(Breaks("kv_heads", [&] { attend({4, 3, 8, 0}); }));
   CHECK(Breaks("kv_heads", [&] { attend({4, 0, 8, 0}); }));
-  CHECK(Breaks("kv_heads", [&] { attend({4, 4, 8, 0}); }));
+  CHECK(Breaks("other heads", [&] { attend({4, 4, 8, 0}); }));
 }
 
 TEST_CASE("NaN: a weight or an input that is NaN is seen in every output it reaches") {
@@ -925,16 +932,16 @@ TEST_CASE("NaN: a weight or an input that is NaN is seen in every output it reac
   Product<Quantizer<Ternary, AbsMean>, Quantizer<Int<4>, AbsMean>> input(w, 3, x, 2);
   for (size_t i = 0; i < 6; ++i) CHECK(std::isnan(input.y[i]) == (i < 3));
   // Its levels are all zero: skipping them must not hide it.
-  Backend().FindNonzero(input.x);
+  reference::FindNonzero(input.x);
   CHECK(input.x.nonzero().Count(0) == 0);
   std::vector<float> y(6);
-  Backend().MatMulColumns(input.matrix, input.x, View(y, 2));
+  reference::MatMulColumns(input.weights, input.x, View(y, 2));
   for (size_t i = 0; i < 6; ++i) CHECK(std::isnan(y[i]) == (i < 3));
-  Backend().QuantizeTopK<Quantizer<Int<4>, AbsMean>>(View(std::as_const(x), 2), 1, input.x);
-  Backend().MatMul(input.matrix, input.x, View(y, 2));
+  reference::QuantizeTopK<Quantizer<Int<4>, AbsMean>>(View(std::as_const(x), 2), 1, input.x);
+  reference::MatMul(input.weights, input.x, View(y, 2));
   for (size_t i = 0; i < 6; ++i) CHECK(std::isnan(y[i]) == (i < 3));
   std::vector<float> normed(16);
-  Backend().RmsNorm(View(std::as_const(x), 2), std::vector<float>(8, 1.0f), 1e-5f, View(normed, 2));
+  reference::RmsNorm(View(std::as_const(x), 2), std::vector<float>(8, 1.0f), 1e-5f, View(normed, 2));
   for (size_t i = 0; i < 16; ++i) CHECK(std::isnan(normed[i]) == (i < 8));
 }
 

@@ -2,13 +2,17 @@
 
 #include <cstddef>
 #include <new>
+#include <span>
+#include <string>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include "bitnet/backend/reference.h"
 #include "bitnet/backend/simd/simd_backend.h"
 #include "bitnet/base/executor.h"
 #include "bitnet/base/random.h"
+#include "testing/expect_assertion.h"
 
 namespace bitnet {
 namespace {
@@ -16,9 +20,10 @@ namespace {
 // Hidden and FFN widths of the paper's models and of the released 2B.
 constexpr size_t kShapes[][2] = {{1536, 4096}, {2048, 5460}, {3200, 8640}, {4096, 11008}, {2560, 6912}};
 
-double BitsAWeight(size_t rows, size_t cols, Access access) {
+template <class U>
+double BitsAWeight(size_t rows, size_t cols) {
   const QuantizedMatrix<Ternary> weights(rows, cols, {});
-  const auto matrix = SimdBackend().Prepare<Int<4>>(weights, access);
+  const auto matrix = SimdBackend().PrepareMatrix<Ternary, Int<4>, U>(weights);
   return 8.0 * static_cast<double>(matrix.StoredBytes()) / static_cast<double>(rows * cols);
 }
 
@@ -29,19 +34,73 @@ TEST_CASE("SimdMatrix: ternary weights are held once, in at most 1.7 bits by loo
   for (const auto& shape : kShapes) {
     const size_t hidden = shape[0], ffn = shape[1];
     INFO(hidden << " and " << ffn);
-    CHECK(BitsAWeight(hidden, hidden, Access::kDense) <= (kHasLookups ? 1.7 : 2.0 + kRest));
-    CHECK(BitsAWeight(ffn, hidden, Access::kDense) <= (kHasLookups ? 1.7 : 2.0 + kRest));
-    CHECK(BitsAWeight(ffn, hidden, Access::kRows) <= 2.0 + kRest);
-    CHECK(BitsAWeight(hidden, hidden, Access::kColumns) <= 2.0 + kRest);
-    CHECK(BitsAWeight(hidden, ffn, Access::kColumns) <= 2.0 + kRest);
+    CHECK(BitsAWeight<Uses<Dense>>(hidden, hidden) <= (kHasLookups ? 1.7 : 2.0 + kRest));
+    CHECK(BitsAWeight<Uses<Dense>>(ffn, hidden) <= (kHasLookups ? 1.7 : 2.0 + kRest));
+    CHECK(BitsAWeight<Uses<ChosenRows>>(ffn, hidden) <= 2.0 + kRest);
+    CHECK(BitsAWeight<Uses<ChosenColumns>>(hidden, hidden) <= 2.0 + kRest);
+    CHECK(BitsAWeight<Uses<ChosenColumns>>(hidden, ffn) <= 2.0 + kRest);
   }
+}
+
+TEST_CASE("SimdMatrix: the layout follows from the type") {
+  using namespace HWY_NAMESPACE;
+  constexpr bool kHasLookups = kTableEntries != 0;
+  static_assert(kWeightLayout<Ternary, Int<4>, Uses<Dense>> ==
+                (kHasLookups ? WeightLayout::kLookups : WeightLayout::kRows));
+  static_assert(kWeightLayout<Ternary, Int<4>, Uses<Dense, RowLookup>> == kWeightLayout<Ternary, Int<4>, Uses<Dense>>);
+  static_assert(kWeightLayout<Ternary, Int<4>, Uses<ChosenRows>> == WeightLayout::kRows);
+  static_assert(kWeightLayout<Ternary, Int<4>, Uses<Dense, ChosenRows>> == WeightLayout::kRows);
+  static_assert(kWeightLayout<Ternary, Int<4>, Uses<ChosenColumns>> == WeightLayout::kColumns);
+  static_assert(kWeightLayout<Ternary, Float, Uses<ChosenColumns>> == WeightLayout::kRows);
+  static_assert(kWeightLayout<Ternary, Int<4>, Uses<RowLookup>> == WeightLayout::kRows);
+  static_assert(kWeightLayout<Float, Float, Uses<ChosenColumns>> == WeightLayout::kReals);
+}
+
+TEST_CASE("SimdMatrix: steps for groups of columns and Grouped<> operands belong together, however wide the groups") {
+  const SimdBackend backend;
+  const QuantizedMatrix<Ternary> plain(3, 8, {true, 0}), groups(3, 8, {true, 8}), wide(3, 8, {true, 100});
+  const auto breaks = [&](auto&& prepare) {
+    return testing::Breaks("steps for groups of columns belong to Grouped<> operands", prepare);
+  };
+  backend.PrepareMatrix<Ternary, Int<4>, Uses<Dense>>(plain);
+  backend.PrepareMatrix<Grouped<Ternary>, Int<4>, Uses<Dense>>(groups);
+  backend.PrepareMatrix<Grouped<Ternary>, Int<4>, Uses<Dense>>(wide);
+  CHECK(breaks([&] { backend.PrepareMatrix<Grouped<Ternary>, Int<4>, Uses<Dense>>(plain); }));
+  CHECK(breaks([&] { backend.PrepareMatrix<Ternary, Int<4>, Uses<Dense>>(groups); }));
+  CHECK(breaks([&] { backend.PrepareMatrix<Ternary, Int<4>, Uses<Dense>>(wide); }));
+}
+
+TEST_CASE("SimdMatrix: a row that is looked up is step times level in every layout") {
+  const auto test = []<class W, class X, class U>(std::type_identity<W>, std::type_identity<X>, std::type_identity<U>) {
+    using F = FormatOf<W>;
+    constexpr size_t kRows = 70, kCols = 1100;
+    Random random(1);
+    std::vector<float> reals(kRows * kCols);
+    for (float& v : reals) v = Normal(random);
+    using Q = Quantizer<F, AbsMax, std::conditional_t<kIsGrouped<W>, PerGroup<40>, PerRow>>;
+    const auto weights = QuantizedMatrix<F>::template From<Q>({reals.data(), kRows, kCols});
+    const auto matrix = SimdBackend().PrepareMatrix<W, X, U>(weights);
+    std::vector<float> expected(kCols), values(kCols);
+    for (const size_t row : {0u, 63u, 69u}) {
+      weights.DequantizeRow(row, expected);
+      HWY_NAMESPACE::LookUpRow(matrix, row, values);
+      CHECK(values == expected);
+    }
+  };
+  using std::type_identity;
+  test(type_identity<Ternary>(), type_identity<Int<4>>(), type_identity<Uses<Dense, RowLookup>>());
+  test(type_identity<Ternary>(), type_identity<Int<4>>(), type_identity<Uses<ChosenColumns, RowLookup>>());
+  test(type_identity<Ternary>(), type_identity<Int<4>>(), type_identity<Uses<RowLookup>>());
+  test(type_identity<Grouped<Ternary>>(), type_identity<Int<4>>(), type_identity<Uses<Dense, RowLookup>>());
+  test(type_identity<Grouped<Int<8>>>(), type_identity<Int<8>>(), type_identity<Uses<Dense, RowLookup>>());
 }
 
 TEST_CASE("SimdMatrix: on 32 bits a layout that is too large to prepare throws, and is not memory that is too small") {
   if constexpr (sizeof(size_t) == 4) {
     // A column takes 16 bytes, however few rows it has: 2^32 bytes of 53 MB.
     const QuantizedMatrix<Ternary> weights(1, size_t{1} << 28, {});
-    CHECK_THROWS_AS(SimdBackend().Prepare<Ternary>(weights, Access::kColumns), std::bad_array_new_length);
+    CHECK_THROWS_AS((SimdBackend().PrepareMatrix<Ternary, Ternary, Uses<ChosenColumns>>(weights)),
+                    std::bad_array_new_length);
   }
 }
 
@@ -51,18 +110,21 @@ TEST_CASE("SimdBackend: so many columns that the sums of codes multiplied in pla
   const std::vector<float> ones(kRows * kCols, 1.0f);
   const auto weights = QuantizedMatrix<Int<4>>::From<Quantizer<Int<4>, AbsMax>>({ones.data(), kRows, kCols});
   const auto multiply = [&](const auto& backend) {
-    QuantizedTokens<Int<8>> x;
-    backend.template Quantize<Quantizer<Int<8>, AbsMax>>(MatrixView<const float>(ones.data(), 1, kCols), x);
-    backend.FindNonzero(x);
+    using B = std::remove_cvref_t<decltype(backend)>;
+    auto stream = backend.NewStream();
+    typename B::template Rows<Int<8>> x;
+    backend.template Quantize<Quantizer<Int<8>, AbsMax>>(stream, MatrixView<const float>(ones.data(), 1, kCols), x);
+    backend.FindNonzero(stream, x);
     std::vector<float> y(kRows);
-    backend.MatMulColumns(backend.template Prepare<Int<8>>(weights, Access::kColumns), x, {y.data(), 1, kRows});
+    const auto matrix = backend.template PrepareMatrix<Int<4>, Int<8>, Uses<ChosenColumns>>(weights);
+    backend.MatMulColumns(stream, matrix, x, {y.data(), 1, kRows});
     return y;
   };
   SequentialExecutor executor;  // threads would share the columns
   CHECK(multiply(SimdBackend(executor)) == multiply(ReferenceBackend(executor)));
 }
 
-TEST_CASE("SimdBackend: inputs prepared for few threads or few rows serve products of many") {
+TEST_CASE("SimdBackend: tables that a product of few threads or few rows made of its inputs serve products of many") {
   constexpr size_t kCols = 2560;
   constexpr size_t kFewRows = 64;  // one range
   constexpr size_t kRows = 1000;   // a range for each thread
@@ -71,25 +133,33 @@ TEST_CASE("SimdBackend: inputs prepared for few threads or few rows serve produc
   for (float& v : values) v = Normal(random);
   const auto prepare = [&](const SimdBackend& backend, size_t rows) {
     const auto weights = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>({values.data(), rows, kCols});
-    return backend.Prepare<Int<4>>(weights, Access::kDense);
+    return backend.PrepareMatrix<Ternary, Int<4>, Uses<Dense>>(weights);
   };
   ThreadPool three_threads(3);
   SequentialExecutor one_thread;
   const SimdBackend three(three_threads), one(one_thread);
   const auto few = prepare(three, kFewRows);
   const auto many = prepare(three, kRows);
-  const auto multiply = [&](auto&& prepare_inputs) {
-    QuantizedTokens<Int<4>> x;
-    three.Quantize<Quantizer<Int<4>, AbsMean>>({values.data(), 1, kCols}, x);
-    prepare_inputs(x);
-    std::vector<float> y(kRows);
-    three.MatMul(many, x, {y.data(), 1, kRows});
-    return y;
-  };
-  const std::vector<float> expected = multiply([](const auto&) {});
-  CHECK(multiply([&](auto& x) { three.PrepareInputs(many, x); }) == expected);
-  CHECK(multiply([&](auto& x) { three.PrepareInputs(few, x); }) == expected);
-  CHECK(multiply([&](auto& x) { one.PrepareInputs(many, x); }) == expected);
+  for (const size_t tokens : {1u, 3u}) {
+    SimdBackend::Stream stream;
+    const auto multiply = [&](auto&& product_before) {
+      SimdBackend::Rows<Int<4>> x;
+      three.Quantize<Quantizer<Int<4>, AbsMean>>(stream, {values.data(), tokens, kCols}, x);
+      std::vector<float> other(tokens * kRows), y(tokens * kRows);
+      product_before(x, other);
+      three.MatMul(stream, many, x, {y.data(), tokens, kRows});
+      return y;
+    };
+    const auto by = [&](const SimdBackend& backend, const auto& matrix) {
+      return [&, tokens](auto& x, std::vector<float>& other) {
+        backend.MatMul(stream, matrix, x, {other.data(), tokens, matrix.rows()});
+      };
+    };
+    const std::vector<float> expected = multiply([](const auto&, const auto&) {});
+    CHECK(multiply(by(three, many)) == expected);
+    CHECK(multiply(by(three, few)) == expected);
+    CHECK(multiply(by(one, many)) == expected);
+  }
 }
 
 TEST_CASE("SimdBackend: threads that share a pool, so that some get no workers, get the same bits") {
@@ -99,14 +169,14 @@ TEST_CASE("SimdBackend: threads that share a pool, so that some get no workers, 
   for (float& value : reals) value = Normal(random);
   ThreadPool pool(3);
   const SimdBackend backend(pool);
-  const auto matrix = backend.Prepare<Int<4>>(
-      QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>({reals.data(), kRows, kCols}), Access::kDense);
+  const auto matrix = backend.PrepareMatrix<Ternary, Int<4>, Uses<Dense>>(
+      QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>({reals.data(), kRows, kCols}));
   const auto multiply = [&](const SimdBackend& with, size_t tokens) {
-    QuantizedTokens<Int<4>> x;
-    with.Quantize<Quantizer<Int<4>, AbsMean>>(MatrixView<const float>(reals.data(), tokens, kCols), x);
-    with.PrepareInputs(matrix, x);
+    SimdBackend::Stream stream;
+    SimdBackend::Rows<Int<4>> x;
+    with.Quantize<Quantizer<Int<4>, AbsMean>>(stream, MatrixView<const float>(reals.data(), tokens, kCols), x);
     std::vector<float> y(tokens * kRows);
-    with.MatMul(matrix, x, {y.data(), tokens, kRows});
+    with.MatMul(stream, matrix, x, {y.data(), tokens, kRows});
     return y;
   };
   SequentialExecutor executor;

@@ -1,10 +1,17 @@
 // docs/add-a-backend.md, followed to the letter: the blocks of that page are pieces of this file.
 #include <bitnet/bitnet.h>
+
+#include "bitnet/backend/reference_operations.h"
+
 #include <doctest/doctest.h>
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string>
+#include <type_traits>
 #include <vector>
 
 #include "bitnet/backend/reference.h"
@@ -14,65 +21,167 @@
 namespace bitnet::testing {
 namespace {
 
-// The canonical form and, beside it, the levels unpacked: more memory, no unpacking in MatMul.
-template <Format W, Format X>
-class UnpackedMatrix : public ReferenceMatrix<W, X> {
+// Weights with their levels unpacked: more memory, no unpacking in a product.
+template <Operand W>
+class UnpackedMatrix {
  public:
   UnpackedMatrix() = default;
-  explicit UnpackedMatrix(const QuantizedMatrix<W>& weights)
-      : ReferenceMatrix<W, X>(weights), levels_(weights.rows() * weights.cols()) {
-    for (size_t r = 0; r < weights.rows(); ++r) {
-      weights.UnpackRow(r, std::span(levels_).subspan(r * weights.cols(), weights.cols()));
+  explicit UnpackedMatrix(const QuantizedMatrix<FormatOf<W>>& weights)
+      : weights_(weights), levels_(weights.rows() * weights.cols()) {
+    for (size_t r = 0; r < rows(); ++r) {
+      weights.UnpackRow(r, std::span(levels_).subspan(r * cols(), cols()));
     }
   }
-  const LevelOf<W>* Row(size_t r) const { return levels_.data() + r * this->cols(); }
-  size_t StoredBytes() const { return ReferenceMatrix<W, X>::StoredBytes() + levels_.size() * sizeof(LevelOf<W>); }
+  size_t rows() const { return weights_.rows(); }
+  size_t cols() const { return weights_.cols(); }
+  size_t StoredBytes() const { return weights_.StoredBytes() + levels_.size() * sizeof(levels_[0]); }
+
+  const QuantizedMatrix<FormatOf<W>>& weights() const { return weights_; }
+  const LevelOf<FormatOf<W>>* Row(size_t r) const { return levels_.data() + r * cols(); }
 
  private:
-  std::vector<LevelOf<W>> levels_;
+  QuantizedMatrix<FormatOf<W>> weights_;
+  std::vector<LevelOf<FormatOf<W>>> levels_;
 };
 
-class UnpackedBackend : public ReferenceBackend {
+class UnpackedBackend {
  public:
-  template <Format W, Format X>
-  using Matrix = UnpackedMatrix<W, X>;
+  // What it owns. All but the matrix are the plain types.
+  template <Operand W, Operand X, class U>
+  using Matrix = UnpackedMatrix<W>;
+  template <Operand X>
+  using Rows = QuantizedRows<X>;
+  template <class Formats>
+  using Cache = HostKeyValues<Formats>;
+  using Lists = ChannelLists;
+  using Reals = GrowingMatrix;
+  using Vector = std::vector<float>;
+  using Where = HostWhere;
+  struct Stream {};
 
-  using ReferenceBackend::ReferenceBackend;  // the constructor, which takes an Executor
-
-  template <Format X, Format W>
-  Matrix<W, X> Prepare(const QuantizedMatrix<W>& weights, Access) const {
-    BITNET_ASSERT((DotFits<W, X>(weights.cols())), "Prepare: a dot product of this many columns could reach 2^29");
-    return Matrix<W, X>(weights);
+  // Objects.
+  template <Operand W, Operand X, class U>
+  Matrix<W, X, U> PrepareMatrix(const QuantizedMatrix<FormatOf<W>>& weights) const {
+    CheckDotFits<W, X>(weights.cols());
+    return Matrix<W, X, U>(weights);
+  }
+  Vector PrepareVector(std::span<const float> values) const { return {values.begin(), values.end()}; }
+  template <class Formats>
+  Cache<Formats> NewCache(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
+    return {kv_heads, head_dim, max_tokens};
+  }
+  template <class Formats>
+  std::optional<size_t> CacheBytes(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
+    return Cache<Formats>::StoredBytes(kv_heads, head_dim, max_tokens);
+  }
+  Stream NewStream() const { return {}; }
+  MatrixView<float> Shape(Stream&, Reals& reals, size_t rows, size_t cols) const { return reals.Shape(rows, cols); }
+  void SetWhere(Stream&, std::span<const Place> places, const Rope& rope, Where& where) const {
+    where.Set(places, rope);
   }
 
-  template <Format W, Format X>
-  void MatMul(const Matrix<W, X>& matrix, const QuantizedTokens<X>& x, MatrixView<float> y) const {
-    if constexpr (kIsFloat<W> || kIsFloat<X>) {
-      ReferenceBackend::MatMul(matrix, x, y);  // a sum of reals has its order: leave it alone
-    } else {
-      CheckShapes(matrix, x, y);
-      ParallelRanges(executor(), matrix.rows(), 16, 1, [&](size_t begin, size_t end) {
-        for (size_t r = begin; r < end; ++r) {
-          for (size_t t = 0; t < x.tokens(); ++t) y[t][r] = Dot(matrix, r, x, t);
-        }
-      });
+  // The one operation of its own: y [tokens, rows] = x [tokens, cols] * matrix^T.
+  template <Operand W, Operand X>
+  void MatMul(Stream&, const UnpackedMatrix<W>& matrix, Rows<X>& x, MatrixView<float> y) const {
+    CheckProduct(matrix, x, y);
+    for (size_t r = 0; r < matrix.rows(); ++r) {
+      for (size_t t = 0; t < x.rows(); ++t) {
+        y[t][r] = reference::DotOfRow(matrix.weights(), r, matrix.Row(r), x, t);
+      }
     }
   }
 
- private:
-  template <Format W, Format X>
-  static float Dot(const Matrix<W, X>& matrix, size_t r, const QuantizedTokens<X>& x, size_t t) {
-    const LevelOf<W>* w = matrix.Row(r);
-    const LevelOf<X>* v = x.Row(t);
-    double total = 0.0;
-    EachCommonSegment(matrix.weights().segments(), x.segments(),
-                      [&](size_t begin, size_t end, size_t w_segment, size_t x_segment) {
-                        int32_t dot = 0;
-                        for (size_t c = begin; c < end; ++c) dot += int32_t{w[c]} * int32_t{v[c]};
-                        const float step = matrix.weights().Step(r, w_segment) * x.Step(t, x_segment);
-                        total += double(dot) * double(step);
-                      });
-    return static_cast<float>(total);
+  // All others are the reference's.
+  template <Operand W>
+  void Embed(Stream&, const UnpackedMatrix<W>& matrix, std::span<const uint32_t> rows, MatrixView<float> y) const {
+    reference::Embed(matrix.weights(), rows, y);
+  }
+  template <Operand W, Operand X>
+  void MatMulRows(Stream&, const UnpackedMatrix<W>& matrix, Rows<X>& x, const Lists& rows, MatrixView<float> y) const {
+    reference::MatMulRows(matrix.weights(), x, rows, y);
+  }
+  template <Operand W, Operand X>
+  void MatMulColumns(Stream&, const UnpackedMatrix<W>& matrix, Rows<X>& x, MatrixView<float> y) const {
+    reference::MatMulColumns(matrix.weights(), x, y);
+  }
+  template <AnyQuantizer Q>
+  void Quantize(Stream&, MatrixView<const float> x, Rows<OperandOf<Q>>& out) const {
+    reference::Quantize<Q>(x, out);
+  }
+  template <AnyQuantizer Q>
+  void QuantizeTopK(Stream&, MatrixView<const float> x, size_t k, Rows<OperandOf<Q>>& out) const {
+    reference::QuantizeTopK<Q>(x, k, out);
+  }
+  template <Operand X>
+  void FindNonzero(Stream&, Rows<X>& x) const {
+    reference::FindNonzero(x);
+  }
+  void RmsNorm(Stream&, MatrixView<const float> x, const Vector& gain, float eps, MatrixView<float> y) const {
+    reference::RmsNorm(x, gain, eps, y);
+  }
+  void Rotate(Stream&, const Where& where, MatrixView<float> y) const { reference::Rotate(where, y); }
+  void Add(Stream&, MatrixView<const float> x, MatrixView<float> y) const { reference::Add(x, y); }
+  template <Activation A>
+  void OpenGates(Stream&, MatrixView<const float> gate, Lists& open) const {
+    reference::OpenGates<A>(gate, open);
+  }
+  template <Activation A>
+  void Glu(Stream&, MatrixView<const float> gate, MatrixView<const float> up, const Lists& open,
+           MatrixView<float> y) const {
+    reference::Glu<A>(gate, up, open, y);
+  }
+  template <AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0>
+  void Store(Stream&, MatrixView<const float> keys, MatrixView<const float> values, const Where& where,
+             std::span<Cache<FormatsOf<K, K0, V, V0>>* const> caches) const {
+    reference::Store<K, K0, V, V0>(keys, values, where, caches);
+  }
+  template <class Formats, Operand Q>
+  void Attend(Stream&, Rows<Q>& q, const Where& where, std::span<const Cache<Formats>* const> caches,
+              const AttentionShape& shape, MatrixView<float> y) const {
+    reference::Attend(q, where, caches, shape, y);
+  }
+  Result<uint32_t> Sample(Stream&, MatrixView<const float> logits, const SamplerOptions& options,
+                          uint64_t random) const {
+    SampleScratch scratch;
+    return SampleToken(logits[0], options, random, scratch);
+  }
+
+  // The border: memory is the host's, so there is nothing to wait for.
+  MatrixView<const float> Read(Stream&, MatrixView<const float> from, GrowingMatrix&) const { return from; }
+  void Write(Stream&, MatrixView<const float> from, MatrixView<float> to) const { reference::Copy(from, to); }
+  template <class Same>
+  void Read(Stream&, const Same& from, Same& to) const {
+    to = from;
+  }
+  template <class Same>
+  void Write(Stream&, const Same& from, Same& to) const {
+    to = from;
+  }
+  template <class Formats>
+  void ReadCache(Stream&, const Cache<Formats>& from, size_t, HostKeyValues<Formats>& to) const {
+    to = from;
+  }
+  template <class Formats>
+  void WriteCache(Stream&, const HostKeyValues<Formats>& from, size_t, Cache<Formats>& to) const {
+    to = from;
+  }
+  template <Operand X>
+  uint64_t CountNonzero(Stream&, const Rows<X>& x) const {
+    return reference::CountNonzero(x);
+  }
+  template <Operand X>
+  uint64_t CountNonzero(Stream&, const Rows<X>& x, const Lists& lists) const {
+    return reference::CountNonzero(x, lists);
+  }
+  Result<Done> Finish(Stream&) const { return Done{}; }
+
+  template <Operand W, Operand X, class U>
+  static std::string DescribeProduct() {
+    return "levels unpacked, plain loops";
+  }
+  template <Operand Q, class Formats>
+  static std::string DescribeAttention() {
+    return "reference: plain loops";
   }
 };
 
@@ -80,16 +189,16 @@ static_assert(Backend<UnpackedBackend>);
 
 TEST_CASE("UnpackedBackend: has the bits of the reference") { TestBackend<UnpackedBackend>(); }
 
-template <class B>
-std::vector<float> Logits(const ModelWeights<A48>& weights, const B& backend) {
-  const Transformer<A48, B> model(weights, backend);
+template <Scheme S, class B>
+std::vector<float> Logits(const ModelWeights<S>& weights, const B& backend) {
+  const Transformer<S, B> model(weights, backend);
   auto state = model.NewState();
   const std::vector<Token> tokens = {'b', 'i', 't', 's'};
   const std::span<const float> logits = *model.Forward(tokens, state);
   return {logits.begin(), logits.end()};
 }
 
-TEST_CASE("UnpackedBackend: a model runs on it, with threads of one's own") {
+ModelConfig SmallConfig() {
   ModelConfig config;
   config.hidden = 64;
   config.layers = 2;
@@ -97,11 +206,124 @@ TEST_CASE("UnpackedBackend: a model runs on it, with threads of one's own") {
   config.kv_heads = 2;
   config.head_dim = 32;
   config.ffn = 172;
-  Random random(3);
-  const auto weights = ModelWeights<A48>::From(LatentWeights::Initial(config, false, random));
+  return config;
+}
 
-  ThreadPool two_threads(2);
-  CHECK(Logits(weights, UnpackedBackend(two_threads)) == Logits(weights, ReferenceBackend()));
+TEST_CASE("UnpackedBackend: a model runs on it") {
+  Random random(3);
+  const auto weights = ModelWeights<A48>::From(LatentWeights::Initial(SmallConfig(), false, random));
+  CHECK(Logits(weights, UnpackedBackend()) == Logits(weights, ReferenceBackend()));
+}
+
+// ---- A kernel of one's own for one pair of formats.
+
+// Binary weights, for binary inputs: 64 signs a word, row by row; bit 1 is +1.
+class SignMatrix {
+ public:
+  SignMatrix() = default;
+  explicit SignMatrix(const QuantizedMatrix<Binary>& weights)
+      : steps_(weights.steps().begin(), weights.steps().end()),
+        per_row_(weights.layout().per_row),
+        rows_(weights.rows()),
+        cols_(weights.cols()),
+        words_(weights.rows() * Words()) {
+    std::vector<int8_t> levels(cols_);
+    for (size_t r = 0; r < rows_; ++r) {
+      weights.UnpackRow(r, levels);
+      Pack(levels, words_.data() + r * Words());
+    }
+  }
+  size_t rows() const { return rows_; }
+  size_t cols() const { return cols_; }
+  size_t StoredBytes() const { return words_.size() * sizeof(uint64_t) + steps_.size() * sizeof(float); }
+
+  size_t Words() const { return (cols_ + 63) / 64; }
+  const uint64_t* Row(size_t r) const { return words_.data() + r * Words(); }
+  float Step(size_t r) const { return steps_[per_row_ ? r : 0]; }
+
+  // Levels -1 and 1 to bits; zeros after the last.
+  static void Pack(std::span<const int8_t> levels, uint64_t* words) {
+    for (size_t c = 0; c < levels.size(); ++c) {
+      if (c % 64 == 0) words[c / 64] = 0;
+      words[c / 64] |= uint64_t{levels[c] > 0} << (c % 64);
+    }
+  }
+
+ private:
+  std::vector<float> steps_;
+  bool per_row_ = false;
+  size_t rows_ = 0;
+  size_t cols_ = 0;
+  std::vector<uint64_t> words_;
+};
+
+// The pair and the use that the kernel is for.
+template <class W, class X, class U>
+inline constexpr bool kIsXnor = std::is_same_v<W, Binary>&& std::is_same_v<X, Binary>&& std::is_same_v<U, Uses<Dense>>;
+
+class XnorBackend : public SimdBackend {
+ public:
+  using SimdBackend::SimdBackend;
+
+  // A type of its own for the pair: what SimdBackend has no product for, so that one that is missing or misspelt here
+  // does not compile.
+  template <Operand W, Operand X, class U>
+  using Matrix = std::conditional_t<kIsXnor<W, X, U>, SignMatrix, SimdBackend::Matrix<W, X, U>>;
+
+  template <Operand W, Operand X, class U>
+  Matrix<W, X, U> PrepareMatrix(const QuantizedMatrix<FormatOf<W>>& weights) const {
+    if constexpr (kIsXnor<W, X, U>) {
+      return SignMatrix(weights);
+    } else {
+      return SimdBackend::PrepareMatrix<W, X, U>(weights);
+    }
+  }
+
+  using SimdBackend::MatMul;
+  // Where the signs differ the product is -1: dot = cols - 2 * (how many differ).
+  void MatMul(Stream&, const SignMatrix& matrix, Rows<Binary>& x, MatrixView<float> y) const {
+    CheckProduct(matrix, x, y);
+    std::vector<uint64_t> signs(matrix.Words());
+    for (size_t t = 0; t < x.rows(); ++t) {
+      SignMatrix::Pack(x[t], signs.data());
+      for (size_t r = 0; r < matrix.rows(); ++r) {
+        int differ = 0;
+        for (size_t i = 0; i < signs.size(); ++i) differ += std::popcount(matrix.Row(r)[i] ^ signs[i]);
+        const int dot = static_cast<int>(matrix.cols()) - 2 * differ;
+        y[t][r] = static_cast<float>(0.0 + double(dot) * double(matrix.Step(r) * x.Steps(t)[0]));
+      }
+    }
+  }
+
+  template <Operand W, Operand X, class U>
+  static std::string DescribeProduct() {
+    return kIsXnor<W, X, U> ? "signs: 64 a word" : SimdBackend::DescribeProduct<W, X, U>();
+  }
+};
+
+static_assert(Backend<XnorBackend>);
+
+TEST_CASE("XnorBackend: has the bits of the reference, its own pair among the others") {
+  const XnorBackend backend;
+  for (const size_t cols : {1u, 63u, 64u, 65u, 130u, 400u}) {
+    for (const ProductCase& c : kProductCases) {
+      TestUses<Binary, Binary, Uses<Dense>>(backend, "signs", ExpectProduct<Binary, Binary>("Binary", c, cols));
+    }
+  }
+  TestTokenOperations<XnorBackend>();
+}
+
+// Signs in, signs out.
+struct Xnor : A48 {
+  static constexpr const char* kName = "Xnor";
+  using Weight = Quantizer<Binary, AbsMean>;
+  using Input = Quantizer<Binary, AbsMean>;
+};
+
+TEST_CASE("XnorBackend: a model runs on it") {
+  Random random(3);
+  const auto weights = ModelWeights<Xnor>::From(LatentWeights::Initial(SmallConfig(), false, random));
+  CHECK(Logits(weights, XnorBackend()) == Logits(weights, ReferenceBackend()));
 }
 
 TEST_CASE("Guide to backends: every block is code of this test") {

@@ -212,7 +212,7 @@ TEST_CASE("RotateHalfOrder: scores are those of neighbouring pairs turned") {
     for (size_t i = 0; i < head_dim; ++i) sum += double(x[i]) * double(x[head_dim + i]);
     return sum;
   };
-  ReferenceBackend().Rotate(cos, sin, MatrixView<float>(halves.data(), 1, head_dim));
+  reference::RotateHead(cos, sin, halves);
   std::vector<float> turned = neighbours;
   for (size_t i = 0; i < head_dim / 2; ++i) {
     const float a = neighbours[2 * i], b = neighbours[2 * i + 1];
@@ -254,10 +254,11 @@ std::vector<float> RandomFfn() {
   const std::vector<float> x = draw(kTokens * kHidden);
 
   const DefaultBackend<S> backend;
-  const SparseFfn<S> ffn(gate, up, down, RmsNorm(), backend);
-  FfnBuffers<S> buffers;
+  const SparseFfn<S> ffn(gate, up, down, {}, backend);
+  typename SparseFfn<S>::Buffers buffers;
+  auto stream = backend.NewStream();
   std::vector<float> y(x.size());
-  ffn(backend, {x.data(), kTokens, kHidden}, buffers, {y.data(), kTokens, kHidden}, nullptr);
+  ffn(backend, stream, {x.data(), kTokens, kHidden}, buffers, {y.data(), kTokens, kHidden}, nullptr);
   return y;
 }
 

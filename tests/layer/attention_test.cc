@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "bitnet/backend/default_backend.h"
 #include "bitnet/backend/reference.h"
+#include "bitnet/backend/simd/default_backend.h"
 #include "layer/paper_oracle.h"
 #include "testing/expect_assertion.h"
 #include "testing/random_values.h"
@@ -48,14 +48,18 @@ class Run {
  public:
   explicit Run(const Case& c)
       : attention_(Weights(c.q, kHidden), Weights(c.k, kHidden), Weights(c.v, kHidden), Weights(c.o, c.heads * kDim),
-                   S::kSubLayerNorms ? RmsNorm(c.gain, kEps) : RmsNorm(), c.heads, c.kv_heads, backend_),
-        cache_(c.kv_heads, kDim, kTokens) {}
+                   S::kSubLayerNorms ? RmsNorm<B>(c.gain, kEps, backend_) : RmsNorm<B>(), c.heads, c.kv_heads,
+                   backend_),
+        cache_(backend_.template NewCache<CacheFormatsOf<S>>(c.kv_heads, kDim, kTokens)) {}
 
   // Tokens [first, first + count) of x.
   std::vector<float> operator()(const std::vector<float>& x, size_t first, size_t count, WeightUse* use = nullptr) {
-    angles_.Compute(Rope(kDim, kBase), first, count);
+    std::vector<Place> places(count);
+    for (size_t t = 0; t < count; ++t) places[t].position = static_cast<uint32_t>(first + t);
+    backend_.SetWhere(stream_, places, Rope(kDim, kBase), where_);
+    typename Attention<S, B>::Cache* const caches[] = {&cache_};
     std::vector<float> y(count * kHidden);
-    attention_(backend_, MatrixView<const float>(x.data() + first * kHidden, count, kHidden), angles_, first, cache_,
+    attention_(backend_, stream_, MatrixView<const float>(x.data() + first * kHidden, count, kHidden), where_, caches,
                buffers_, MatrixView<float>(y.data(), count, kHidden), use);
     return y;
   }
@@ -69,9 +73,10 @@ class Run {
 
   B backend_;
   Attention<S, B> attention_;
-  KvCache<S> cache_;
-  AttentionBuffers<S> buffers_;
-  RopeAngles angles_;
+  typename Attention<S, B>::Cache cache_;
+  typename Attention<S, B>::Buffers buffers_;
+  typename B::Stream stream_;
+  typename B::Where where_;
 };
 
 // The bound: about twenty roundings to float lie between x and y (norms and steps 5, product 2, rotation 2, step and
@@ -209,7 +214,7 @@ TEST_CASE("Attention: projections that do not fit together are stopped with a se
   const ReferenceBackend backend;
   const auto make = [&](const Weights& q_, const Weights& k_, const Weights& v_, const Weights& o_, size_t heads,
                         size_t kv_heads) {
-    Attention<A48, ReferenceBackend>(q_, k_, v_, o_, RmsNorm(), heads, kv_heads, backend);
+    Attention<A48, ReferenceBackend>(q_, k_, v_, o_, RmsNorm<ReferenceBackend>(), heads, kv_heads, backend);
   };
   make(q, kv, kv, o, 4, 2);
   CHECK(Breaks("kv_heads must divide heads", [&] { make(q, kv, kv, o, 4, 3); }));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bitnet/backend/reference.h"
+#include "bitnet/backend/simd/default_backend.h"
 #include "bitnet/scheme/scheme.h"
 #include "testing/expect_assertion.h"
 #include "testing/random_values.h"
@@ -28,14 +29,12 @@ constexpr size_t kRows = 37, kCols = 70, kTokens = 5;
 template <class W, class X>
 std::vector<float> ByReference(const std::vector<float>& weights, const std::vector<float>& x) {
   const size_t tokens = x.size() / kCols;
-  const ReferenceBackend backend;
-  const auto matrix = backend.Prepare<typename X::Format>(
-      QuantizedMatrix<typename W::Format>::template From<W>(MatrixView<const float>(weights.data(), kRows, kCols)),
-      Access::kDense);
-  QuantizedTokens<typename X::Format> quantized;
-  backend.Quantize<X>(MatrixView<const float>(x.data(), tokens, kCols), quantized);
+  const auto matrix =
+      QuantizedMatrix<typename W::Format>::template From<W>(MatrixView<const float>(weights.data(), kRows, kCols));
+  QuantizedRows<OperandOf<X>> quantized;
+  reference::Quantize<X>(MatrixView<const float>(x.data(), tokens, kCols), quantized);
   std::vector<float> y(tokens * kRows);
-  backend.MatMul(matrix, quantized, MatrixView<float>(y.data(), tokens, kRows));
+  reference::MatMul(matrix, quantized, MatrixView<float>(y.data(), tokens, kRows));
   return y;
 }
 
@@ -119,18 +118,20 @@ TEST_CASE("BitLinear: rows of a list and columns that are not zero give the dens
   const std::vector<float> weights = NormalValues(kRows * kCols, 7);
   std::vector<float> x = NormalValues(2 * kCols, 8);
   for (size_t i = 0; i < x.size(); i += 3) x[i] = 0.0f;
+  using B = DefaultBackend<void>;
   const BitLinear<A48::Weight, A48::Input> dense(weights, kRows, kCols);
-  const BitLinear<A48::Weight, A48::Input> by_rows(weights, kRows, kCols, DefaultBackend<void>(), Access::kRows);
-  const BitLinear<A48::Weight, A48::Input> by_columns(weights, kRows, kCols, DefaultBackend<void>(), Access::kColumns);
-  const ReferenceBackend backend;
-  QuantizedTokens<A48::Input::Format> input;
-  backend.Quantize<A48::Input>(MatrixView<const float>(x.data(), 2, kCols), input);
-  backend.FindNonzero(input);
+  const BitLinear<A48::Weight, A48::Input, B, Uses<ChosenRows>> by_rows(weights, kRows, kCols);
+  const BitLinear<A48::Weight, A48::Input, B, Uses<ChosenColumns>> by_columns(weights, kRows, kCols);
+  const B backend;
+  B::Stream stream = backend.NewStream();
+  B::Rows<A48::Input::Format> input;
+  backend.Quantize<A48::Input>(stream, MatrixView<const float>(x.data(), 2, kCols), input);
+  backend.FindNonzero(stream, input);
   std::vector<float> expected(2 * kRows), y(2 * kRows);
   const MatrixView<float> out(y.data(), 2, kRows);
-  dense.Apply(input, MatrixView<float>(expected.data(), 2, kRows));
+  dense.Apply(stream, input, MatrixView<float>(expected.data(), 2, kRows));
 
-  by_columns.ApplyColumns(input, out);
+  by_columns.ApplyColumns(stream, input, out);
   CHECK(SameBits(y, expected));
 
   ChannelLists lists;
@@ -140,7 +141,7 @@ TEST_CASE("BitLinear: rows of a list and columns that are not zero give the dens
     lists.SetCount(t, kRows / 2);
   }
   std::fill(y.begin(), y.end(), 5.0f);
-  by_rows.ApplyRows(input, lists, out);
+  by_rows.ApplyRows(stream, input, lists, out);
   for (size_t t = 0; t < 2; ++t) {
     for (size_t r = 0; r < kRows; ++r) {
       const bool listed = r >= t && (r - t) % 2 == 0 && (r - t) / 2 < kRows / 2;

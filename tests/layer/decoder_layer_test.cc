@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "bitnet/backend/default_backend.h"
+#include "bitnet/backend/simd/default_backend.h"
 #include "testing/random_values.h"
 #include "testing/tiny_model.h"
 
@@ -24,14 +24,18 @@ TEST_CASE("DecoderLayer: x += attention(norm(x)); x += ffn(norm(x))") {
   const LayerWeights<S>& w = model.layers[0];
   constexpr float kEps = 0.01f;
   constexpr size_t kTokens = 5;
-  const RmsNorm attention_norm(w.attn_norm, kEps), ffn_norm(w.ffn_norm, 2 * kEps);
-  const RmsNorm attention_sub_norm(w.attn_sub_norm, kEps), ffn_sub_norm(w.ffn_sub_norm, kEps);
+  const RmsNorm<B> attention_norm(w.attn_norm, kEps, backend), ffn_norm(w.ffn_norm, 2 * kEps, backend);
+  const RmsNorm<B> attention_sub_norm(w.attn_sub_norm, kEps, backend), ffn_sub_norm(w.ffn_sub_norm, kEps, backend);
   const auto make_attention = [&] {
     return Attention<S, B>(w.q, w.k, w.v, w.o, attention_sub_norm, config.heads, config.kv_heads, backend);
   };
   const auto make_ffn = [&] { return SparseFfn<S, B>(w.gate, w.up, w.down, ffn_sub_norm, backend); };
-  RopeAngles angles;
-  angles.Compute(Rope(config.head_dim, 100.0f), 0, kTokens);
+  B::Stream stream = backend.NewStream();
+  std::vector<Place> places(kTokens);
+  for (uint32_t t = 0; t < kTokens; ++t) places[t].position = t;
+  B::Where where;
+  backend.SetWhere(stream, places, Rope(config.head_dim, 100.0f), where);
+  const auto new_cache = [&] { return backend.NewCache<CacheFormatsOf<S>>(config.kv_heads, config.head_dim, kTokens); };
 
   const std::vector<float> x = NormalValues(kTokens * config.hidden, 1);
   std::vector<float> expected = x, normed(x.size()), added(x.size());
@@ -40,23 +44,25 @@ TEST_CASE("DecoderLayer: x += attention(norm(x)); x += ffn(norm(x))") {
   {
     const Attention<S, B> attention = make_attention();
     const SparseFfn<S, B> ffn = make_ffn();
-    KvCache<S> cache(config.kv_heads, config.head_dim, kTokens);
-    AttentionBuffers<S> attention_buffers;
-    FfnBuffers<S> ffn_buffers;
-    attention_norm(backend, view(expected), view(normed));
-    attention(backend, view(normed), angles, 0, cache, attention_buffers, view(added), &expected_use);
+    auto cache = new_cache();
+    Attention<S, B>::Cache* const caches[] = {&cache};
+    Attention<S, B>::Buffers attention_buffers;
+    SparseFfn<S, B>::Buffers ffn_buffers;
+    attention_norm(backend, stream, view(expected), view(normed));
+    attention(backend, stream, view(normed), where, caches, attention_buffers, view(added), &expected_use);
     for (size_t i = 0; i < x.size(); ++i) expected[i] += added[i];
-    ffn_norm(backend, view(expected), view(normed));
-    ffn(backend, view(normed), ffn_buffers, view(added), &expected_use);
+    ffn_norm(backend, stream, view(expected), view(normed));
+    ffn(backend, stream, view(normed), ffn_buffers, view(added), &expected_use);
     for (size_t i = 0; i < x.size(); ++i) expected[i] += added[i];
   }
 
   const DecoderLayer<S, B> layer(attention_norm, make_attention, ffn_norm, make_ffn);
-  KvCache<S> cache(config.kv_heads, config.head_dim, kTokens);
-  LayerBuffers<S> buffers;
+  auto cache = new_cache();
+  DecoderLayer<S, B>::Cache* const caches[] = {&cache};
+  DecoderLayer<S, B>::Buffers buffers;
   std::vector<float> y = x;
   WeightUse use;
-  layer(backend, view(y), angles, 0, cache, buffers, &use);
+  layer(backend, stream, view(y), where, caches, buffers, &use);
   CHECK(SameBits(y, expected));
   CHECK(use.Overall().used == expected_use.Overall().used);
   CHECK(use.Overall().total == expected_use.Overall().total);

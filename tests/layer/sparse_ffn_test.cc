@@ -9,8 +9,8 @@
 #include <limits>
 #include <vector>
 
-#include "bitnet/backend/default_backend.h"
 #include "bitnet/backend/reference.h"
+#include "bitnet/backend/simd/default_backend.h"
 #include "layer/paper_oracle.h"
 #include "testing/expect_assertion.h"
 #include "testing/random_values.h"
@@ -51,13 +51,14 @@ template <Scheme S, class B = DefaultBackend<S>>
 std::vector<float> RunFfn(const Case& c, WeightUse* use = nullptr) {
   const B backend;
   const SparseFfn<S, B> ffn(Weights<S>(c.gate, kHidden), Weights<S>(c.up, kHidden), Weights<S>(c.down, kFfn),
-                            S::kSubLayerNorms ? RmsNorm(c.gain, kEps) : RmsNorm(), backend);
-  FfnBuffers<S> buffers;
+                            S::kSubLayerNorms ? RmsNorm<B>(c.gain, kEps, backend) : RmsNorm<B>(), backend);
+  typename SparseFfn<S, B>::Buffers buffers;
+  typename B::Stream stream = backend.NewStream();
   const size_t tokens = c.x.size() / kHidden;
   std::vector<float> y(c.x.size());
   // Twice: what the first call left in the buffers must not matter.
   for (int i = 0; i < 2; ++i) {
-    ffn(backend, MatrixView<const float>(c.x.data(), tokens, kHidden), buffers,
+    ffn(backend, stream, MatrixView<const float>(c.x.data(), tokens, kHidden), buffers,
         MatrixView<float>(y.data(), tokens, kHidden), i == 0 ? use : nullptr);
   }
   return y;
@@ -113,7 +114,7 @@ std::vector<float> DenseFfn(const Case& c) {
     }
     if constexpr (S::kSubLayerNorms) {
       const MatrixView<float> view(h.data(), 1, kFfn);
-      ReferenceBackend().RmsNorm(view, c.gain, kEps, view);
+      reference::RmsNorm(view, c.gain, kEps, view);
     }
     const std::vector<float> out = DenseProduct<typename S::DownInput>(down, h);
     y.insert(y.end(), out.begin(), out.end());
@@ -262,7 +263,9 @@ TEST_CASE("SparseFfn: bytes, and projections that do not fit together") {
   const ReferenceBackend backend;
   const Weights up(8, 5, whole), down(5, 8, whole);
   const auto make = [&](const Weights& g, const Weights& u, const Weights& d) {
-    return SparseFfn<Fp32, ReferenceBackend>(g, u, d, RmsNorm({1.0f, 2.0f}, kEps), backend).WeightBytes();
+    return SparseFfn<Fp32, ReferenceBackend>(
+               g, u, d, RmsNorm<ReferenceBackend>(std::vector<float>{1.0f, 2.0f}, kEps, backend), backend)
+        .WeightBytes();
   };
   CHECK(make(up, up, down) == 3 * 8 * 5 * sizeof(float));
   CHECK(Breaks("shapes do not agree", [&] { make(up, Weights(7, 5, whole), down); }));

@@ -2,36 +2,20 @@
 
 #include <doctest/doctest.h>
 
-#include <cstddef>
-#include <cstdint>
-#include <vector>
-
 namespace bitnet {
 namespace {
 
-QuantizedTokens<Int<4>> Tokens(const std::vector<std::vector<int>>& rows) {
-  QuantizedTokens<Int<4>> x;
-  x.Resize(rows.size(), rows[0].size());
-  for (size_t t = 0; t < rows.size(); ++t) {
-    for (size_t c = 0; c < rows[t].size(); ++c) x.Row(t)[c] = static_cast<int8_t>(rows[t][c]);
-  }
-  return x;
-}
-
 TEST_CASE("WeightCount: a weight is used if its input is not zero and its output is wanted") {
-  const auto x = Tokens({{1, 0, -8}, {0, 0, 5}});
+  // Two tokens of three inputs, of which 2 and 1 are not zero.
   WeightCount dense;
-  dense.AddDense(x, 10);
+  dense.AddDense(2 + 1, 2, 3, 10);
   CHECK(dense.used == 3 * 10);
   CHECK(dense.total == 2 * 3 * 10);
   CHECK(dense.Sparsity() == doctest::Approx(50.0));
 
-  ChannelLists wanted;
-  wanted.Resize(2, 10);
-  wanted.SetCount(0, 4);
-  wanted.SetCount(1, 7);
+  // Of 10 outputs the first token wants 4 and the second 7.
   WeightCount rows;
-  rows.AddRows(x, wanted, 10);
+  rows.AddRows(2 * 4 + 1 * 7, 2, 3, 10);
   CHECK(rows.used == 2 * 4 + 1 * 7);
   CHECK(rows.total == 2 * 3 * 10);
 

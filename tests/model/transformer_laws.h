@@ -134,11 +134,13 @@ void CheckHidden() {
   const DefaultBackend<S> backend;
   const BitLinear<typename S::HeadWeight, typename S::HeadInput> head(config.tied_embedding ? weights.embedding
                                                                                             : weights.head);
-  QuantizedTokens<typename S::HeadInput::Format> input;
-  backend.template Quantize<typename S::HeadInput>(*hidden, input);
+  using B = DefaultBackend<S>;
+  typename B::Stream stream = backend.NewStream();
+  typename B::template Rows<OperandOf<typename S::HeadInput>> input;
+  backend.template Quantize<typename S::HeadInput>(stream, *hidden, input);
   std::vector<float> logits(tokens.size() * config.vocab);
   const MatrixView<float> view(logits.data(), tokens.size(), config.vocab);
-  head.Apply(input, view);
+  head.Apply(stream, input, view);
   CHECK(SameBits(Rows(view), expected));
 }
 
@@ -360,7 +362,7 @@ void CheckBytes() {
     CHECK(bytes.embedding == weights.embedding.StoredBytes() + weights.head.StoredBytes());
 
     const auto state = model.NewState(9);
-    const KvCache<S> cache(config.kv_heads, config.head_dim, 9);
+    const auto cache = ReferenceBackend().NewCache<CacheFormatsOf<S>>(config.kv_heads, config.head_dim, 9);
     CHECK(state.CacheBytesPerToken() == config.layers * cache.BytesPerToken());
     CHECK(state.CacheBytes() == config.layers * cache.StoredBytes());
     CHECK(model.CacheBytes(state.max_tokens()) == state.CacheBytes());
@@ -473,8 +475,11 @@ GoldenErrors ErrorsOf(const Golden& golden, const LatentWeights& latent) {
 
   // The states after each block: layers alone, on the embeddings.
   const B backend;
-  RopeAngles angles;
-  angles.Compute(Rope(config.head_dim, config.rope_base), 0, tokens.size());
+  typename B::Stream stream = backend.NewStream();
+  std::vector<Place> places(tokens.size());
+  for (size_t t = 0; t < places.size(); ++t) places[t].position = static_cast<uint32_t>(t);
+  typename B::Where where;
+  backend.SetWhere(stream, places, Rope(config.head_dim, config.rope_base), where);
   std::vector<float> x;
   for (const Token token : tokens) {
     const float* row = latent.embedding.data() + token * config.hidden;
@@ -483,18 +488,17 @@ GoldenErrors ErrorsOf(const Golden& golden, const LatentWeights& latent) {
   const MatrixView<float> view(x.data(), tokens.size(), config.hidden);
   for (size_t i = 0; i < 2; ++i) {
     const LayerWeights<S>& w = weights.layers[i];
-    const float eps = config.rms_eps;
+    const auto norm = [&](const std::vector<float>& gain) { return RmsNorm<B>(gain, config.rms_eps, backend); };
     const DecoderLayer<S, B> layer(
-        RmsNorm(w.attn_norm, eps),
+        norm(w.attn_norm),
         [&] {
-          return Attention<S, B>(w.q, w.k, w.v, w.o, RmsNorm(w.attn_sub_norm, eps), config.heads, config.kv_heads,
-                                 backend);
+          return Attention<S, B>(w.q, w.k, w.v, w.o, norm(w.attn_sub_norm), config.heads, config.kv_heads, backend);
         },
-        RmsNorm(w.ffn_norm, eps),
-        [&] { return SparseFfn<S, B>(w.gate, w.up, w.down, RmsNorm(w.ffn_sub_norm, eps), backend); });
-    KvCache<S> cache(config.kv_heads, config.head_dim, tokens.size());
-    LayerBuffers<S> buffers;
-    layer(backend, view, angles, 0, cache, buffers, nullptr);
+        norm(w.ffn_norm), [&] { return SparseFfn<S, B>(w.gate, w.up, w.down, norm(w.ffn_sub_norm), backend); });
+    auto cache = backend.template NewCache<CacheFormatsOf<S>>(config.kv_heads, config.head_dim, tokens.size());
+    typename DecoderLayer<S, B>::Cache* const caches[] = {&cache};
+    typename DecoderLayer<S, B>::Buffers buffers;
+    layer(backend, stream, view, where, caches, buffers, nullptr);
     errors.block[i] = LargestError(Rows(view), golden.Doubles("block" + std::to_string(i)));
   }
   return errors;

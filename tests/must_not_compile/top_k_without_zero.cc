@@ -7,7 +7,7 @@ using Q = bitnet::Quantizer<bitnet::MidRise<4>, bitnet::AbsMax>;
 using Q = bitnet::Quantizer<bitnet::Int<4>, bitnet::AbsMax>;
 #endif
 
-void Quantize(const bitnet::ReferenceBackend& backend, bitnet::MatrixView<const float> x,
-              bitnet::QuantizedTokens<Q::Format>& out) {
-  backend.QuantizeTopK<Q>(x, 1, out);
+void Quantize(const bitnet::ReferenceBackend& backend, bitnet::ReferenceBackend::Stream& stream,
+              bitnet::MatrixView<const float> x, bitnet::QuantizedRows<Q::Format>& out) {
+  backend.QuantizeTopK<Q>(stream, x, 1, out);
 }

@@ -150,10 +150,11 @@ QuantizedRows<Q> DrawQueries(size_t rows, size_t dim, Fill fill, uint64_t seed) 
 // (Apart from the backend, so that it is compiled once for all of them.)
 template <Format Q, class Formats>
 [[gnu::noinline]] AttentionExpectation<Q, Formats> ExpectAttention(const AttentionCase& c) {
-  AttentionExpectation<Q, Formats> expected{{c.heads, c.kv_heads, c.dim},
-                                            DrawCache<Formats>(c.kv_heads, c.dim, c.first_position + c.tokens, c.fill, c.dim),
-                                            DrawQueries<Q>(c.tokens * c.heads, c.dim, c.fill, c.dim + 2),
-                                            {c.tokens, c.heads * c.dim}};
+  AttentionExpectation<Q, Formats> expected{
+      {c.heads, c.kv_heads, c.dim},
+      DrawCache<Formats>(c.kv_heads, c.dim, c.first_position + c.tokens, c.fill, c.dim),
+      DrawQueries<Q>(c.tokens * c.heads, c.dim, c.fill, c.dim + 2),
+      {c.tokens, c.heads * c.dim}};
   const HostKeyValues<Formats>* const caches[] = {&expected.cache};
   reference::Attend(expected.q, WhereOf(PlacesFrom(c.first_position, c.tokens), c.dim),
                     std::span<const HostKeyValues<Formats>* const>(caches), expected.shape, expected.y.view());
@@ -213,7 +214,8 @@ void TestSequences(const B& backend, const char* name) {
     std::vector<Place> places;
     for (size_t i = 0; i < 5; ++i) {
       const size_t sequence = pass < 2 ? pass : UniformBelow(random, kSequences);
-      const size_t tokens = std::min<size_t>(1 + UniformBelow(random, pass % 3 == 0 ? 60 : 2), kTokens - lengths[sequence]);
+      const size_t tokens =
+          std::min<size_t>(1 + UniformBelow(random, pass % 3 == 0 ? 60 : 2), kTokens - lengths[sequence]);
       for (const Place& place : PlacesFrom(lengths[sequence], tokens, static_cast<uint32_t>(sequence))) {
         places.push_back(place);
       }
@@ -232,7 +234,8 @@ void TestSequences(const B& backend, const char* name) {
     GuardedMatrix host_k(places.size(), width, k), host_v(places.size(), width, v);
     DeviceMatrix device_k(backend, stream, places.size(), width, k), device_v(backend, stream, places.size(), width, v);
     reference::Store<K, K0, V, V0>(host_k.view(), host_v.view(), host_where, std::span<HostCache* const>(host_caches));
-    backend.template Store<K, K0, V, V0>(stream, device_k.view(), device_v.view(), where, std::span<Cache* const>(caches));
+    backend.template Store<K, K0, V, V0>(stream, device_k.view(), device_v.view(), where,
+                                         std::span<Cache* const>(caches));
 
     using Q = typename Query::Format;
     const QuantizedRows<Q> host_q = DrawQueries<Q>(places.size() * kShape.heads, kShape.head_dim, Fill::kRandom, pass);
@@ -336,7 +339,7 @@ void TestOtherAttention() {
   TestAttentionOf<Float, CacheFormats<MidRise<3>, MidRise<4>, Float, Float>>(backend, "Attend of reals and codes");
   using Five = Quantizer<FiveLevels, AbsMean>;
   TestSequences<Quantizer<Int<8>, AbsMax>, Five, Quantizer<Int<8>, AbsMax>, Signs, Five>(backend,
-                                                                                        "sequences of five levels");
+                                                                                         "sequences of five levels");
   TestSequences<Unquantized, Unquantized, Unquantized, Unquantized, Unquantized>(backend, "sequences of reals");
 }
 

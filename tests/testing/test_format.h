@@ -23,10 +23,10 @@
 #include <type_traits>
 #include <vector>
 
-#include "bitnet/backend/reference.h"
+#include "bitnet/backend/reference_operations.h"
 #include "bitnet/format/packing.h"
 #include "bitnet/quant/quantizer.h"
-#include "bitnet/tensor/head_cache.h"
+#include "bitnet/tensor/quantized_heads.h"
 #include "bitnet/tensor/quantized_matrix.h"
 #include "testing/random_values.h"
 
@@ -286,7 +286,7 @@ void TestStorage() {
   }
 
   const size_t dim = 20;
-  HeadCache<F> cache(2, dim, 3);
+  QuantizedHeads<F> cache(2, dim, 3);
   std::vector<std::vector<LevelOf<F>>> stored;
   for (size_t i = 0; i < 6; ++i) {
     std::vector<LevelOf<F>> levels(dim);
@@ -306,8 +306,6 @@ void TestStorage() {
 // y = float(double(dot) * double(w_step * x_step)), the dot product being exact: weights of F, inputs of X.
 template <LevelFormat F, LevelFormat X>
 void TestReferenceProduct() {
-  SequentialExecutor executor;
-  const ReferenceBackend backend(executor);
   for (const size_t cols : {size_t{1}, size_t{17}, size_t{130}}) {
     if (!DotFits<F, X>(cols)) continue;
     const size_t rows = 4;
@@ -315,19 +313,18 @@ void TestReferenceProduct() {
     const std::vector<float> w = NormalValues(rows * cols, cols);
     const std::vector<float> x = NormalValues(tokens * cols, cols + 1);
     const auto matrix = QuantizedMatrix<F>::template From<Quantizer<F, AbsMean>>({w.data(), rows, cols});
-    const auto prepared = backend.template Prepare<X>(matrix, Access::kDense);
-    QuantizedTokens<X> inputs;
-    backend.template Quantize<Quantizer<X, AbsMax>>({x.data(), tokens, cols}, inputs);
+    QuantizedRows<X> inputs;
+    reference::Quantize<Quantizer<X, AbsMax>>({x.data(), tokens, cols}, inputs);
     std::vector<float> y(tokens * rows);
-    backend.MatMul(prepared, inputs, MatrixView<float>(y.data(), tokens, rows));
+    reference::MatMul(matrix, inputs, MatrixView<float>(y.data(), tokens, rows));
     bool exact = true;
     for (size_t t = 0; t < tokens; ++t) {
       for (size_t r = 0; r < rows; ++r) {
         std::vector<LevelOf<F>> levels(cols);
         matrix.UnpackRow(r, levels);
         int64_t dot = 0;
-        for (size_t c = 0; c < cols; ++c) dot += int64_t{levels[c]} * int64_t{inputs.Row(t)[c]};
-        const float scale = matrix.Step(r, 0) * inputs.Step(t, 0);
+        for (size_t c = 0; c < cols; ++c) dot += int64_t{levels[c]} * int64_t{inputs[t][c]};
+        const float scale = matrix.Step(r, 0) * inputs.Steps(t)[0];
         exact = exact && y[t * rows + r] == static_cast<float>(static_cast<double>(dot) * static_cast<double>(scale));
       }
     }

@@ -42,19 +42,25 @@ void CheckForward(size_t length, size_t head_dim, float bad) {
                       MatrixView<float>(probabilities.data(), kHeads * length, length),
                       MatrixView<float>(attended.data(), length, kHeads * head_dim));
 
-  KvCache<S> cache(kKvHeads, head_dim, length);
-  QuantizedTokens<typename S::Query::Format> q;
-  AttentionScratch scratch;
+  using Formats = FormatsOf<typename S::Key, typename S::FirstKey, typename S::Value, typename S::FirstValue>;
+  using Cache = HostKeyValues<Formats>;
+  Cache cache(kKvHeads, head_dim, length);
+  Cache* const caches[] = {&cache};
+  const Cache* const filled[] = {&cache};
+  QuantizedRows<typename S::Query::Format> q;
+  HostWhere where;
   std::vector<float> expected(kHeads * head_dim);
   size_t wrong = 0;
   for (size_t t = 0; t < length; ++t) {
     const float* row = x.data() + t * width;
     const auto part = [&](size_t column, size_t cols) { return MatrixView<const float>(row + column, 1, cols); };
-    cache.Store(backend, part(dims.KeyColumn(0), kKvHeads * head_dim), part(dims.ValueColumn(0), kKvHeads * head_dim),
-                t);
-    backend.Quantize<typename S::Query>(MatrixView<const float>(row, kHeads, head_dim), q);
-    backend.Attend(q, cache.keys(), cache.values(), {kHeads, kKvHeads, head_dim, t}, scratch,
-                   MatrixView<float>(expected.data(), 1, expected.size()));
+    where.Set(std::vector<Place>{{0, static_cast<uint32_t>(t)}}, Rope(2, 10.0f));
+    reference::Store<typename S::Key, typename S::FirstKey, typename S::Value, typename S::FirstValue>(
+        part(dims.KeyColumn(0), kKvHeads * head_dim), part(dims.ValueColumn(0), kKvHeads * head_dim), where,
+        std::span<Cache* const>(caches));
+    reference::Quantize<typename S::Query>(MatrixView<const float>(row, kHeads, head_dim), q);
+    reference::Attend(q, where, std::span<const Cache* const>(filled), {kHeads, kKvHeads, head_dim},
+                      MatrixView<float>(expected.data(), 1, expected.size()));
     for (size_t i = 0; i < expected.size(); ++i) wrong += !SameBits(attended[t * expected.size() + i], expected[i]);
   }
   CHECK(wrong == 0);

@@ -22,17 +22,15 @@ void CheckLinear(size_t rows, size_t cols, size_t tokens, float scale = 1.0f) {
   const MatrixView<const float> weights(w.data(), rows, cols);
   const MatrixView<const float> inputs(x.data(), tokens, cols);
 
-  using Format = typename X::Format;
-  const auto matrix =
-      backend.Prepare<Format>(QuantizedMatrix<typename W::Format>::template From<W>(weights), Access::kDense);
-  QuantizedTokens<Format> quantized;
+  const auto matrix = QuantizedMatrix<typename W::Format>::template From<W>(weights);
+  QuantizedRows<OperandOf<X>> quantized;
   if constexpr (Keep::kAll) {
-    backend.Quantize<X>(inputs, quantized);
+    reference::Quantize<X>(inputs, quantized);
   } else {
-    backend.QuantizeTopK<X>(inputs, Keep::Count(cols), quantized);
+    reference::QuantizeTopK<X>(inputs, Keep::Count(cols), quantized);
   }
   std::vector<float> expected(tokens * rows);
-  backend.MatMul(matrix, quantized, MatrixView<float>(expected.data(), tokens, rows));
+  reference::MatMul(matrix, quantized, MatrixView<float>(expected.data(), tokens, rows));
 
   WeightOperand operand;
   operand.Resize<W>(rows + 2, cols);  // not alone: one row above, one below
@@ -42,7 +40,7 @@ void CheckLinear(size_t rows, size_t cols, size_t tokens, float scale = 1.0f) {
   QuantizeInputs<X, Keep>(backend, inputs, levels, MatrixView<float>(values.data(), tokens, cols));
   std::vector<float> y(tokens * (rows + 2));
   const MatrixView<float> out(y.data(), tokens, rows + 2);
-  LinearForward<typename W::Format, Format>(levels, operand.levels, out);
+  LinearForward<typename W::Format, typename X::Format>(levels, operand.levels, out);
   for (size_t t = 0; t < tokens; ++t) {
     CHECK(SameBits(out[t].subspan(1, rows), {expected.data() + t * rows, rows}));
   }
@@ -50,13 +48,13 @@ void CheckLinear(size_t rows, size_t cols, size_t tokens, float scale = 1.0f) {
   // Values are step * level.
   std::vector<float> row(cols);
   for (size_t r = 0; r < rows; ++r) {
-    matrix.weights().DequantizeRow(r, row);
+    matrix.DequantizeRow(r, row);
     CHECK(SameBits(row, operand.values[r + 1]));
   }
   for (size_t t = 0; t < tokens; ++t) {
     for (size_t c = 0; c < cols; ++c) {
-      const float step = quantized.Step(t, quantized.segments().Of(c));
-      REQUIRE(SameBits(values[t * cols + c], step * static_cast<float>(quantized.Row(t)[c])));
+      const float step = quantized.Steps(t)[quantized.segments().Of(c)];
+      REQUIRE(SameBits(values[t * cols + c], step * static_cast<float>(quantized[t][c])));
     }
   }
 }

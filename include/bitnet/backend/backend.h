@@ -100,7 +100,9 @@ concept BackendObjects = requires(const B backend, const QuantizedMatrix<typenam
 
   // An empty cache with room for so many tokens; (kv_heads, head_dim, max_tokens). And what it would take, if that fits
   // size_t.
-  { backend.template NewCache<typename E::Formats>(size_t{1}, size_t{2}, size_t{3}) } -> std::same_as<typename E::Cache>;
+  {
+    backend.template NewCache<typename E::Formats>(size_t{1}, size_t{2}, size_t{3})
+    } -> std::same_as<typename E::Cache>;
   {
     backend.template CacheBytes<typename E::Formats>(size_t{1}, size_t{2}, size_t{3})
     } -> std::same_as<std::optional<size_t>>;
@@ -117,15 +119,16 @@ concept BackendObjects = requires(const B backend, const QuantizedMatrix<typenam
 
 // ---- Operations. [a, b] are rows and columns. Outputs never alias inputs unless said.
 template <class B, class E = BackendExampleOf<B>>
-concept BackendOperations =
-    requires(const B backend, typename B::Stream& stream, const typename E::AnyMatrix& matrix,
-             const typename E::RowsMatrix& rows_matrix, const typename E::ColumnsMatrix& columns_matrix,
-             const typename E::Embedding& embedding, std::span<const uint32_t> numbers, typename E::Rows& x,
-             typename E::Queries& queries, typename B::Lists& lists, const typename B::Lists& listed,
-             MatrixView<const float> reals, MatrixView<float> y, const typename B::Vector& gain,
-             const typename B::Where& where, std::span<typename E::Cache* const> caches,
-             std::span<const typename E::Cache* const> filled, const AttentionShape& shape,
-             const SamplerOptions& sampling) {
+concept BackendOperations = requires(const B backend, typename B::Stream& stream, const typename E::AnyMatrix& matrix,
+                                     const typename E::RowsMatrix& rows_matrix,
+                                     const typename E::ColumnsMatrix& columns_matrix,
+                                     const typename E::Embedding& embedding, std::span<const uint32_t> numbers,
+                                     typename E::Rows& x, typename E::Queries& queries, typename B::Lists& lists,
+                                     const typename B::Lists& listed, MatrixView<const float> reals,
+                                     MatrixView<float> y, const typename B::Vector& gain,
+                                     const typename B::Where& where, std::span<typename E::Cache* const> caches,
+                                     std::span<const typename E::Cache* const> filled, const AttentionShape& shape,
+                                     const SamplerOptions& sampling) {
   // y [tokens, cols] = step * level of the rows with these numbers (RowLookup).
   backend.Embed(stream, embedding, numbers, y);
 
@@ -158,7 +161,8 @@ concept BackendOperations =
 
   // Quantizes keys and values [tokens, kv_heads * head_dim], keys already rotated, and stores them, each at its token's
   // position of the cache of its sequence ...
-  backend.template Store<typename E::Cached, typename E::Head, typename E::Cached, typename E::Head>(stream, reals, reals, where, caches);
+  backend.template Store<typename E::Cached, typename E::Head, typename E::Cached, typename E::Head>(
+      stream, reals, reals, where, caches);
   // ... and y [tokens, heads * head_dim] = attention of queries [tokens * heads, head_dim], each over the tokens of its
   // sequence up to its own.
   backend.template Attend<typename E::Formats>(stream, queries, where, filled, shape, y);
@@ -170,11 +174,11 @@ concept BackendOperations =
 // ---- The host's border: nothing else crosses it. What is read is there after Finish; errors of a device come out of
 // Finish, once. (On the host it is always well.)
 template <class B, class E = BackendExampleOf<B>>
-concept BackendBorder =
-    requires(const B backend, typename B::Stream& stream, MatrixView<const float> from, MatrixView<float> to,
-             GrowingMatrix& host_reals, typename E::Rows& rows, const typename E::Rows& const_rows,
-             QuantizedRows<typename E::X>& host_rows, typename B::Lists& lists, ChannelLists& host_lists,
-             typename E::Cache& cache, HostKeyValues<typename E::Formats>& host_cache) {
+concept BackendBorder = requires(const B backend, typename B::Stream& stream, MatrixView<const float> from,
+                                 MatrixView<float> to, GrowingMatrix& host_reals, typename E::Rows& rows,
+                                 const typename E::Rows& const_rows, QuantizedRows<typename E::X>& host_rows,
+                                 typename B::Lists& lists, ChannelLists& host_lists, typename E::Cache& cache,
+                                 HostKeyValues<typename E::Formats>& host_cache) {
   // Reals: logits and hidden states out, edited logits in. Read may give a view of host_reals, or of `from` itself.
   { backend.Read(stream, from, host_reals) } -> std::same_as<MatrixView<const float>>;
   backend.Write(stream, from, to);
@@ -200,8 +204,8 @@ concept BackendBorder =
 }  // namespace detail
 
 template <class B>
-concept Backend = detail::BackendTypes<B> && detail::BackendObjects<B> && detail::BackendOperations<B> &&
-    detail::BackendBorder<B>;
+concept Backend =
+    detail::BackendTypes<B> && detail::BackendObjects<B> && detail::BackendOperations<B> && detail::BackendBorder<B>;
 
 // A backend whose objects are the host's memory, as training needs it: its threads do the parts of an operation each
 // with a stream of its own, and look at levels and steps.

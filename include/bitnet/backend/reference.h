@@ -83,8 +83,7 @@ class ReferenceBackend {
     reference::MatMul(matrix.weights(), x, y);
   }
   template <Operand W, Operand X>
-  void MatMulRows(Stream&, const ReferenceMatrix<W>& matrix, Rows<X>& x, const Lists& rows,
-                  MatrixView<float> y) const {
+  void MatMulRows(Stream&, const ReferenceMatrix<W>& matrix, Rows<X>& x, const Lists& rows, MatrixView<float> y) const {
     reference::MatMulRows(matrix.weights(), x, rows, y);
   }
   template <Operand W, Operand X>

@@ -44,8 +44,7 @@ class HostWhere {
     runs_.clear();
     for (size_t t = 0; t < places.size(); ++t) {
       rope.Angles(places[t].position, {cos_.data() + t * pairs, pairs}, {sin_.data() + t * pairs, pairs});
-      if (t == 0 || places[t].sequence != places[t - 1].sequence ||
-          places[t].position != places[t - 1].position + 1) {
+      if (t == 0 || places[t].sequence != places[t - 1].sequence || places[t].position != places[t - 1].position + 1) {
         runs_.push_back({t, 0, places[t].sequence, places[t].position});
       }
       ++runs_.back().tokens;

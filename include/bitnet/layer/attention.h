@@ -24,12 +24,12 @@ namespace bitnet {
 
 // The formats of a scheme's cache.
 template <Scheme S>
-using CacheFormatsOf =
-    FormatsOf<typename S::Key, typename S::FirstKey, typename S::Value, typename S::FirstValue>;
+using CacheFormatsOf = FormatsOf<typename S::Key, typename S::FirstKey, typename S::Value, typename S::FirstValue>;
 
 // Buffers of one forward pass, shared by all layers of a model.
 template <Scheme S, Backend B>
 struct AttentionBuffers {
+  typename B::template Rows<OperandOf<typename S::Input>> inputs;
   typename B::Reals q, k, v, attended;
   typename B::template Rows<OperandOf<typename S::Query>> queries;
   typename B::template Rows<OperandOf<typename S::OutputInput>> output_inputs;
@@ -75,10 +75,17 @@ class Attention {
                   "Attention: the projections' shapes do not agree");
   }
 
-  // y [tokens, hidden] = attention of x [tokens, hidden] (normed, and quantized by S::Input), whose tokens stand where
-  // `where` says. Adds their keys and values to the caches, one for each sequence. Adds to *use, if given.
-  void operator()(const B& backend, Stream& stream, Inputs& x, size_t tokens, const typename B::Where& where,
+  // y [tokens, hidden] = attention of x [tokens, hidden] (normed), whose tokens stand where `where` says. Adds their
+  // keys and values to the caches, one for each sequence. Adds to *use, if given.
+  void operator()(const B& backend, Stream& stream, MatrixView<const float> x, const typename B::Where& where,
                   std::span<Cache* const> caches, Buffers& buffers, MatrixView<float> y, WeightUse* use) const {
+    backend.template Quantize<typename S::Input>(stream, x, buffers.inputs);
+    (*this)(backend, stream, buffers.inputs, where, caches, buffers, y, use);
+  }
+  // The same of inputs that S::Input has quantized.
+  void operator()(const B& backend, Stream& stream, Inputs& x, const typename B::Where& where,
+                  std::span<Cache* const> caches, Buffers& buffers, MatrixView<float> y, WeightUse* use) const {
+    const size_t tokens = y.rows();
     const MatrixView<float> q = backend.Shape(stream, buffers.q, tokens, q_.rows());
     const MatrixView<float> k = backend.Shape(stream, buffers.k, tokens, k_.rows());
     const MatrixView<float> v = backend.Shape(stream, buffers.v, tokens, v_.rows());

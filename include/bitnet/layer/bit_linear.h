@@ -62,8 +62,8 @@ class BitLinear<W, X, B, U> {
   size_t cols() const { return matrix_.cols(); }
   const Matrix& matrix() const { return matrix_; }
 
-  // y [tokens, rows] = Q_x(x) Q_w(W)^T for x [tokens, cols], both in memory that the backend reads. Uses buffers of this
-  // object: one call at a time. (On a device the product is done after Finish.)
+  // y [tokens, rows] = Q_x(x) Q_w(W)^T for x [tokens, cols], both in memory that the backend reads. Uses buffers of
+  // this object: one call at a time. (On a device the product is done after Finish.)
   void operator()(MatrixView<const float> x, MatrixView<float> y) {
     backend_.template Quantize<X>(stream_, x, inputs_);
     Apply(stream_, inputs_, y);

@@ -17,7 +17,6 @@ namespace bitnet {
 template <Scheme S, Backend B>
 struct LayerBuffers {
   typename B::Reals normed, added;
-  typename B::template Rows<OperandOf<typename S::Input>> inputs;
   AttentionBuffers<S, B> attention;
   FfnBuffers<S, B> ffn;
 };
@@ -42,11 +41,12 @@ class DecoderLayer {
                   std::span<Cache* const> caches, Buffers& buffers, WeightUse* use) const {
     using Input = typename S::Input;
     const MatrixView<float> added = backend.Shape(stream, buffers.added, x.rows(), x.cols());
-    NormQuantize<Input>(backend, stream, attention_norm_, x, buffers.normed, buffers.inputs);
-    attention_(backend, stream, buffers.inputs, x.rows(), where, caches, buffers.attention, added, use);
+    auto& attention = buffers.attention;
+    NormQuantize<Input>(backend, stream, attention_norm_, x, buffers.normed, attention.inputs);
+    attention_(backend, stream, attention.inputs, where, caches, attention, added, use);
     backend.Add(stream, added, x);
-    NormQuantize<Input>(backend, stream, ffn_norm_, x, buffers.normed, buffers.inputs);
-    ffn_(backend, stream, buffers.inputs, x.rows(), buffers.ffn, added, use);
+    NormQuantize<Input>(backend, stream, ffn_norm_, x, buffers.normed, buffers.ffn.inputs);
+    ffn_(backend, stream, buffers.ffn.inputs, buffers.ffn, added, use);
     backend.Add(stream, added, x);
   }
 

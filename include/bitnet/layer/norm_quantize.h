@@ -1,5 +1,5 @@
-// NormQuantize: the inputs of a block, Q(norm(x)). A backend may offer it as one operation (`RmsNormQuantize`); where it
-// does not, it is composed of the two here. The bits are the same. So with any other fused operation: the layer asks
+// NormQuantize: the inputs of a block, Q(norm(x)). A backend may offer it as one operation (`RmsNormQuantize`); where
+// it does not, it is composed of the two here. The bits are the same. So with any other fused operation: the layer asks
 // for it by a requires-expression, and one function composes it where it is missing.
 #ifndef BITNET_LAYER_NORM_QUANTIZE_H_
 #define BITNET_LAYER_NORM_QUANTIZE_H_

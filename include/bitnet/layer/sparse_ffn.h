@@ -24,6 +24,7 @@ namespace bitnet {
 
 template <Scheme S, Backend B>
 struct FfnBuffers {
+  typename B::template Rows<OperandOf<typename S::Input>> inputs;
   typename B::Reals gate, up;
   typename B::Lists open;
   typename B::template Rows<OperandOf<typename S::DownInput>> down_inputs;
@@ -54,9 +55,16 @@ class SparseFfn {
                   "SparseFfn: the projections' shapes do not agree");
   }
 
-  // y [tokens, hidden] of x [tokens, hidden] (normed, and quantized by S::Input). Adds to *use, if given.
-  void operator()(const B& backend, Stream& stream, Inputs& x, size_t tokens, Buffers& buffers, MatrixView<float> y,
+  // y [tokens, hidden] of x [tokens, hidden] (normed). Adds to *use, if given.
+  void operator()(const B& backend, Stream& stream, MatrixView<const float> x, Buffers& buffers, MatrixView<float> y,
                   WeightUse* use) const {
+    backend.template Quantize<typename S::Input>(stream, x, buffers.inputs);
+    (*this)(backend, stream, buffers.inputs, buffers, y, use);
+  }
+  // The same of inputs that S::Input has quantized.
+  void operator()(const B& backend, Stream& stream, Inputs& x, Buffers& buffers, MatrixView<float> y,
+                  WeightUse* use) const {
+    const size_t tokens = y.rows();
     const MatrixView<float> gate = backend.Shape(stream, buffers.gate, tokens, gate_.rows());
     const MatrixView<float> up = backend.Shape(stream, buffers.up, tokens, up_.rows());
     gate_.Apply(stream, x, gate);

@@ -199,8 +199,7 @@ class Transformer<S, B> {
   // Appends tokens and returns what the output head reads, after the final norm: [tokens, hidden].
   Result<MatrixView<const float>> Hidden(std::span<const Token> tokens, State& state) const {
     if (Result<Done> checked = Check(tokens, state); !checked.ok()) return Error{checked.error()};
-    const MatrixView<float> normed =
-        backend_.Shape(state.stream_, state.normed_, tokens.size(), config_.hidden);
+    const MatrixView<float> normed = backend_.Shape(state.stream_, state.normed_, tokens.size(), config_.hidden);
     return RunChunks(tokens, state, normed, [&](size_t first, MatrixView<float> x) {
       final_norm_(backend_, state.stream_, x, normed.Rows(first, x.rows()));
     });
@@ -315,7 +314,7 @@ class Transformer<S, B> {
   RmsNorm<B> final_norm_;
   Head head_;
   typename B::template Matrix<HeadWeight, HeadInput, Uses<RowLookup>> embedding_;  // where not tied
-  std::deque<Layer> layers_;  // a deque never moves them
+  std::deque<Layer> layers_;                                                       // a deque never moves them
 };
 
 // Of what is no scheme.

@@ -3,9 +3,9 @@
 #ifndef BITNET_TENSOR_KEY_VALUES_H_
 #define BITNET_TENSOR_KEY_VALUES_H_
 
-#include <algorithm>
 #include <cstddef>
 #include <optional>
+#include <utility>
 
 #include "bitnet/base/size.h"
 #include "bitnet/format/format.h"
@@ -24,8 +24,7 @@ struct CacheFormats {
 
 // What these quantizers make.
 template <AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0>
-using FormatsOf =
-    CacheFormats<typename K::Format, typename K0::Format, typename V::Format, typename V0::Format>;
+using FormatsOf = CacheFormats<typename K::Format, typename K0::Format, typename V::Format, typename V0::Format>;
 
 template <class Keys, class Values>
 struct KeyValues {
@@ -33,6 +32,14 @@ struct KeyValues {
   Values values;
 
   KeyValues() = default;
+  KeyValues(const KeyValues&) = default;
+  KeyValues(KeyValues&&) noexcept = default;
+  // Where memory ends, what is assigned to stays as it was.
+  KeyValues& operator=(const KeyValues& other) {
+    KeyValues copy(other);
+    return *this = std::move(copy);
+  }
+  KeyValues& operator=(KeyValues&&) noexcept = default;
   // Room for max_tokens tokens; all memory is taken here.
   KeyValues(size_t kv_heads, size_t head_dim, size_t max_tokens)
       : keys(kv_heads, head_dim, max_tokens), values(kv_heads, head_dim, max_tokens) {}

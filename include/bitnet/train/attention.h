@@ -54,7 +54,8 @@ void QuantizeHead(const B& backend, MatrixView<float> x, FloatLevels& out) {
     typename B::Stream stream = backend.NewStream();
     const MatrixView<float> some = x.Rows(begin, count);
     backend.template Quantize<Which>(stream, some, quantized);
-    SpreadRows<typename Which::Format>(quantized, out.levels.Rows(begin, count), {out.steps.data() + begin, count}, some);
+    SpreadRows<typename Which::Format>(quantized, out.levels.Rows(begin, count), {out.steps.data() + begin, count},
+                                       some);
   };
   rows.template operator()<First>(0, 1);
   if (x.rows() > 1) rows.template operator()<Q>(1, x.rows() - 1);

@@ -14,8 +14,8 @@
 #include "bitnet/base/size.h"
 #include "bitnet/quant/quantizer.h"
 #include "bitnet/quant/top_k.h"
-#include "bitnet/tensor/quantized_matrix.h"
 #include "bitnet/tensor/operand.h"
+#include "bitnet/tensor/quantized_matrix.h"
 #include "bitnet/train/matrix.h"
 
 namespace bitnet {
@@ -107,7 +107,7 @@ void QuantizeWeights(const B& backend, std::span<const float> weights, size_t fi
     backend.template Quantize<Q>(stream, AsRow(weights), quantized);
     float step = 0.0f;
     detail::SpreadRows<F>(quantized, MatrixView<float>(levels.data(), 1, rows * cols), {&step, 1},
-                       MatrixView<float>(values.data(), 1, rows * cols));
+                          MatrixView<float>(values.data(), 1, rows * cols));
     std::fill(steps.begin(), steps.end(), step);
   }
 }

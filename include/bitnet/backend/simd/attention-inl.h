@@ -18,19 +18,19 @@
 #include <type_traits>
 #include <utility>
 
-#include "bitnet/backend/definitions.h"
 #include "bitnet/backend/check_shapes.h"
+#include "bitnet/backend/definitions.h"
 #include "bitnet/backend/simd/attention_kernels-inl.h"
 #include "bitnet/backend/simd/attention_unit-inl.h"
 #include "bitnet/backend/simd/dot_floats-inl.h"
 #include "bitnet/backend/simd/dot_segments-inl.h"
 #include "bitnet/backend/simd/grain.h"
 #include "bitnet/backend/simd/head_codes-inl.h"
+#include "bitnet/backend/simd/simd_heads.h"
 #include "bitnet/backend/where.h"
 #include "bitnet/base/executor.h"
 #include "bitnet/base/size.h"
 #include "bitnet/tensor/key_values.h"
-#include "bitnet/backend/simd/simd_heads.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -39,8 +39,8 @@ namespace HWY_NAMESPACE {
 // The sum of a block, exact: 256 weights of at most 2^15 - 1 times a level.
 template <Format V, Format V0>
 struct ValueSumOf {
-  static constexpr int64_t kLargest = int64_t{kAttentionBlock} * kMaxWeight *
-                                      HWY_MAX(FormatTraits<V>::kMaxMagnitude, FormatTraits<V0>::kMaxMagnitude);
+  static constexpr int64_t kLargest =
+      int64_t{kAttentionBlock} * kMaxWeight * HWY_MAX(FormatTraits<V>::kMaxMagnitude, FormatTraits<V0>::kMaxMagnitude);
   static_assert(kLargest < int64_t{1} << 53, "bitnet: a block's sum must be exact in double");
   using type = std::conditional_t<kLargest <= std::numeric_limits<int32_t>::max(), int32_t, int64_t>;
 };
@@ -520,65 +520,65 @@ template <Format Q, Format K, Format K0, Format V, Format V0>
 void AttendRun(Executor& executor, AttentionScratch& scratch, const SimdRows<Q>& q, size_t first_query,
                const SimdHeads<K, K0>& keys, const SimdHeads<V, V0>& values, const AttentionShape& shape,
                size_t first_position, MatrixView<float> out) {
-    using Call = AttentionCall<Q, K, K0, V, V0>;
-    const Call call(q, first_query, keys, values, shape, first_position, out);
-    const size_t tiles = call.tiles();
-    if (tiles == 0) return;
-    // Memory for the longest context: decoding asks for the same at each token.
-    const size_t threads = executor.Threads();
-    const size_t whole_bytes = SizeSum(call.WorkerBytes(), call.TileBytes(1));
-    const size_t split_bytes = call.TileBytes(call.max_blocks());
-    std::byte* const memory =
-        scratch.Reserve(SizeSum(SizeProduct(threads, whole_bytes), SizeProduct(threads - 1, split_bytes)));
-    const auto split_tile = [&](size_t i) {
-      return call.TileAt(memory + threads * whole_bytes + i * split_bytes, call.max_blocks());
-    };
+  using Call = AttentionCall<Q, K, K0, V, V0>;
+  const Call call(q, first_query, keys, values, shape, first_position, out);
+  const size_t tiles = call.tiles();
+  if (tiles == 0) return;
+  // Memory for the longest context: decoding asks for the same at each token.
+  const size_t threads = executor.Threads();
+  const size_t whole_bytes = SizeSum(call.WorkerBytes(), call.TileBytes(1));
+  const size_t split_bytes = call.TileBytes(call.max_blocks());
+  std::byte* const memory =
+      scratch.Reserve(SizeSum(SizeProduct(threads, whole_bytes), SizeProduct(threads - 1, split_bytes)));
+  const auto split_tile = [&](size_t i) {
+    return call.TileAt(memory + threads * whole_bytes + i * split_bytes, call.max_blocks());
+  };
 
-    const uint64_t work = uint64_t{2} * shape.head_dim * (first_position + out.rows()) * out.rows() * shape.heads;
-    const auto parts = static_cast<size_t>(std::clamp<uint64_t>(work / kWorthAThread, 1, threads));
-    // Each part takes as many whole tiles as the others. The tiles left are split: all parts score some of their
-    // blocks, then sum up some, then merge some rows.
-    const size_t split = tiles % parts;
-    const size_t blocks = call.blocks();
-    const auto split_begin = [&](size_t part) { return PartBegin(split * blocks, part, parts); };
-    const auto each_split_block = [&](size_t part, auto& worker, auto&& taken, auto&& f) {
-      for (size_t i = split_begin(part); i < split_begin(part + 1);) {
-        const size_t tile = i / blocks;
-        const size_t end = std::min(split_begin(part + 1), (tile + 1) * blocks);
-        worker.Take(tiles - split + tile, i % blocks, end - tile * blocks, nullptr);
-        taken(split_tile(tile));
-        for (; i < end; ++i) {
-          if (i % blocks < worker.tile_blocks()) f(i % blocks, split_tile(tile));
-        }
+  const uint64_t work = uint64_t{2} * shape.head_dim * (first_position + out.rows()) * out.rows() * shape.heads;
+  const auto parts = static_cast<size_t>(std::clamp<uint64_t>(work / kWorthAThread, 1, threads));
+  // Each part takes as many whole tiles as the others. The tiles left are split: all parts score some of their
+  // blocks, then sum up some, then merge some rows.
+  const size_t split = tiles % parts;
+  const size_t blocks = call.blocks();
+  const auto split_begin = [&](size_t part) { return PartBegin(split * blocks, part, parts); };
+  const auto each_split_block = [&](size_t part, auto& worker, auto&& taken, auto&& f) {
+    for (size_t i = split_begin(part); i < split_begin(part + 1);) {
+      const size_t tile = i / blocks;
+      const size_t end = std::min(split_begin(part + 1), (tile + 1) * blocks);
+      worker.Take(tiles - split + tile, i % blocks, end - tile * blocks, nullptr);
+      taken(split_tile(tile));
+      for (; i < end; ++i) {
+        if (i % blocks < worker.tile_blocks()) f(i % blocks, split_tile(tile));
       }
-    };
-    executor.Run(parts, [&](size_t part) {
-      std::byte* const own = memory + part * whole_bytes;
-      typename Call::Worker worker(call, own);
-      const auto tile = call.TileAt(own + call.WorkerBytes(), 1);
-      const uint8_t* const split_keys =
-          split == 0 ? nullptr : call.Keys(tiles - split + split_begin(part) / blocks, split_begin(part) % blocks);
-      for (size_t i = part; i < tiles - split; i += parts) {
-        worker.Run(i, tile, i + parts < tiles - split ? call.Keys(i + parts, 0) : split_keys);
-      }
-      each_split_block(
-          part, worker, [](const auto&) {}, [&](size_t b, const auto& of) { worker.Score(b, of); });
-    });
-    if (split == 0) return;
-    executor.Run(parts, [&](size_t part) {
-      typename Call::Worker worker(call, memory + part * whole_bytes);
-      each_split_block(
-          part, worker, [&](const auto& of) { worker.FindMaxima(of); },
-          [&](size_t b, const auto& of) { worker.SumValues(b, of); });
-    });
-    executor.Run(parts, [&](size_t part) {
-      typename Call::Worker worker(call, memory + part * whole_bytes);
-      for (size_t i = part; i < split * kTileRows; i += parts) {
-        worker.Take(tiles - split + i / kTileRows, 0, 0, nullptr);
-        if (i % kTileRows < worker.count()) worker.Merge(i % kTileRows, split_tile(i / kTileRows));
-      }
-    });
-  }
+    }
+  };
+  executor.Run(parts, [&](size_t part) {
+    std::byte* const own = memory + part * whole_bytes;
+    typename Call::Worker worker(call, own);
+    const auto tile = call.TileAt(own + call.WorkerBytes(), 1);
+    const uint8_t* const split_keys =
+        split == 0 ? nullptr : call.Keys(tiles - split + split_begin(part) / blocks, split_begin(part) % blocks);
+    for (size_t i = part; i < tiles - split; i += parts) {
+      worker.Run(i, tile, i + parts < tiles - split ? call.Keys(i + parts, 0) : split_keys);
+    }
+    each_split_block(
+        part, worker, [](const auto&) {}, [&](size_t b, const auto& of) { worker.Score(b, of); });
+  });
+  if (split == 0) return;
+  executor.Run(parts, [&](size_t part) {
+    typename Call::Worker worker(call, memory + part * whole_bytes);
+    each_split_block(
+        part, worker, [&](const auto& of) { worker.FindMaxima(of); },
+        [&](size_t b, const auto& of) { worker.SumValues(b, of); });
+  });
+  executor.Run(parts, [&](size_t part) {
+    typename Call::Worker worker(call, memory + part * whole_bytes);
+    for (size_t i = part; i < split * kTileRows; i += parts) {
+      worker.Take(tiles - split + i / kTileRows, 0, 0, nullptr);
+      if (i % kTileRows < worker.count()) worker.Merge(i % kTileRows, split_tile(i / kTileRows));
+    }
+  });
+}
 
 // Each token over the tokens of its sequence up to its own.
 template <class Formats, Format Q>
@@ -589,8 +589,8 @@ void AttendTokens(Executor& executor, AttentionScratch& scratch, const SimdRows<
   CheckAttend(q, where, caches, shape, out);
   for (const HostWhere::Run& run : where.runs()) {
     const auto& cache = *caches[run.sequence];
-    AttendRun(executor, scratch, q, run.first_token * shape.heads, cache.keys, cache.values, shape,
-              run.first_position, out.Rows(run.first_token, run.tokens));
+    AttendRun(executor, scratch, q, run.first_token * shape.heads, cache.keys, cache.values, shape, run.first_position,
+              out.Rows(run.first_token, run.tokens));
   }
 }
 

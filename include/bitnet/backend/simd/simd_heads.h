@@ -1,5 +1,5 @@
-// SimdHeads<F, First>: the keys or the values of one layer and one sequence, packed. Each (head, token) holds head_dim codes of F
-// (token 0: of First) and one step; 3-bit codes of a head of 128 take exactly 48 bytes.
+// SimdHeads<F, First>: the keys or the values of one layer and one sequence, packed. Each (head, token) holds head_dim
+// codes of F (token 0: of First) and one step; 3-bit codes of a head of 128 take exactly 48 bytes.
 //
 // Four tokens lie side by side, a packing unit (8 codes of B bits: B bytes) of each after the other:
 //   [head][token / 4][unit][token % 4][unit bytes]

@@ -112,9 +112,8 @@ inline void AddRows(Executor& executor, MatrixView<const float> x, MatrixView<fl
 template <Activation A>
 void ListOpenGatesOfRows(Executor& executor, MatrixView<const float> gate, ChannelLists& open) {
   open.Resize(gate.rows(), gate.cols());
-  EachRow(executor, gate.rows(), gate.cols(), [&](size_t r) {
-    open.SetCount(r, ListOpenGates(A(), gate.Row(r), gate.cols(), open.Row(r)));
-  });
+  EachRow(executor, gate.rows(), gate.cols(),
+          [&](size_t r) { open.SetCount(r, ListOpenGates(A(), gate.Row(r), gate.cols(), open.Row(r))); });
 }
 
 template <Activation A>

@@ -1,4 +1,4 @@
-#include "bitnet/tensor/head_cache.h"
+#include "bitnet/backend/simd/simd_heads.h"
 
 #include <doctest/doctest.h>
 
@@ -40,7 +40,7 @@ void CheckRoundTrip(size_t heads, size_t head_dim, size_t tokens) {
   CAPTURE(heads);
   CAPTURE(head_dim);
   CAPTURE(tokens);
-  HeadCache<F, First> cache(heads, head_dim, tokens);
+  SimdHeads<F, First> cache(heads, head_dim, tokens);
   const size_t all = heads * tokens;
   for (size_t i = 0; i < all; ++i) {
     const size_t at = i * 7919 % all;  // 7919 is prime and divides none of the sizes used
@@ -67,7 +67,7 @@ void CheckRoundTrip(size_t heads, size_t head_dim, size_t tokens) {
   }
 }
 
-TEST_CASE("HeadCache: gives back what was stored, the first token in its own format") {
+TEST_CASE("SimdHeads: gives back what was stored, the first token in its own format") {
   for (const size_t head_dim : {1u, 7u, 8u, 16u, 20u, 128u}) {
     CheckRoundTrip<MidRise<3>, MidRise<4>>(3, head_dim, 9);
     CheckRoundTrip<MidRise<4>, MidRise<4>>(2, head_dim, 5);
@@ -77,8 +77,8 @@ TEST_CASE("HeadCache: gives back what was stored, the first token in its own for
   CheckRoundTrip<MidRise<3>, MidRise<4>>(1, 64, 1);  // only a first token
 }
 
-TEST_CASE("HeadCache: Float keeps the reals, step 1") {
-  HeadCache<Float> cache(2, 5, 3);
+TEST_CASE("SimdHeads: Float keeps the reals, step 1") {
+  SimdHeads<Float> cache(2, 5, 3);
   for (size_t i = 0; i < 6; ++i) cache.Store<Float>(i / 3, i % 3, testing::NormalValues(5, i).data(), 1.0f);
   for (size_t i = 0; i < 6; ++i) {
     std::vector<float> values(5);
@@ -90,8 +90,8 @@ TEST_CASE("HeadCache: Float keeps the reals, step 1") {
   CHECK(cache.BytesPerToken() == 40);
 }
 
-TEST_CASE("HeadCache: exactly 3 bits a value") {
-  const HeadCache<MidRise<3>, MidRise<4>> cache(8, 128, 1000);
+TEST_CASE("SimdHeads: exactly 3 bits a value") {
+  const SimdHeads<MidRise<3>, MidRise<4>> cache(8, 128, 1000);
   CHECK(cache.TokenBytes() == 48);
   CHECK(cache.FirstBytes() == 64);
   CHECK(cache.BytesPerToken() == 8 * (48 + 4));
@@ -104,11 +104,11 @@ TEST_CASE("HeadCache: exactly 3 bits a value") {
   CHECK(cache.FirstCodes(7) == cache.FirstCodes(0) + 7 * 64);
   // Beyond the bits: a slot for each head's first token, what makes groups whole, and what vectors read beyond the end.
   CHECK(cache.StoredBytes() == 8 * (64 + 1000 * 48) + 8 * 1000 * 4 + 2 * cache.kReadBeyond);
-  CHECK(HeadCache<MidRise<3>, MidRise<4>>(8, 128, 997).StoredBytes() == cache.StoredBytes() - 8 * 3 * 4);
+  CHECK(SimdHeads<MidRise<3>, MidRise<4>>(8, 128, 997).StoredBytes() == cache.StoredBytes() - 8 * 3 * 4);
 }
 
-TEST_CASE("HeadCache: its codes are those of Packing, unit by unit of four tokens") {
-  HeadCache<MidRise<3>, MidRise<4>> cache(1, 20, 8);
+TEST_CASE("SimdHeads: its codes are those of Packing, unit by unit of four tokens") {
+  SimdHeads<MidRise<3>, MidRise<4>> cache(1, 20, 8);
   for (size_t token = 4; token < 8; ++token) {
     const std::vector<uint8_t> codes = RandomCodes<MidRise<3>>(20, token);
     cache.Store<MidRise<3>>(0, token, RandomLevels<MidRise<3>>(20, token).data(), 1.0f);
@@ -123,8 +123,8 @@ TEST_CASE("HeadCache: its codes are those of Packing, unit by unit of four token
   }
 }
 
-TEST_CASE("HeadCache: storing a token again changes that one only") {
-  HeadCache<MidRise<3>, MidRise<4>> cache(1, 10, 4);
+TEST_CASE("SimdHeads: storing a token again changes that one only") {
+  SimdHeads<MidRise<3>, MidRise<4>> cache(1, 10, 4);
   for (size_t t = 1; t < 4; ++t) cache.Store<MidRise<3>>(0, t, RandomLevels<MidRise<3>>(10, t).data(), 1.0f);
   cache.Store<MidRise<3>>(0, 2, RandomLevels<MidRise<3>>(10, 99).data(), 2.0f);
   for (size_t t = 1; t < 4; ++t) {
@@ -134,33 +134,33 @@ TEST_CASE("HeadCache: storing a token again changes that one only") {
   }
 }
 
-TEST_CASE("HeadCache: its bytes are known before it takes them, where they fit") {
+TEST_CASE("SimdHeads: its bytes are known before it takes them, where they fit") {
   for (const size_t tokens : {0u, 1u, 4u, 5u, 103u}) {
-    CHECK(HeadCache<Int<3>, Int<4>>::StoredBytes(3, 20, tokens) ==
-          HeadCache<Int<3>, Int<4>>(3, 20, tokens).StoredBytes());
-    CHECK(HeadCache<Float>::StoredBytes(3, 20, tokens) == HeadCache<Float>(3, 20, tokens).StoredBytes());
+    CHECK(SimdHeads<Int<3>, Int<4>>::StoredBytes(3, 20, tokens) ==
+          SimdHeads<Int<3>, Int<4>>(3, 20, tokens).StoredBytes());
+    CHECK(SimdHeads<Float>::StoredBytes(3, 20, tokens) == SimdHeads<Float>(3, 20, tokens).StoredBytes());
   }
   constexpr size_t kMax = std::numeric_limits<size_t>::max();
-  CHECK(!HeadCache<Int<3>>::StoredBytes(2, 20, kMax));
-  CHECK(!HeadCache<Int<3>>::StoredBytes(kMax / 2, 1, 1));
-  CHECK(!HeadCache<Float>::StoredBytes(1, 20, kMax / 20));
+  CHECK(!SimdHeads<Int<3>>::StoredBytes(2, 20, kMax));
+  CHECK(!SimdHeads<Int<3>>::StoredBytes(kMax / 2, 1, 1));
+  CHECK(!SimdHeads<Float>::StoredBytes(1, 20, kMax / 20));
 }
 
-TEST_CASE("HeadCache: out of range, and the wrong format for a token, are assertions") {
-  HeadCache<MidRise<3>, MidRise<4>> cache(2, 8, 3);
+TEST_CASE("SimdHeads: out of range, and the wrong format for a token, are assertions") {
+  SimdHeads<MidRise<3>, MidRise<4>> cache(2, 8, 3);
   const std::vector<int8_t> levels(8, 1);
   CHECK(Breaks("out of range", [&] { cache.Store<MidRise<3>>(2, 1, levels.data(), 1.0f); }));
   CHECK(Breaks("out of range", [&] { cache.Store<MidRise<3>>(0, 3, levels.data(), 1.0f); }));
   CHECK(Breaks("token 0", [&] { cache.Store<MidRise<3>>(0, 0, levels.data(), 1.0f); }));
   CHECK(Breaks("token 0", [&] { cache.Store<MidRise<4>>(0, 1, levels.data(), 1.0f); }));
-  CHECK(HeadCache<MidRise<3>>().heads() == 0);
+  CHECK(SimdHeads<MidRise<3>>().heads() == 0);
 }
 
-TEST_CASE("HeadCache: a size that does not fit throws, and is not memory that is too small") {
-  using Quantized = HeadCache<MidRise<3>, MidRise<4>>;
-  CHECK_THROWS_AS((HeadCache<Float, Float>(kHalf, 4, kHalf)), std::bad_array_new_length);
-  CHECK_THROWS_AS((HeadCache<Float, Float>(1, kQuarter, 1)), std::bad_array_new_length);
-  CHECK_THROWS_AS((HeadCache<Float, Float>(1, kQuarter, 3)), std::bad_array_new_length);
+TEST_CASE("SimdHeads: a size that does not fit throws, and is not memory that is too small") {
+  using Quantized = SimdHeads<MidRise<3>, MidRise<4>>;
+  CHECK_THROWS_AS((SimdHeads<Float, Float>(kHalf, 4, kHalf)), std::bad_array_new_length);
+  CHECK_THROWS_AS((SimdHeads<Float, Float>(1, kQuarter, 1)), std::bad_array_new_length);
+  CHECK_THROWS_AS((SimdHeads<Float, Float>(1, kQuarter, 3)), std::bad_array_new_length);
   // Steps alone, for heads of no dimensions.
   CHECK_THROWS_AS(Quantized(kHalf, 0, kHalf), std::bad_array_new_length);
   // 8 dimensions: a head takes 3 bytes a token, in groups of four, and 4 for the first; so many make kHalf.

@@ -1,15 +1,15 @@
-#include "bitnet/layer/rope.h"
+#include "bitnet/backend/rope.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <complex>
 #include <cstddef>
-#include <limits>
-#include <new>
+#include <span>
 #include <vector>
 
-#include "bitnet/backend/default_backend.h"
+#include "bitnet/backend/simd/simd_backend.h"
+#include "bitnet/backend/where.h"
 #include "testing/expect_assertion.h"
 #include "testing/random_values.h"
 #include "testing/tiny_model.h"
@@ -22,7 +22,7 @@ using testing::NormalValues;
 using testing::SameBits;
 
 TEST_CASE("Rope: pair i of a head turns by position * base^(-2i / head_dim)") {
-  const DefaultBackend<void> backend;
+  const SimdBackend backend;
   for (const size_t dim : {2u, 6u, 16u, 64u}) {
     constexpr float kBase = 500.0f;
     const Rope rope(dim, kBase);
@@ -34,7 +34,7 @@ TEST_CASE("Rope: pair i of a head turns by position * base^(-2i / head_dim)") {
       rope.Angles(position, cos, sin);
       const std::vector<float> x = NormalValues(2 * dim, dim);
       std::vector<float> y = x;
-      backend.Rotate(cos, sin, MatrixView<float>(y.data(), 2, dim));
+      for (size_t h = 0; h < 2; ++h) backend.RotateHead(cos, sin, std::span(y).subspan(h * dim, dim));
       for (size_t h = 0; h < 2; ++h) {
         for (size_t i = 0; i < dim / 2; ++i) {
           const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(dim);
@@ -62,14 +62,14 @@ TEST_CASE("Rope: position 0 turns nothing") {
 
 TEST_CASE("Rope: the dot product of two heads depends on their distance alone") {
   const Rope rope(16, 10000.0f);
-  const DefaultBackend<void> backend;
+  const SimdBackend backend;
   const std::vector<float> q = NormalValues(16, 1), k = NormalValues(16, 2);
   const auto dot = [&](size_t q_position, size_t k_position) {
     std::vector<float> cos(8), sin(8), a = q, b = k;
     rope.Angles(q_position, cos, sin);
-    backend.Rotate(cos, sin, MatrixView<float>(a.data(), 1, 16));
+    backend.RotateHead(cos, sin, a);
     rope.Angles(k_position, cos, sin);
-    backend.Rotate(cos, sin, MatrixView<float>(b.data(), 1, 16));
+    backend.RotateHead(cos, sin, b);
     double sum = 0.0;
     for (size_t i = 0; i < 16; ++i) sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
     return sum;
@@ -80,32 +80,8 @@ TEST_CASE("Rope: the dot product of two heads depends on their distance alone") 
   CHECK(std::fabs(dot(106, 102) - at_start) > 1e-3);
 }
 
-TEST_CASE("RopeAngles: are those of each position, also after a longer run and with another head_dim") {
-  RopeAngles angles;
-  const struct { size_t dim, first, tokens; } runs[] = {{8, 0, 9}, {8, 300, 2}, {16, 5, 3}, {4, 7, 1}};
-  for (const auto& run : runs) {
-    const Rope rope(run.dim, 1000.0f);
-    angles.Compute(rope, run.first, run.tokens);
-    for (size_t t = 0; t < run.tokens; ++t) {
-      std::vector<float> cos(run.dim / 2), sin(run.dim / 2);
-      rope.Angles(run.first + t, cos, sin);
-      CHECK(SameBits(angles.Cos(t), cos));
-      CHECK(SameBits(angles.Sin(t), sin));
-    }
-  }
-}
-
 TEST_CASE("Rope: an odd head_dim is stopped with a sentence") {
   CHECK(Breaks("must be even", [] { Rope(7, 10000.0f); }));
-}
-
-TEST_CASE("RopeAngles: more angles than a size holds throw, and leave those that were there") {
-  RopeAngles angles;
-  angles.Compute(Rope(4, 100.0f), 3, 2);
-  const float before = angles.Cos(1)[1];
-  volatile size_t many = std::numeric_limits<size_t>::max() / 4 + 2;  // times 4 it would be 4
-  CHECK_THROWS_AS(angles.Compute(Rope(8, 100.0f), 0, many), std::bad_array_new_length);
-  CHECK(angles.Cos(1)[1] == before);
 }
 
 }  // namespace

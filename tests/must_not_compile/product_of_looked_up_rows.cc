@@ -1,0 +1,15 @@
+// expect only: bitnet: MatMul needs a matrix that multiplies: Uses<Dense>, or chosen rows or columns
+#include "bitnet/backend/simd/simd_backend.h"
+
+#ifdef BITNET_MUST_NOT_COMPILE
+using Use = bitnet::Uses<bitnet::RowLookup>;
+#else
+using Use = bitnet::Uses<bitnet::Dense>;
+#endif
+using Backend = bitnet::SimdBackend;
+using Matrix = Backend::Matrix<bitnet::Ternary, bitnet::Int<4>, Use>;
+
+void Multiply(const Backend& backend, Backend::Stream& stream, const Matrix& matrix, Backend::Rows<bitnet::Int<4>>& x,
+              bitnet::MatrixView<float> y) {
+  backend.MatMul(stream, matrix, x, y);
+}
