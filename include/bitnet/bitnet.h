@@ -4,6 +4,7 @@
 #ifndef BITNET_BITNET_H_
 #define BITNET_BITNET_H_
 
+#include "bitnet/backend/reference.h"
 #include "bitnet/backend/simd/default_backend.h"
 #include "bitnet/base/assert.h"
 #include "bitnet/base/executor.h"

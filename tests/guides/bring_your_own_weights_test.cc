@@ -212,7 +212,7 @@ TEST_CASE("RotateHalfOrder: scores are those of neighbouring pairs turned") {
     for (size_t i = 0; i < head_dim; ++i) sum += double(x[i]) * double(x[head_dim + i]);
     return sum;
   };
-  reference::RotateHead(cos, sin, halves);
+  reference::RotateHead(cos, sin, std::span(halves).first(head_dim));
   std::vector<float> turned = neighbours;
   for (size_t i = 0; i < head_dim / 2; ++i) {
     const float a = neighbours[2 * i], b = neighbours[2 * i + 1];

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "bitnet/backend/reference.h"
+#include "bitnet/backend/simd/default_backend.h"
 #include "bitnet/base/random.h"
 #include "bitnet/model/weights.h"
 #include "testing/golden.h"

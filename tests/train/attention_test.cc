@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "bitnet/backend/reference.h"
-#include "bitnet/layer/kv_cache.h"
 #include "bitnet/scheme/scheme.h"
 #include "testing/random_values.h"
 #include "testing/same_bits.h"

@@ -1,3 +1,4 @@
+#include <bitnet/backend/reference.h>
 #include <bitnet/bitnet.h>
 #include <bitnet/train.h>
 #include <doctest/doctest.h>
