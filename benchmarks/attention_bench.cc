@@ -29,11 +29,11 @@ constexpr Shape kShapes[] = {{"20x5x128", 20, 5, 128}, {"32x32x128", 32, 32, 128
 constexpr double kSecondsALine = 0.25;
 
 using Q = MidRise<4>;
-using Keys = HeadCache<MidRise<3>, MidRise<4>>;
+using Formats = CacheFormats<MidRise<3>, MidRise<4>, MidRise<3>, MidRise<4>>;
+using HostCache = HostKeyValues<Formats>;
 
-Keys DrawCache(const Shape& shape, size_t tokens, uint64_t seed) {
+void DrawHeads(const Shape& shape, size_t tokens, uint64_t seed, QuantizedHeads<MidRise<3>, MidRise<4>>& heads) {
   Random random(seed);
-  Keys cache(shape.kv_heads, shape.head_dim, tokens);
   std::vector<int8_t> levels(4096 + shape.head_dim);
   for (int8_t& level : levels) level = static_cast<int8_t>(MidRise<3>::kLevels[UniformBelow(random, 8)]);
   for (size_t h = 0; h < shape.kv_heads; ++h) {
@@ -41,18 +41,18 @@ Keys DrawCache(const Shape& shape, size_t tokens, uint64_t seed) {
       const int8_t* head = levels.data() + UniformBelow(random, 4096);
       const float step = 0.1f + 0.2f * static_cast<float>(UniformReal(random));
       if (s == 0) {
-        cache.Store<MidRise<4>>(h, s, head, step);
+        heads.Store<MidRise<4>>(h, s, head, step);
       } else {
-        cache.Store<MidRise<3>>(h, s, head, step);
+        heads.Store<MidRise<3>>(h, s, head, step);
       }
     }
   }
-  return cache;
 }
 
 // The caches of layers; those of the last case are kept for the next.
+template <class B>
 struct Layers {
-  std::vector<Keys> keys, values;
+  std::vector<typename B::template Cache<Formats>> caches;
   const Shape* shape = nullptr;
   size_t tokens = 0;
 
@@ -60,37 +60,43 @@ struct Layers {
     if (shape == &s && tokens == n) return;
     shape = &s;
     tokens = n;
-    keys.clear();
-    values.clear();
-    const Keys key = DrawCache(s, n, 1);
-    const Keys value = DrawCache(s, n, 2);
+    caches.clear();
+    HostCache host(s.kv_heads, s.head_dim, n);
+    DrawHeads(s, n, 1, host.keys);
+    DrawHeads(s, n, 2, host.values);
+    const B backend;
+    auto stream = backend.NewStream();
+    auto cache = backend.template NewCache<Formats>(s.kv_heads, s.head_dim, n);
+    backend.template WriteCache<Formats>(stream, host, n, cache);
     do {
-      keys.push_back(key);
-      values.push_back(value);
-    } while (keys.size() * 2 * key.StoredBytes() < RotatedBytes());
+      caches.push_back(cache);
+    } while (caches.size() * cache.StoredBytes() < RotatedBytes());
   }
 };
 
 template <class B>
 void Attend(benchmark::State& state, const Shape& shape, size_t tokens, size_t threads) {
-  static Layers layers;
+  static Layers<B> layers;
   layers.Make(shape, tokens);
   const B backend(PoolOf(threads));
+  auto stream = backend.NewStream();
   Random random(3);
-  QuantizedTokens<Q> q;
-  q.Resize(shape.heads, shape.head_dim);
+  QuantizedRows<Q> host_q;
+  host_q.Resize(shape.heads, shape.head_dim);
   for (size_t h = 0; h < shape.heads; ++h) {
-    for (size_t i = 0; i < shape.head_dim; ++i) q.Row(h)[i] = static_cast<int8_t>(Q::kLevels[UniformBelow(random, 16)]);
-    q.Step(h, 0) = 0.05f;
+    for (int8_t& level : host_q[h]) level = static_cast<int8_t>(Q::kLevels[UniformBelow(random, 16)]);
+    host_q.Steps(h)[0] = 0.05f;
   }
+  typename B::template Rows<Q> q;
+  backend.Write(stream, host_q, q);
+  typename B::Where where;
+  backend.SetWhere(stream, std::vector<Place>{{0, static_cast<uint32_t>(tokens - 1)}}, Rope(2, 10.0f), where);
   std::vector<float> y(shape.heads * shape.head_dim);
-  AttentionScratch scratch;
-  const AttentionShape position{shape.heads, shape.kv_heads, shape.head_dim, tokens - 1};
+  const AttentionShape heads{shape.heads, shape.kv_heads, shape.head_dim};
   size_t next = 0;
   const auto run = [&] {
-    const size_t layer = next++ % layers.keys.size();
-    backend.Attend(q, layers.keys[layer], layers.values[layer], position, scratch,
-                   MatrixView<float>(y.data(), 1, y.size()));
+    const typename B::template Cache<Formats>* const caches[] = {&layers.caches[next++ % layers.caches.size()]};
+    backend.template Attend<Formats>(stream, q, where, caches, heads, MatrixView<float>(y.data(), 1, y.size()));
   };
   for (auto _ : state) {
     double bandwidth = ReadRateNow(threads);
@@ -98,7 +104,7 @@ void Attend(benchmark::State& state, const Shape& shape, size_t tokens, size_t t
     const double seconds = Median(TimeCalls(kSecondsALine, 3, run));
     bandwidth = (bandwidth + ReadRateNow(threads)) / 2;
     state.SetIterationTime(seconds);
-    const auto bytes = static_cast<double>(2 * tokens * layers.keys[0].BytesPerToken());
+    const auto bytes = static_cast<double>(tokens * layers.caches[0].BytesPerToken());
     state.counters["bytes/s"] = bytes / seconds;
     state.counters["of_bandwidth"] = bytes / seconds / bandwidth;
   }

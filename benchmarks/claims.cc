@@ -121,7 +121,7 @@ struct Reals {
         heads_values(Normals(n * shape.config.query_width(), 3)),
         gate_values(Normals(n * shape.config.ffn, 4)),
         product_values(Normals(n * shape.config.ffn, 5)),
-        gain(std::max(shape.config.hidden, shape.config.ffn), 1.0f) {
+        gain(shape.config.hidden, 1.0f) {
     Random random(6);
     for (float& g : gate_values) g = UniformReal(random) < shape.closed_gates ? -std::abs(g) : std::abs(g) + 1e-3f;
     for (float& h : product_values) {
@@ -143,7 +143,16 @@ struct Reals {
     up = Room(c.ffn);
   }
 
+  // The tokens stand at `first_position` and after.
+  void StandAt(size_t first_position, const ModelConfig& c) {
+    std::vector<Place> places(tokens);
+    for (size_t t = 0; t < tokens; ++t) places[t].position = static_cast<uint32_t>(first_position + t);
+    where.Set(places, Rope(c.head_dim, c.rope_base));
+  }
+
   size_t tokens;
+  SimdBackend::Stream stream;
+  HostWhere where;
   std::vector<float> x_values, heads_values, gate_values, product_values, gain;
   MatrixView<float> x, attended, gate_signs, product;
   MatrixView<float> normed, added, q, k, v, out, gate, up;
@@ -156,13 +165,6 @@ struct Reals {
   }
   std::vector<std::unique_ptr<std::vector<float>>> rooms_;
 };
-
-void RotateHeads(const SimdBackend& backend, const ModelConfig& c, const RopeAngles& angles, Reals& r) {
-  for (size_t t = 0; t < r.tokens; ++t) {
-    backend.Rotate(angles.Cos(t), angles.Sin(t), MatrixView<float>(r.q.Row(t), c.heads, c.head_dim));
-    backend.Rotate(angles.Cos(t), angles.Sin(t), MatrixView<float>(r.k.Row(t), c.kv_heads, c.head_dim));
-  }
-}
 
 // ---- The 16-bit cache, of bf16 and W1.58A8.
 
@@ -185,10 +187,10 @@ class Bf16Attention {
   }
   double Bytes() const { return static_cast<double>(caches_[0].StoredBytes()); }
 
-  void StoreAt(const SimdBackend&, const Reals& r, size_t first_position) {
+  void StoreAt(const SimdBackend&, Reals& r) {
     Bf16Cache& cache = caches_[next_++ % caches_.size()];
-    Store(r.k, first_position, config_.kv_heads, tokens_, cache.keys);
-    Store(r.v, first_position, config_.kv_heads, tokens_, cache.values);
+    Store(r.k, r.where[0].position, config_.kv_heads, tokens_, cache.keys);
+    Store(r.v, r.where[0].position, config_.kv_heads, tokens_, cache.values);
   }
   // Over all tokens of a cache.
   void AttendOne(const SimdBackend& backend, Reals& r) {
@@ -220,40 +222,57 @@ class Bf16Attention {
 
 template <class S>
 class QuantizedAttention {
+  using Cache = SimdBackend::Cache<CacheFormatsOf<S>>;
+
  public:
   QuantizedAttention(const ModelConfig& c, size_t tokens) : config_(c), tokens_(tokens) {
-    KvCache<S> first(c.kv_heads, c.head_dim, tokens);
     const SimdBackend backend;
+    Cache first = backend.NewCache<CacheFormatsOf<S>>(c.kv_heads, c.head_dim, tokens);
+    Cache* const caches[] = {&first};
+    SimdBackend::Stream stream;
     constexpr size_t kRandomTokens = 128;
     const std::vector<float> reals = Normals(kRandomTokens * c.kv_width(), 7);
     const MatrixView<const float> heads(reals.data(), kRandomTokens, c.kv_width());
-    for (size_t t = 0; t < tokens; t += kRandomTokens) first.Store(backend, heads, heads, t);
+    HostWhere where;
+    for (size_t t = 0; t < tokens; t += kRandomTokens) {
+      std::vector<Place> places(kRandomTokens);
+      for (size_t i = 0; i < kRandomTokens; ++i) places[i].position = static_cast<uint32_t>(t + i);
+      where.Set(places, Rope(2, 10.0f));
+      Store(backend, stream, heads, heads, where, caches);
+    }
     bytes_ = static_cast<double>(first.StoredBytes());
     caches_ = Copies(std::move(first), static_cast<size_t>(bytes_), c.layers);
+    last_.Set(std::vector<Place>{{0, static_cast<uint32_t>(tokens - 1)}}, Rope(2, 10.0f));
   }
   double Bytes() const { return bytes_; }
 
-  void StoreAt(const SimdBackend& backend, const Reals& r, size_t first_position) {
-    caches_[next_++ % caches_.size()].Store(backend, r.k, r.v, first_position);
+  void StoreAt(const SimdBackend& backend, Reals& r) {
+    Cache* const caches[] = {&caches_[next_++ % caches_.size()]};
+    Store(backend, r.stream, r.k, r.v, r.where, caches);
   }
-  void AttendOne(const SimdBackend& backend, Reals& r) { Attend(backend, r, tokens_ - 1); }
-  void AttendPrompt(const SimdBackend& backend, Reals& r) { Attend(backend, r, 0); }
+  void AttendOne(const SimdBackend& backend, Reals& r) { Attend(backend, r, last_); }
+  void AttendPrompt(const SimdBackend& backend, Reals& r) { Attend(backend, r, r.where); }
 
  private:
-  void Attend(const SimdBackend& backend, Reals& r, size_t first_position) {
-    const KvCache<S>& cache = caches_[next_++ % caches_.size()];
+  static void Store(const SimdBackend& backend, SimdBackend::Stream& stream, MatrixView<const float> k,
+                    MatrixView<const float> v, const HostWhere& where, std::span<Cache* const> caches) {
+    backend.Store<typename S::Key, typename S::FirstKey, typename S::Value, typename S::FirstValue>(stream, k, v, where,
+                                                                                                    caches);
+  }
+  void Attend(const SimdBackend& backend, Reals& r, const HostWhere& where) {
+    const Cache* const caches[] = {&caches_[next_++ % caches_.size()]};
     backend.template Quantize<typename S::Query>(
-        MatrixView<const float>(r.q.data(), r.tokens * config_.heads, config_.head_dim), queries_);
-    backend.Attend(queries_, cache.keys(), cache.values(),
-                   {config_.heads, config_.kv_heads, config_.head_dim, first_position}, scratch_, r.out);
+        r.stream, MatrixView<const float>(r.q.data(), r.tokens * config_.heads, config_.head_dim), queries_);
+    backend.Attend<CacheFormatsOf<S>>(r.stream, queries_, where, caches,
+                                      {config_.heads, config_.kv_heads, config_.head_dim}, r.out);
   }
 
   ModelConfig config_;
   size_t tokens_;
   double bytes_ = 0.0;
-  std::vector<KvCache<S>> caches_;
-  QuantizedTokens<typename S::Query::Format> queries_;
-  AttentionScratch scratch_;
+  std::vector<Cache> caches_;
+  SimdBackend::Rows<typename S::Query::Format> queries_;
+  HostWhere last_;
   size_t next_ = 0;
 };
 
@@ -291,8 +310,8 @@ class Bf16Layers {
     Multiply(backend, layer_->gate, r.normed, r.gate);
     Multiply(backend, layer_->up, r.normed, r.up);
     // LLaMA has SiLU here; this is cheaper.
-    backend.OpenGates<SquaredRelu>(r.gate_signs, open_);
-    backend.Glu<SquaredRelu>(r.gate_signs, r.up, open_, r.up);
+    backend.OpenGates<SquaredRelu>(r.stream, r.gate_signs, open_);
+    backend.Glu<SquaredRelu>(r.stream, r.gate_signs, r.up, open_, r.up);
     Multiply(backend, layer_->down, r.product, r.added);
   }
 
@@ -320,18 +339,17 @@ class QuantizedLayers {
 
   explicit QuantizedLayers(const ModelConfig& c) {
     const SimdBackend backend;
-    const auto prepare = [&]<class X>(X, size_t rows, size_t cols, Access access) {
-      return backend.template Prepare<typename X::Format>(MadeUp<typename S::Weight>(rows, cols),
-                                                          kSkips ? access : Access::kDense);
+    const auto prepare = [&]<class X, class U>(Matrix<X, U>& matrix, size_t rows, size_t cols) {
+      matrix = backend.PrepareMatrix<W, X, U>(MadeUp<typename S::Weight>(rows, cols));
     };
-    const typename S::Input input;
-    Layer first{prepare(input, c.query_width(), c.hidden, Access::kDense),
-                prepare(input, c.kv_width(), c.hidden, Access::kDense),
-                prepare(input, c.kv_width(), c.hidden, Access::kDense),
-                prepare(typename S::OutputInput(), c.hidden, c.query_width(), Access::kColumns),
-                prepare(input, c.ffn, c.hidden, Access::kDense),
-                prepare(input, c.ffn, c.hidden, Access::kRows),
-                prepare(typename S::DownInput(), c.hidden, c.ffn, Access::kColumns)};
+    Layer first;
+    prepare.template operator()<Input, Uses<Dense>>(first.q, c.query_width(), c.hidden);
+    prepare.template operator()<Input, Uses<Dense>>(first.k, c.kv_width(), c.hidden);
+    prepare.template operator()<Input, Uses<Dense>>(first.v, c.kv_width(), c.hidden);
+    prepare.template operator()<OutputInput, Columns>(first.o, c.hidden, c.query_width());
+    prepare.template operator()<Input, Uses<Dense>>(first.gate, c.ffn, c.hidden);
+    prepare.template operator()<Input, Rows>(first.up, c.ffn, c.hidden);
+    prepare.template operator()<DownInput, Columns>(first.down, c.hidden, c.ffn);
     bytes_ = first.q.StoredBytes() + first.k.StoredBytes() + first.v.StoredBytes() + first.o.StoredBytes() +
              first.gate.StoredBytes() + first.up.StoredBytes() + first.down.StoredBytes();
     layers_ = Copies(std::move(first), bytes_, c.layers);
@@ -342,62 +360,65 @@ class QuantizedLayers {
   // The copy that is used from here on.
   void Take() { layer_ = &layers_[next_++ % layers_.size()]; }
   void ToHeads(const SimdBackend& backend, Reals& r) {
-    backend.template Quantize<typename S::Input>(r.normed, input_);
-    backend.PrepareInputs(layer_->q, input_);
-    backend.MatMul(layer_->q, input_, r.q);
-    backend.MatMul(layer_->k, input_, r.k);
-    backend.MatMul(layer_->v, input_, r.v);
+    backend.template Quantize<typename S::Input>(r.stream, r.normed, input_);
+    backend.MatMul(r.stream, layer_->q, input_, r.q);
+    backend.MatMul(r.stream, layer_->k, input_, r.k);
+    backend.MatMul(r.stream, layer_->v, input_, r.v);
   }
   void FromHeads(const SimdBackend& backend, Reals& r) {
     if constexpr (kSkips) {
-      backend.template QuantizeTopK<typename S::OutputInput>(r.attended, S::OutputKeep::Count(r.attended.cols()),
-                                                             output_input_);
-      backend.FindNonzero(output_input_);
-      backend.MatMulColumns(layer_->o, output_input_, r.added);
+      backend.template QuantizeTopK<typename S::OutputInput>(r.stream, r.attended,
+                                                             S::OutputKeep::Count(r.attended.cols()), output_input_);
+      backend.FindNonzero(r.stream, output_input_);
+      backend.MatMulColumns(r.stream, layer_->o, output_input_, r.added);
     } else {
-      backend.template Quantize<typename S::OutputInput>(r.attended, output_input_);
-      backend.PrepareInputs(layer_->o, output_input_);
-      backend.MatMul(layer_->o, output_input_, r.added);
+      backend.template Quantize<typename S::OutputInput>(r.stream, r.attended, output_input_);
+      backend.MatMul(r.stream, layer_->o, output_input_, r.added);
     }
   }
   void Ffn(const SimdBackend& backend, Reals& r) {
     using Act = typename S::FfnActivation;
-    backend.template Quantize<typename S::Input>(r.normed, input_);
-    backend.PrepareInputs(layer_->gate, input_);
-    backend.MatMul(layer_->gate, input_, r.gate);
-    backend.template OpenGates<Act>(r.gate_signs, open_);
+    backend.template Quantize<typename S::Input>(r.stream, r.normed, input_);
+    backend.MatMul(r.stream, layer_->gate, input_, r.gate);
+    backend.template OpenGates<Act>(r.stream, r.gate_signs, open_);
     if constexpr (kSkips) {
-      backend.MatMulRows(layer_->up, input_, open_, r.up);
+      backend.MatMulRows(r.stream, layer_->up, input_, open_, r.up);
     } else {
-      backend.MatMul(layer_->up, input_, r.up);
+      backend.MatMul(r.stream, layer_->up, input_, r.up);
     }
-    backend.template Glu<Act>(r.gate_signs, r.up, open_, r.up);
-    backend.template Quantize<typename S::DownInput>(r.product, down_input_);
+    backend.template Glu<Act>(r.stream, r.gate_signs, r.up, open_, r.up);
+    backend.template Quantize<typename S::DownInput>(r.stream, r.product, down_input_);
     if constexpr (kSkips) {
-      backend.FindNonzero(down_input_);
-      backend.MatMulColumns(layer_->down, down_input_, r.added);
+      backend.FindNonzero(r.stream, down_input_);
+      backend.MatMulColumns(r.stream, layer_->down, down_input_, r.added);
     } else {
-      backend.PrepareInputs(layer_->down, down_input_);
-      backend.MatMul(layer_->down, down_input_, r.added);
+      backend.MatMul(r.stream, layer_->down, down_input_, r.added);
     }
   }
 
  private:
-  template <class X>
-  using M = SimdBackend::Matrix<typename S::Weight::Format, typename X::Format>;
+  using W = OperandOf<typename S::Weight>;
+  using Input = OperandOf<typename S::Input>;
+  using OutputInput = OperandOf<typename S::OutputInput>;
+  using DownInput = OperandOf<typename S::DownInput>;
+  using Rows = std::conditional_t<kSkips, Uses<ChosenRows>, Uses<Dense>>;
+  using Columns = std::conditional_t<kSkips, Uses<ChosenColumns>, Uses<Dense>>;
+  template <class X, class U>
+  using Matrix = SimdBackend::Matrix<W, X, U>;
   struct Layer {
-    M<typename S::Input> q, k, v;
-    M<typename S::OutputInput> o;
-    M<typename S::Input> gate, up;
-    M<typename S::DownInput> down;
+    Matrix<Input, Uses<Dense>> q, k, v;
+    Matrix<OutputInput, Columns> o;
+    Matrix<Input, Uses<Dense>> gate;
+    Matrix<Input, Rows> up;
+    Matrix<DownInput, Columns> down;
   };
 
   size_t bytes_ = 0;
   std::vector<Layer> layers_;
   const Layer* layer_ = nullptr;
-  QuantizedTokens<typename S::Input::Format> input_;
-  QuantizedTokens<typename S::OutputInput::Format> output_input_;
-  QuantizedTokens<typename S::DownInput::Format> down_input_;
+  SimdBackend::Rows<Input> input_;
+  SimdBackend::Rows<OutputInput> output_input_;
+  SimdBackend::Rows<DownInput> down_input_;
   ChannelLists open_;
   size_t next_ = 0;
 };
@@ -420,18 +441,19 @@ class Bf16Head {
 class Int4Head {
  public:
   explicit Int4Head(const ModelConfig& c)
-      : copies_(SimdBackend().Prepare<HeadInputs::Format>(MadeUp<HeadWeights>(c.vocab, c.hidden), Access::kDense)),
+      : copies_(SimdBackend().PrepareMatrix<HeadWeights::Format, HeadInputs::Format, Uses<Dense, RowLookup>>(
+            MadeUp<HeadWeights>(c.vocab, c.hidden))),
         logits_(c.vocab) {}
   double Bytes() const { return static_cast<double>(copies_.First().StoredBytes()); }
   void operator()(const SimdBackend& backend, Reals& r) {
-    backend.Quantize<HeadInputs>(r.normed.Rows(0, 1), input_);
-    backend.MatMul(copies_.Next(), input_, {logits_.data(), 1, logits_.size()});
+    backend.Quantize<HeadInputs>(r.stream, r.normed.Rows(0, 1), input_);
+    backend.MatMul(r.stream, copies_.Next(), input_, {logits_.data(), 1, logits_.size()});
   }
 
  private:
-  RotatedCopies<SimdBackend::Matrix<HeadWeights::Format, HeadInputs::Format>> copies_;
+  RotatedCopies<SimdBackend::Matrix<HeadWeights::Format, HeadInputs::Format, Uses<Dense, RowLookup>>> copies_;
   std::vector<float> logits_;
-  QuantizedTokens<HeadInputs::Format> input_;
+  SimdBackend::Rows<HeadInputs::Format> input_;
 };
 
 // ---- Measuring a model.
@@ -444,8 +466,8 @@ Measured Measure(const char* name, const ModelShape& shape) {
   m.timings.resize(ThreadCounts().size());
   Reals one(shape, 1);
   Reals prompt(shape, kPrompt);
-  RopeAngles angles;
-  angles.Compute(Rope(c.head_dim, c.rope_base), 0, kPrompt);
+  one.StandAt(kContext - 1, c);
+  prompt.StandAt(0, c);
   const auto each_thread_count = [&](auto&& f) {
     for (size_t i = 0; i < ThreadCounts().size(); ++i) f(SimdBackend(PoolOf(ThreadCounts()[i])), m.timings[i]);
   };
@@ -468,27 +490,27 @@ Measured Measure(const char* name, const ModelShape& shape) {
   Layers layers(c);
   m.weight_bytes = layers.Bytes() * c.layers;
   m.layer_copies = layers.Count();
-  const auto run_layer = [&](const SimdBackend& backend, Reals& r, size_t first_position) {
-    const std::span<const float> gain(r.gain.data(), c.hidden);
-    backend.RmsNorm(r.x, gain, 1e-5f, r.normed);
+  const auto run_layer = [&](const SimdBackend& backend, Reals& r) {
+    backend.RmsNorm(r.stream, r.x, r.gain, 1e-5f, r.normed);
     layers.Take();
     layers.ToHeads(backend, r);
-    RotateHeads(backend, c, angles, r);
-    attention.StoreAt(backend, r, first_position);
+    backend.Rotate(r.stream, r.where, r.q);
+    backend.Rotate(r.stream, r.where, r.k);
+    attention.StoreAt(backend, r);
     if (r.tokens > 1) attention.AttendPrompt(backend, r);
     layers.FromHeads(backend, r);
-    backend.Add(r.added, r.normed);  // in place of x, which is to stay as it is
-    backend.RmsNorm(r.x, gain, 1e-5f, r.normed);
+    backend.Add(r.stream, r.added, r.normed);  // in place of x, which is to stay as it is
+    backend.RmsNorm(r.stream, r.x, r.gain, 1e-5f, r.normed);
     layers.Ffn(backend, r);
-    backend.Add(r.added, r.normed);
+    backend.Add(r.stream, r.added, r.normed);
   };
   each_thread_count([&](const SimdBackend& backend, Timing& t) {
-    t.layer = Median(TimeCalls(kSeconds, 2 * layers.Count(), [&] { run_layer(backend, one, kContext - 1); }));
+    t.layer = Median(TimeCalls(kSeconds, 2 * layers.Count(), [&] { run_layer(backend, one); }));
     t.ffn = Median(TimeCalls(kSeconds, 2 * layers.Count(), [&] {
       layers.Take();
       layers.Ffn(backend, one);
     }));
-    t.layer_prefill = Median(TimeCalls(kSeconds, 2, [&] { run_layer(backend, prompt, 0); }));
+    t.layer_prefill = Median(TimeCalls(kSeconds, 2, [&] { run_layer(backend, prompt); }));
   });
   return m;
 }
