@@ -60,6 +60,8 @@ requires(OffsetTraits<W>::kFitsByte) class ColumnWeights {
   size_t cols() const { return cols_; }
   // Of codes and steps, padding included.
   size_t StoredBytes() const { return bytes_.size() + steps_.StoredBytes(); }
+  Segments segments() const { return steps_.segments(); }
+  float Step(size_t row, size_t segment = 0) const { return steps_.Of(row, segment); }
   const WeightSteps& steps() const { return steps_; }
   const PlaneRun<Codes>& run() const { return run_; }
   // The last tile may have fewer rows.

@@ -74,6 +74,32 @@ class BlockDot {
     });
   }
 
+  // For tiles of the tokens, one after the other: f(t, count, multiply), where multiply(sums) does sums[k * N + i] +=
+  // dot of row i of the quads of `cols` columns with token t + k of x, k < count; those beyond `tokens` are spare.
+  template <class F>
+  static HWY_INLINE void EachTile(bitnet::detail::AmxTiles& unit, const uint8_t* HWY_RESTRICT quads, size_t cols,
+                                  const int8_t* x, size_t stride, size_t tokens, F&& f) {
+    if (HasMatrixUnit()) {
+      for (size_t t = 0; t < tokens; t += kAmxTokens) {
+        const size_t count = std::min(kAmxTokens, tokens - t);
+        f(t, count,
+          [&](int32_t* sums) { unit.Add(quads, RoundUp(cols, kAmxCols), x + t * stride, stride, count, sums); });
+      }
+      return;
+    }
+    for (size_t t = 0; t < tokens; t += kTokenTile) {
+      f(t, kTokenTile, [&](int32_t* sums) {
+        const int8_t* tile_inputs[kTokenTile];
+        int32_t* tile_sums[kTokenTile];
+        for (size_t k = 0; k < kTokenTile; ++k) {
+          tile_inputs[k] = x + std::min(t + k, tokens - 1) * stride;
+          tile_sums[k] = sums + k * kVectorBytes;
+        }
+        AddTile(quads, RoundUp(cols, 4), tile_inputs, tile_sums);
+      });
+    }
+  }
+
  private:
   // sums[t] += dots of the quads of `cols` columns with x[t].
   static HWY_NOINLINE void AddTile(const uint8_t* HWY_RESTRICT quads, size_t cols, const int8_t* const* x,

@@ -71,36 +71,35 @@ HWY_NOINLINE void DotRowBySegments(const Weights& weights, size_t row, const Inp
   size_t window_end = 0;
   double total[kSegmentTokens] = {};
 
-  EachCommonSegment(
-      weights.steps().segments(), x.segments, [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {
-        Sum sum[kSegmentTokens] = {};
-        for (size_t at = begin; at < end;) {
-          if (at >= window_end) {
-            window_begin = at / kBlock * kBlock;
-            window_end = std::min(weights.cols(), window_begin + kWindow);
-            weights.UnpackRow(row, window_begin, window_end - window_begin, window);
-          }
-          const size_t n = std::min(end, window_end) - at;
-          const Level* w = window + (at - window_begin);
-          for (size_t t = 0; t < tokens; ++t) {
-            const auto* inputs = x.Row(first_token + t) + at;
-            if constexpr (kIsInteger) {
-              sum[t] += static_cast<uint32_t>(DotLevels(w, inputs, n));
-            } else {
-              AddToLanes(sum[t], at - begin, w, inputs, n);
-            }
-          }
-          at += n;
+  EachCommonSegment(weights.segments(), x.segments, [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {
+    Sum sum[kSegmentTokens] = {};
+    for (size_t at = begin; at < end;) {
+      if (at >= window_end) {
+        window_begin = at / kBlock * kBlock;
+        window_end = std::min(weights.cols(), window_begin + kWindow);
+        weights.UnpackRow(row, window_begin, window_end - window_begin, window);
+      }
+      const size_t n = std::min(end, window_end) - at;
+      const Level* w = window + (at - window_begin);
+      for (size_t t = 0; t < tokens; ++t) {
+        const auto* inputs = x.Row(first_token + t) + at;
+        if constexpr (kIsInteger) {
+          sum[t] += static_cast<uint32_t>(DotLevels(w, inputs, n));
+        } else {
+          AddToLanes(sum[t], at - begin, w, inputs, n);
         }
-        for (size_t t = 0; t < tokens; ++t) {
-          const float scale = weights.steps().Of(row, ws) * x.Step(first_token + t, xs);
-          if constexpr (kIsInteger) {
-            total[t] += static_cast<double>(static_cast<int32_t>(sum[t])) * static_cast<double>(scale);
-          } else {
-            total[t] += static_cast<double>(static_cast<float>(sum[t].Fold())) * static_cast<double>(scale);
-          }
-        }
-      });
+      }
+      at += n;
+    }
+    for (size_t t = 0; t < tokens; ++t) {
+      const float scale = weights.Step(row, ws) * x.Step(first_token + t, xs);
+      if constexpr (kIsInteger) {
+        total[t] += static_cast<double>(static_cast<int32_t>(sum[t])) * static_cast<double>(scale);
+      } else {
+        total[t] += static_cast<double>(static_cast<float>(sum[t].Fold())) * static_cast<double>(scale);
+      }
+    }
+  });
   for (size_t t = 0; t < tokens; ++t) y[t] = static_cast<float>(total[t]);
 }
 
@@ -125,16 +124,15 @@ HWY_NOINLINE float DotRowOfColumns(const RealWeights& weights, size_t row, const
   const float* w = weights.Row(row);
   double total = 0.0;
   size_t next = 0;
-  EachCommonSegment(
-      weights.steps().segments(), x.segments, [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {
-        SumLanes sum;
-        for (; next < columns.size() && columns[next] < end; ++next) {
-          const size_t c = columns[next];
-          sum.lane[(c - begin) % kSumLanes] += static_cast<double>(w[c]) * static_cast<double>(x.Row(token)[c]);
-        }
-        const float scale = weights.steps().Of(row, ws) * x.Step(token, xs);
-        total += static_cast<double>(static_cast<float>(sum.Fold())) * static_cast<double>(scale);
-      });
+  EachCommonSegment(weights.segments(), x.segments, [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {
+    SumLanes sum;
+    for (; next < columns.size() && columns[next] < end; ++next) {
+      const size_t c = columns[next];
+      sum.lane[(c - begin) % kSumLanes] += static_cast<double>(w[c]) * static_cast<double>(x.Row(token)[c]);
+    }
+    const float scale = weights.Step(row, ws) * x.Step(token, xs);
+    total += static_cast<double>(static_cast<float>(sum.Fold())) * static_cast<double>(scale);
+  });
   return static_cast<float>(total);
 }
 

@@ -63,7 +63,7 @@ HWY_NOINLINE void MultiplyFloats(const Weights& weights, const IndexList& rows, 
     for (size_t t = 0; t < tokens; ++t) {
       for (size_t k = 0; k < n; ++k) {
         const size_t row = rows[i + k];
-        const float scale = weights.steps().Of(row) * x.Step(first + t);
+        const float scale = weights.Step(row) * x.Step(first + t);
         const auto dot = static_cast<float>(Fold(sums[t * kFloatRowTile + k]));
         y.Row(first + t)[row] = static_cast<float>(0.0 + static_cast<double>(dot) * static_cast<double>(scale));
       }

@@ -29,6 +29,7 @@
 #include "bitnet/base/size.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/quantized_matrix.h"
+#include "bitnet/tensor/segments.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -63,6 +64,8 @@ class LookupWeights {
   size_t rows() const { return rows_; }
   size_t cols() const { return cols_; }
   size_t StoredBytes() const { return bytes_.size() + steps_.StoredBytes(); }
+  Segments segments() const { return steps_.segments(); }
+  float Step(size_t row, size_t segment = 0) const { return steps_.Of(row, segment); }
   const WeightSteps& steps() const { return steps_; }
   const uint8_t* Block(size_t block) const { return bytes_.data() + block * Layout::BlockBytes(cols_); }
   Quads quads() const { return Quads(*this); }

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "bitnet/backend/simd/column_runs.h"
 #include "bitnet/base/size.h"
 #include "bitnet/tensor/aligned_vector.h"
 
@@ -17,6 +18,8 @@ class ProductScratch {
   std::byte* Bytes(size_t count) { return Reserve(bytes_, count); }
   int32_t* Sums(size_t count) { return Reserve(sums_, count); }
   uint32_t* Order(size_t count) { return Reserve(order_, count); }
+  int8_t* Inputs(size_t count) { return Reserve(inputs_, count); }
+  ColumnRuns& runs() { return runs_; }
 
  private:
   template <class T>
@@ -28,6 +31,8 @@ class ProductScratch {
   AlignedVector<std::byte> bytes_;
   AlignedVector<int32_t> sums_;
   AlignedVector<uint32_t> order_;
+  AlignedVector<int8_t> inputs_;
+  ColumnRuns runs_;
 };
 
 }  // namespace bitnet

@@ -15,6 +15,7 @@
 
 #include "bitnet/backend/check_shapes.h"
 #include "bitnet/backend/simd/block_products-inl.h"
+#include "bitnet/backend/simd/dot_quads-inl.h"
 #include "bitnet/backend/simd/dot_segments-inl.h"
 #include "bitnet/backend/simd/float_products-inl.h"
 #include "bitnet/backend/simd/grain.h"
@@ -38,7 +39,9 @@ enum class ProductKernel {
   kRows,          // RowWeights: integer dots of packed rows
   kColumns,       // ColumnWeights: integer dots of columns, in the lanes of rows
   kReals,         // an operand is real: sums in double
-  kSegments,      // steps for groups of columns: a dot, or a sum, for each run of columns
+  kQuads,         // QuadWeights: steps for groups of columns, integer dots in the lanes of rows
+  kQuadBlocks,    // the same for many tokens, each group unpacked once for all
+  kSegments,      // steps for groups of columns: a dot, or a sum, for each run of columns of each row
   kBlocks,        // many tokens: quads, multiplied by the matrix unit or vectors
   kBlockLookups,  // many tokens: quads, looked up
 };
@@ -75,6 +78,9 @@ template <Operand W, Operand X, class U>
 ProductKernel ChooseKernel(size_t tokens) {
   using Facts = ProductFacts<W, X, U>;
   if (Facts::kLayout == WeightLayout::kColumns && !Facts::kHasOneStep) return ProductKernel::kColumns;
+  if (Facts::kLayout == WeightLayout::kQuads) {
+    return tokens >= kManyTokens ? ProductKernel::kQuadBlocks : ProductKernel::kQuads;
+  }
   if (!Facts::kHasOneStep) return ProductKernel::kSegments;
   if (!Facts::kIsInteger) return ProductKernel::kReals;
   if (Facts::kHasBlocks && tokens >= kManyTokens) {
@@ -123,6 +129,10 @@ std::string DescribeProduct() {
         return "integer dot product of columns";
       case ProductKernel::kReals:
         return "float: sums in double";
+      case ProductKernel::kQuads:
+        return "integer dot product of each group of columns";
+      case ProductKernel::kQuadBlocks:
+        return HasMatrixUnit() ? "matrix unit, group by group" : "integer dot product of blocks, group by group";
       case ProductKernel::kSegments:
         return Facts::kIsInteger ? "integer dot product of each group of columns, row by row"
                                  : "float: sums in double of each group of columns, row by row";
@@ -269,6 +279,41 @@ void MultiplyByColumns(Executor& executor, ProductScratch& scratch, const SimdMa
                  });
 }
 
+// y of all tokens, with steps for groups of columns on either side.
+template <LevelFormat W>
+void MultiplyQuads(Executor& executor, ProductScratch& scratch, const QuadWeights<W>& weights,
+                   const InputRows<int8_t>& x, MatrixView<float> y, bool are_many) {
+  ColumnRuns& runs = scratch.runs();
+  runs.Find(weights, x.segments);
+  const size_t count = runs.runs().size();
+  RunInputs inputs{x.levels, x.stride, nullptr};
+  if (runs.are_copied()) {
+    int8_t* copies = scratch.Inputs(SizeSum(SizeProduct(x.tokens, runs.width()), SimdRows<Int<8>>::kReadBeyond));
+    runs.CopyInputs(x, copies);
+    inputs.levels = copies;
+    inputs.stride = runs.width();
+  }
+  int32_t* corrections = scratch.Sums(SizeProduct(x.tokens, count));
+  for (size_t t = 0; t < x.tokens && Correction<W>::kBottom != 0; ++t) {
+    for (size_t r = 0; r < count; ++r) {
+      const ColumnRun& run = runs.runs()[r];
+      const int32_t sum = SumOfLevels(x.Row(t) + run.begin, run.end - run.begin);
+      corrections[t * count + r] = Correction<W>::DotOfLevels(0, sum);
+    }
+  }
+  inputs.corrections = corrections;
+  const QuadProduct<W> product(weights, runs, inputs, x, y);
+  if (are_many) {
+    EachShareOfBlocks(
+        executor, scratch, weights.blocks(), weights.cols(), x.tokens,
+        [&](size_t) { return QuadProduct<W>::ScratchBytes(x.tokens); },
+        [&](size_t begin, size_t end, std::byte* memory) { product.MultiplyMany(begin, end, memory); });
+  } else {
+    ParallelRanges(executor, weights.blocks(), Grain(weights.cols(), x.tokens, kVectorBytes), 1,
+                   [&](size_t begin, size_t end) { product.MultiplyFew(begin, end); });
+  }
+}
+
 template <Operand W, Operand X, class U>
 void MultiplyByKernel(Executor& executor, ProductScratch& scratch, const SimdMatrix<W, X, U>& matrix, SimdRows<X>& x,
                       MatrixView<float> y, ProductKernel kernel) {
@@ -301,6 +346,8 @@ void MultiplyByKernel(Executor& executor, ProductScratch& scratch, const SimdMat
                          DotsAreFloats<FormatOf<W>, typename Facts::Level>(matrix.cols()), y.Row(t));
       }
     });
+  } else if constexpr (Facts::kLayout == WeightLayout::kQuads) {
+    MultiplyQuads(executor, scratch, weights, inputs, y, kernel == ProductKernel::kQuadBlocks);
   } else if constexpr (Facts::kLayout == WeightLayout::kColumns) {
     MultiplyByColumns(executor, scratch, matrix, inputs, y, [&](size_t) {
       return IndexList{nullptr, 0, matrix.cols()};
@@ -417,15 +464,15 @@ void LookUpRow(const SimdMatrix<W, X, U>& matrix, size_t row, std::span<float> v
   if constexpr (U::template kHas<RowLookup>) {
     BITNET_ASSERT(row < matrix.rows(), "Embed: there is no such row");
     BITNET_ASSERT(values.size() == matrix.cols(), "Embed: the destination must hold one value a column");
-    const WeightSteps& steps = matrix.weights().steps();
+    const auto& weights = matrix.weights();
     constexpr size_t kWindow = 1024;
     HWY_ALIGN float window[kWindow];
     for (size_t first = 0; first < matrix.cols(); first += kWindow) {
       const size_t n = std::min(kWindow, matrix.cols() - first);
-      matrix.weights().UnpackRow(row, first, n, window);
+      weights.UnpackRow(row, first, n, window);
       for (size_t i = 0; i < n; ++i) {
         values[first + i] =
-            kIsFloat<FormatOf<W>> ? window[i] : steps.Of(row, steps.segments().Of(first + i)) * window[i];
+            kIsFloat<FormatOf<W>> ? window[i] : weights.Step(row, weights.segments().Of(first + i)) * window[i];
       }
     }
   }

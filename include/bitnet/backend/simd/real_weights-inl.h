@@ -17,6 +17,7 @@
 #include "bitnet/base/size.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/quantized_matrix.h"
+#include "bitnet/tensor/segments.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -46,7 +47,8 @@ class RealWeights {
   size_t rows() const { return rows_; }
   size_t cols() const { return cols_; }
   size_t StoredBytes() const { return values_.size() * sizeof(float); }
-  const WeightSteps& steps() const { return steps_; }
+  Segments segments() const { return steps_.segments(); }
+  float Step(size_t row, size_t segment = 0) const { return steps_.Of(row, segment); }
   const float* Row(size_t row) const { return values_.data() + row * stride_; }
   // Whether no value is NaN or infinite, so that one times a zero input adds nothing.
   bool IsFinite() const {

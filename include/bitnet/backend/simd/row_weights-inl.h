@@ -25,6 +25,7 @@
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/matrix_view.h"
 #include "bitnet/tensor/quantized_matrix.h"
+#include "bitnet/tensor/segments.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -58,6 +59,8 @@ class RowWeights {
   size_t cols() const { return cols_; }
   // Of codes and steps, padding included.
   size_t StoredBytes() const { return bytes_.size() + steps_.StoredBytes(); }
+  Segments segments() const { return steps_.segments(); }
+  float Step(size_t row, size_t segment = 0) const { return steps_.Of(row, segment); }
   const WeightSteps& steps() const { return steps_; }
   const PlaneRun<Codes>& run() const { return run_; }
   // Kernels may read kReadBeyondRuns bytes past the last.

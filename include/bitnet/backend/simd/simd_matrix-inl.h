@@ -3,7 +3,8 @@
 //
 //   RealWeights    real weights
 //   LookupWeights  read whole, where lookups pay (lookup_plan.h) and a row has one step on either side
-//   ColumnWeights  columns are chosen; codes and inputs are integers of a byte or, inputs, two
+//   QuadWeights    read whole, with steps for groups of columns on either side; codes and inputs of a byte
+//   ColumnWeights  columns are chosen; codes of a byte and integer inputs
 //   RowWeights     all else
 //
 // A layout does not know the format of the inputs, but for the plan of lookups, so that its kernels are compiled once
@@ -22,6 +23,7 @@
 
 #include "bitnet/backend/simd/column_weights-inl.h"
 #include "bitnet/backend/simd/lookup_weights-inl.h"
+#include "bitnet/backend/simd/quad_weights-inl.h"
 #include "bitnet/backend/simd/real_weights-inl.h"
 #include "bitnet/backend/simd/row_weights-inl.h"
 #include "bitnet/backend/uses.h"
@@ -34,21 +36,23 @@ HWY_BEFORE_NAMESPACE();
 namespace bitnet {
 namespace HWY_NAMESPACE {
 
-enum class WeightLayout { kReals, kLookups, kColumns, kRows };
+enum class WeightLayout { kReals, kLookups, kQuads, kColumns, kRows };
 
 template <Operand W, Operand X, class U>
 inline constexpr WeightLayout kWeightLayout = [] {
   if constexpr (kIsFloat<FormatOf<W>>) {
     return WeightLayout::kReals;
   } else {
-    constexpr bool kHasOneStep = !kIsGrouped<W> && !kIsGrouped<X>;
-    constexpr bool kPays = PlanProduct<FormatOf<W>, FormatOf<X>>(kTableEntries).method == ProductMethod::kLookup;
+    constexpr bool kFitsByte = OffsetTraits<FormatOf<W>>::kFitsByte;
     if (U::template kHas<ChosenColumns>) {
-      return OffsetTraits<FormatOf<W>>::kFitsByte && !kIsFloat<FormatOf<X>> ? WeightLayout::kColumns
-                                                                            : WeightLayout::kRows;
+      return kFitsByte && !kIsFloat<FormatOf<X>> ? WeightLayout::kColumns : WeightLayout::kRows;
     }
-    const bool is_dense = U::template kHas<Dense> && !U::template kHas<ChosenRows>;
-    return is_dense && kHasOneStep && kPays ? WeightLayout::kLookups : WeightLayout::kRows;
+    if (!U::template kHas<Dense> || U::template kHas<ChosenRows>) return WeightLayout::kRows;
+    if (kIsGrouped<W> || kIsGrouped<X>) {
+      return kFitsByte && std::is_same_v<LevelOf<FormatOf<X>>, int8_t> ? WeightLayout::kQuads : WeightLayout::kRows;
+    }
+    constexpr bool kPays = PlanProduct<FormatOf<W>, FormatOf<X>>(kTableEntries).method == ProductMethod::kLookup;
+    return kPays ? WeightLayout::kLookups : WeightLayout::kRows;
   }
 }();
 
@@ -62,6 +66,10 @@ struct SelectLayout<Float, kPlan, WeightLayout::kReals> {
 template <LevelFormat W, LookupPlan kPlan>
 struct SelectLayout<W, kPlan, WeightLayout::kLookups> {
   using type = LookupWeights<W, kPlan>;
+};
+template <LevelFormat W, LookupPlan kPlan>
+struct SelectLayout<W, kPlan, WeightLayout::kQuads> {
+  using type = QuadWeights<W>;
 };
 template <LevelFormat W, LookupPlan kPlan>
 struct SelectLayout<W, kPlan, WeightLayout::kColumns> {

@@ -1,0 +1,127 @@
+// QuadWeights<W>: weights in quads (quad_packing-inl.h), with steps for groups of columns. For matrices that are read
+// whole, where weights or inputs have such steps (dot_quads-inl.h).
+//
+//   [block of N rows][group of columns]: [steps of the N rows][unit]
+//
+// A vector of 32-bit lanes is N / 4 rows, so that steps need no sums of lanes, and are read as they lie. A block is one
+// stream of memory. Units begin anew with each group; padding is code 0, whose offset is 0: its inputs do not matter.
+#if defined(BITNET_BACKEND_SIMD_QUAD_WEIGHTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef BITNET_BACKEND_SIMD_QUAD_WEIGHTS_INL_H_
+#undef BITNET_BACKEND_SIMD_QUAD_WEIGHTS_INL_H_
+#else
+#define BITNET_BACKEND_SIMD_QUAD_WEIGHTS_INL_H_
+#endif
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "bitnet/backend/simd/codes-inl.h"
+#include "bitnet/backend/simd/quad_packing-inl.h"
+#include "bitnet/base/executor.h"
+#include "bitnet/base/size.h"
+#include "bitnet/tensor/aligned_vector.h"
+#include "bitnet/tensor/quantized_matrix.h"
+#include "bitnet/tensor/segments.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace bitnet {
+namespace HWY_NAMESPACE {
+
+template <LevelFormat W>
+requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
+  static constexpr bool kIsCode = FormatTraits<W>::kIsUniform || OffsetTraits<W>::kIsListed;
+
+ public:
+  using Level = LevelOf<W>;
+  // Codes as they are, or offsets of a byte.
+  using Packing = QuadPacking<kIsCode ? static_cast<size_t>(FormatTraits<W>::kCodeBits) : 8>;
+  using StoredStep = float;
+  // Threads share the rows at multiples of this many.
+  static constexpr size_t kRowMultiple = kVectorBytes;
+  static constexpr size_t kStepBytes = kVectorBytes * sizeof(StoredStep);  // of a group of a block
+
+  QuadWeights() = default;
+  QuadWeights(const QuantizedMatrix<W>& weights, Executor& executor)
+      : rows_(weights.rows()), segments_(weights.segments()) {
+    const size_t last_cols = cols() - (segments_.Count() - 1) * segments_.group;
+    block_bytes_ = SizeSum(SizeProduct(segments_.Count() - 1, GroupBytes(segments_.group)), GroupBytes(last_cols));
+    bytes_.resize(ElementCount<uint8_t>(SizeProduct(blocks(), block_bytes_)));
+    ParallelRanges(executor, blocks(), 1, 1, [&](size_t begin, size_t end) {
+      for (size_t r = begin * kVectorBytes; r < std::min(rows_, end * kVectorBytes); ++r) Store(weights, r);
+    });
+  }
+
+  size_t rows() const { return rows_; }
+  size_t cols() const { return segments_.cols; }
+  // Of codes and steps, padding included.
+  size_t StoredBytes() const { return bytes_.size(); }
+  Segments segments() const { return segments_; }
+  float Step(size_t row, size_t segment) const {
+    StoredStep step;
+    std::memcpy(&step, Block(row / kVectorBytes) + StepsOffset(segment) + row % kVectorBytes * sizeof(step),
+                sizeof(step));
+    return step;
+  }
+
+  size_t blocks() const { return (rows_ + kVectorBytes - 1) / kVectorBytes; }
+  size_t block_bytes() const { return block_bytes_; }
+  const uint8_t* Block(size_t block) const { return bytes_.data() + block * block_bytes_; }
+  // Within a block: the steps of a group, and the unit that has a column.
+  size_t StepsOffset(size_t segment) const { return segment * GroupBytes(segments_.group); }
+  size_t UnitOffset(size_t col) const {
+    const size_t segment = segments_.Of(col);
+    return StepsOffset(segment) + kStepBytes +
+           (col - segment * segments_.group) / Packing::kUnitCols * Packing::kUnitBytes;
+  }
+  // The column, counted from its group's first, where units begin.
+  size_t ColumnInGroup(size_t col) const { return col - segments_.Of(col) * segments_.group; }
+
+  // to[0, n) = levels of a row from column `first` on.
+  template <class T>
+  void UnpackRow(size_t row, size_t first, size_t n, T* HWY_RESTRICT to) const {
+    const uint8_t* block = Block(row / kVectorBytes);
+    for (size_t c = first; c < first + n; ++c) {
+      const size_t in_unit = ColumnInGroup(c) % Packing::kUnitCols;
+      const size_t code =
+          Packing::Load(block + UnitOffset(c) + Packing::Offset(row % kVectorBytes, in_unit), in_unit / 4);
+      const int offset = OffsetTraits<W>::kIsListed ? OffsetTraits<W>::Offset(code) : static_cast<int>(code);
+      to[c - first] = LevelFromOffset<W, T>(offset);
+    }
+  }
+
+ private:
+  static size_t GroupBytes(size_t cols) {
+    const size_t units = (cols + Packing::kUnitCols - 1) / Packing::kUnitCols;
+    return SizeSum(kStepBytes, SizeProduct(Packing::kUnitBytes, units));
+  }
+
+  void Store(const QuantizedMatrix<W>& weights, size_t row) {
+    std::vector<uint8_t> codes(cols());
+    weights.UnpackCodes(row, codes);
+    uint8_t* block = bytes_.data() + row / kVectorBytes * block_bytes_;
+    const size_t r = row % kVectorBytes;
+    for (size_t s = 0; s < segments_.Count(); ++s) {
+      const StoredStep step = weights.Step(row, s);
+      std::memcpy(block + StepsOffset(s) + r * sizeof(step), &step, sizeof(step));
+    }
+    for (size_t c = 0; c < cols(); ++c) {
+      const size_t in_unit = ColumnInGroup(c) % Packing::kUnitCols;
+      Packing::Store(block + UnitOffset(c) + Packing::Offset(r, in_unit), in_unit / 4,
+                     static_cast<size_t>(OffsetTraits<W>::Stored(codes[c])));
+    }
+  }
+
+  size_t rows_ = 0;
+  Segments segments_;
+  size_t block_bytes_ = 0;
+  AlignedVector<uint8_t> bytes_;
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace bitnet
+HWY_AFTER_NAMESPACE();
+
+#endif  // BITNET_BACKEND_SIMD_QUAD_WEIGHTS_INL_H_
