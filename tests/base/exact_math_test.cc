@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cfloat>
 #include <cmath>
@@ -14,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "bitnet/base/random.h"
 #include "testing/expect_assertion.h"
 #include "testing/random_values.h"
 
@@ -191,6 +194,70 @@ TEST_CASE("Exp: docs/numerics.md states its constants") {
   CHECK(page.find("c5 = c6 = 1\n") != std::string::npos);
   CHECK(ExpConstants::kPolynomial[5] == 1.0f);
   CHECK(ExpConstants::kPolynomial[6] == 1.0f);
+}
+
+// The definition again, without a counter: the lanes of all blocks, then neighbours until one is left.
+double ByLevels(const std::vector<double>& terms) {
+  std::vector<std::array<double, 8>> level;
+  for (size_t begin = 0; begin < terms.size(); begin += 256) {
+    std::array<double, 8> lanes{};
+    for (size_t i = begin; i < std::min(terms.size(), begin + 256); ++i) lanes[i % 8] += terms[i];
+    level.push_back(lanes);
+  }
+  while (level.size() > 1) {
+    std::vector<std::array<double, 8>> next;
+    for (size_t i = 0; i < level.size(); i += 2) {
+      next.push_back(level[i]);
+      for (size_t k = 0; k < 8 && i + 1 < level.size(); ++k) next.back()[k] += level[i + 1][k];
+    }
+    level = next;
+  }
+  if (level.empty()) return 0.0;
+  const std::array<double, 8>& l = level[0];
+  return ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]));
+}
+
+TEST_CASE("OrderedSum: lanes of blocks of 256, added as a binary tree") {
+  size_t differ = 0;  // from a sum in which one block follows the other
+  for (size_t n = 0; n < 256 * 20; n = n * 5 / 4 + 1) {
+    CAPTURE(n);
+    // Magnitudes of all sizes, so that every other order has other bits.
+    std::vector<double> terms;
+    Random random(n);
+    for (size_t i = 0; i < n; ++i) {
+      terms.push_back(std::ldexp(static_cast<double>(Normal(random)), static_cast<int>(UniformBelow(random, 60))));
+    }
+    const double sum = OrderedSum(n, [&](size_t i) { return terms[i]; });
+    CHECK(std::bit_cast<uint64_t>(sum) == std::bit_cast<uint64_t>(ByLevels(terms)));
+    SumLanes serial;
+    for (size_t i = 0; i < n; ++i) serial.lane[i % 8] += terms[i];
+    if (n <= 256) CHECK(sum == serial.Fold());
+    differ += sum != serial.Fold();
+  }
+  CHECK(differ > 4);
+}
+
+TEST_CASE("BlockTree: the totals of trees over a power of two are blocks of another") {
+  for (const size_t blocks : {1u, 3u, 4u, 5u, 7u, 11u, 16u, 23u, 64u, 101u}) {
+    CAPTURE(blocks);
+    BlockTree<double> whole, of_fours;
+    Random random(blocks);
+    std::vector<double> sums;
+    for (size_t i = 0; i < blocks; ++i) {
+      sums.push_back(std::ldexp(static_cast<double>(Normal(random)), static_cast<int>(UniformBelow(random, 60))));
+    }
+    for (size_t i = 0; i < blocks; i += 4) {
+      BlockTree<double, 3> four;
+      for (size_t k = i; k < std::min(blocks, i + 4); ++k) four.Add(sums[k]), whole.Add(sums[k]);
+      of_fours.Add(four.Total());
+    }
+    CHECK(whole.Total() == of_fours.Total());
+  }
+  CHECK(BlockTree<double>().Total() == 0.0);
+  BlockTree<double, 2> small;
+  for (size_t i = 0; i < 3; ++i) small.Add(1.0);
+  CHECK(small.Total() == 3.0);
+  CHECK(testing::Breaks("more blocks than", [&] { small.Add(1.0); }));
 }
 
 }  // namespace

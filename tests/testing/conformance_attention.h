@@ -111,6 +111,7 @@ inline constexpr AttentionCase kAttentionCases[] = {
     {130, 1, 12, Fill::kZero},
     {96, 4, 9, Fill::kBadSteps},
     {192, 2, 19, Fill::kRandom},
+    {530, 1, 3, Fill::kRandom},
     // Around the borders of blocks; heads that make tiles of 1 to 4 rows; enough work for several threads.
     {9, 1, 254, Fill::kRandom},
     {20, 3, 254, Fill::kRandom, 5, 1},

@@ -43,7 +43,7 @@ inline constexpr ProductCase kGroupedCases[] = {
     {9, 2, {true, 32}, 32, Fill::kRandom},   {4, 9, {true, 3}, 5, Fill::kSparse},
     {2, 1, {true, 1}, 1000, Fill::kTop},     {70, 1, {true, 64}, 128, Fill::kRandom},
     {67, 17, {true, 64}, 32, Fill::kBottom}, {3, 2, {true, 16}, 7, Fill::kBadSteps},
-    {5, 70, {true, 128}, 16, Fill::kRandom},
+    {5, 70, {true, 128}, 16, Fill::kRandom}, {3, 2, {true, 300}, 400, Fill::kRandom},
 };
 
 // The columns: around the lengths of vectors of 16, 32 and 64 bytes, of blocks of 2-bit codes, and ones that divide

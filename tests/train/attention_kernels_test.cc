@@ -12,9 +12,11 @@
 namespace bitnet::testing {
 namespace {
 
+constexpr size_t kDims[] = {1, 7, 8, 9, 33, 64, 130, 256, 300, 1030};
+
 // Doubles are compared: rounded to float, nearly every order gives the same bits.
 TEST_CASE("TurnedKeys: dot products have the order of OrderedSum, to the last bit of a double") {
-  for (const size_t dim : kSizes) {
+  for (const size_t dim : kDims) {
     for (const size_t tokens : {1u, 7u, 8u, 19u}) {
       INFO(dim << " dimensions, " << tokens << " tokens");
       const std::vector<float> q = SpreadValues(dim, dim);
@@ -31,7 +33,7 @@ TEST_CASE("TurnedKeys: dot products have the order of OrderedSum, to the last bi
 }
 
 TEST_CASE("WideValues: weighted sums run over the tokens in order, and are added to what is there") {
-  for (const size_t dim : kSizes) {
+  for (const size_t dim : kDims) {
     for (const size_t rows : {1u, 3u, 4u, 9u}) {
       constexpr size_t kTokens = 13;
       constexpr size_t kFirst = 2, kVisible = 7;

@@ -72,8 +72,9 @@ inline float FloatDot(const float* a, const float* b, size_t n) {
   return static_cast<float>(sum.Fold());
 }
 
-// OrderedSum of p[0, n).
+// OrderedSum of p[0, n), n <= kSumBlock: a block's tokens.
 inline double SumOfLanes(const float* p, size_t n) {
+  static_assert(kAttentionBlock <= kSumBlock);
   SumLanes sum;
   size_t i = 0;
   for (; i + kSumLanes <= n; i += kSumLanes) {

@@ -34,35 +34,60 @@ class TurnedKeys {
     }
   }
 
-  // dots[s] for s in [0, count), which is rounded up to a multiple of eight: sum_i q[i] k[s][i] over eight lanes.
+  // dots[s] for s in [0, count), which is rounded up to a multiple of eight: the ordered sum of q[i] k[s][i].
   void Dots(const float* q, size_t count, double* dots) const {
     for (size_t s = 0; s < count; s += kWide) {
-      static_assert(kSumLanes == 8);
-      const double* k = values_.data() + s;
-      WideDoubles lane0, lane1, lane2, lane3, lane4, lane5, lane6, lane7;
-      for (WideDoubles* lane : {&lane0, &lane1, &lane2, &lane3, &lane4, &lane5, &lane6, &lane7}) lane->setZero();
-      size_t i = 0;
-      for (; i + 8 <= dim_; i += 8, k += 8 * stride_) {
-        lane0 += double(q[i]) * Wide(k);
-        lane1 += double(q[i + 1]) * Wide(k + stride_);
-        lane2 += double(q[i + 2]) * Wide(k + 2 * stride_);
-        lane3 += double(q[i + 3]) * Wide(k + 3 * stride_);
-        lane4 += double(q[i + 4]) * Wide(k + 4 * stride_);
-        lane5 += double(q[i + 5]) * Wide(k + 5 * stride_);
-        lane6 += double(q[i + 6]) * Wide(k + 6 * stride_);
-        lane7 += double(q[i + 7]) * Wide(k + 7 * stride_);
+      BlockTree<WideLanes> blocks;
+      for (size_t begin = 0; begin < dim_; begin += kSumBlock) {
+        blocks.Add(DotsOfBlock(q, values_.data() + s, begin, std::min(dim_, begin + kSumBlock)));
       }
-      for (WideDoubles* lane : {&lane0, &lane1, &lane2, &lane3, &lane4, &lane5, &lane6}) {
-        if (i == dim_) break;
-        *lane += double(q[i++]) * Wide(k);
-        k += stride_;
-      }
-      const WideDoubles sum = ((lane0 + lane4) + (lane2 + lane6)) + ((lane1 + lane5) + (lane3 + lane7));
-      Eigen::Map<WideDoubles, Eigen::Unaligned>(dots + s) = sum;
+      Eigen::Map<WideDoubles, Eigen::Unaligned>(dots + s) = blocks.Total().Fold();
     }
   }
 
  private:
+  // The lanes of the sums of eight tokens.
+  struct WideLanes {
+    double lane[kSumLanes][kWide] = {};
+
+    auto Lane(size_t i) const { return Wide(lane[i]); }
+    WideDoubles Fold() const {
+      return ((Lane(0) + Lane(4)) + (Lane(2) + Lane(6))) + ((Lane(1) + Lane(5)) + (Lane(3) + Lane(7)));
+    }
+    friend WideLanes operator+(WideLanes a, const WideLanes& b) {
+      for (size_t i = 0; i < kSumLanes; ++i) {
+        for (size_t s = 0; s < kWide; ++s) a.lane[i][s] += b.lane[i][s];
+      }
+      return a;
+    }
+  };
+
+  // Of dimensions [begin, end).
+  WideLanes DotsOfBlock(const float* q, const double* keys, size_t begin, size_t end) const {
+    static_assert(kSumLanes == 8);
+    const double* k = keys + begin * stride_;
+    WideDoubles lane0, lane1, lane2, lane3, lane4, lane5, lane6, lane7;
+    WideDoubles* const lanes[] = {&lane0, &lane1, &lane2, &lane3, &lane4, &lane5, &lane6, &lane7};
+    for (WideDoubles* lane : lanes) lane->setZero();
+    size_t i = begin;
+    for (; i + 8 <= end; i += 8, k += 8 * stride_) {
+      lane0 += double(q[i]) * Wide(k);
+      lane1 += double(q[i + 1]) * Wide(k + stride_);
+      lane2 += double(q[i + 2]) * Wide(k + 2 * stride_);
+      lane3 += double(q[i + 3]) * Wide(k + 3 * stride_);
+      lane4 += double(q[i + 4]) * Wide(k + 4 * stride_);
+      lane5 += double(q[i + 5]) * Wide(k + 5 * stride_);
+      lane6 += double(q[i + 6]) * Wide(k + 6 * stride_);
+      lane7 += double(q[i + 7]) * Wide(k + 7 * stride_);
+    }
+    for (size_t lane = 0; i < end; ++i, ++lane, k += stride_) *lanes[lane] += double(q[i]) * Wide(k);
+    WideLanes sums;
+    for (size_t lane = 0; lane < kSumLanes; ++lane) {
+      Eigen::Map<WideDoubles, Eigen::Unaligned>(sums.lane[lane]) = *lanes[lane];
+    }
+    return sums;
+  }
+
   size_t dim_ = 0;
   size_t stride_ = 0;
   AlignedVector<double> values_;

@@ -24,9 +24,7 @@ inline double CrossEntropy(MatrixView<float> logits, std::span<const uint32_t> t
     const float max = RowMax(x, vocab);
     std::copy(x, x + vocab, row.begin());
     ExpRow(row.data(), vocab, max);
-    SumLanes lanes;
-    for (size_t i = 0; i < vocab; ++i) lanes.lane[i % kSumLanes] += double(row[i]);
-    const double total = lanes.Fold();
+    const double total = OrderedSum(vocab, [&](size_t i) { return row[i]; });
     loss += std::log(total) + (double(max) - double(x[targets[t]]));
     if (scale == 0.0f) continue;
     const auto factor = static_cast<float>(double(scale) / total);

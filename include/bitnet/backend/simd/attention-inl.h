@@ -361,9 +361,9 @@ class AttentionCall {
           const float scale = factor_[r] * call_.keys_.Step(kv_head_, s);
           double dot;
           if constexpr (kIsFloat<Q> || kIsFloat<Stored>) {
-            SumLanes sum;
-            AddToLanes(sum, 0, q_[r], k, dim);
-            dot = static_cast<double>(static_cast<float>(sum.Fold()));
+            FloatDot sum;
+            sum.Add(q_[r], k, dim);
+            dot = static_cast<double>(sum.Total());
           } else {
             dot = static_cast<double>(DotLevels(q_[r], k, dim));
           }

@@ -1,4 +1,4 @@
-// Products with a float operand: sums in eight double lanes, in the order of docs/numerics.md.
+// Products with a float operand: long sums in eight double lanes, in the order of docs/numerics.md.
 #if defined(BITNET_BACKEND_SIMD_DOT_FLOATS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITNET_BACKEND_SIMD_DOT_FLOATS_INL_H_
 #undef BITNET_BACKEND_SIMD_DOT_FLOATS_INL_H_
@@ -20,57 +20,125 @@ namespace HWY_NAMESPACE {
 inline constexpr size_t kFloatRowTile = Doubles8::kParts == 4 && !kManyRegisters ? 2 : 4;
 inline constexpr size_t kFloatTokenTile = Doubles8::kParts == 1 ? 4 : 1;
 
-// sums[t * kFloatRowTile + r] += w[r] x[t] over n values; a multiple of 8, except where the row ends.
-template <class X, size_t kTokens>
-HWY_NOINLINE void AddFloatTile(const float* const* w, const X* const* x, size_t n, Doubles8* sums) {
+// The columns of a tile's call: whole blocks, so that calls are the nodes of one level of the tree.
+inline constexpr size_t kFloatChunk = 4 * kSumBlock;
+
+// Accumulators of some tokens with kFloatRowTile rows.
+template <size_t kTokens>
+struct FloatTile {
   Doubles8 sum[kTokens][kFloatRowTile];
+
+  friend HWY_INLINE FloatTile operator+(FloatTile a, const FloatTile& b) {
+    HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) {
+      HWY_UNROLL(4) for (size_t r = 0; r < kFloatRowTile; ++r) a.sum[t][r] = a.sum[t][r] + b.sum[t][r];
+    }
+    return a;
+  }
+};
+
+// The products w[r] x[t] over columns [begin, end), which lie in one block.
+template <class X, size_t kTokens>
+HWY_INLINE FloatTile<kTokens> MultiplyFloatBlock(const float* const* w, const X* const* x, size_t begin, size_t end) {
+  FloatTile<kTokens> tile;
   const float* HWY_RESTRICT row[kFloatRowTile];
   const X* HWY_RESTRICT input[kTokens];
   HWY_UNROLL(4) for (size_t r = 0; r < kFloatRowTile; ++r) row[r] = w[r];
   HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) {
     input[t] = x[t];
-    HWY_UNROLL(4) for (size_t r = 0; r < kFloatRowTile; ++r) sum[t][r] = sums[t * kFloatRowTile + r];
+    HWY_UNROLL(4) for (size_t r = 0; r < kFloatRowTile; ++r) tile.sum[t][r] = Doubles8::Set(0.0);
   }
-  size_t i = 0;
-  for (; i + kSumLanes <= n; i += kSumLanes) {
+  size_t i = begin;
+  for (; i + kSumLanes <= end; i += kSumLanes) {
     Doubles8 inputs[kTokens];
     HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) inputs[t] = Doubles8::Load(input[t] + i);
     HWY_UNROLL(4) for (size_t r = 0; r < kFloatRowTile; ++r) {
       const Doubles8 weights = Doubles8::Load(row[r] + i);
-      HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) sum[t][r] = Doubles8::MulAdd(weights, inputs[t], sum[t][r]);
-    }
-  }
-  if (i < n) {
-    for (size_t r = 0; r < kFloatRowTile; ++r) {
-      const Doubles8 weights = LoadTail(row[r] + i, n - i);
-      for (size_t t = 0; t < kTokens; ++t) {
-        sum[t][r] = Doubles8::MulAdd(weights, LoadTail(input[t] + i, n - i), sum[t][r]);
+      HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) {
+        tile.sum[t][r] = Doubles8::MulAdd(weights, inputs[t], tile.sum[t][r]);
       }
     }
   }
-  HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) {
-    HWY_UNROLL(4) for (size_t r = 0; r < kFloatRowTile; ++r) sums[t * kFloatRowTile + r] = sum[t][r];
+  if (i < end) {
+    for (size_t r = 0; r < kFloatRowTile; ++r) {
+      const Doubles8 weights = LoadTail(row[r] + i, end - i);
+      for (size_t t = 0; t < kTokens; ++t) {
+        tile.sum[t][r] = Doubles8::MulAdd(weights, LoadTail(input[t] + i, end - i), tile.sum[t][r]);
+      }
+    }
   }
+  return tile;
 }
 
-// lanes += a[i] * b[i] for i < n, where a[0] belongs to lane phase % 8.
-template <class A, class B>
-HWY_NOINLINE void AddToLanes(SumLanes& lanes, size_t phase, const A* HWY_RESTRICT a, const B* HWY_RESTRICT b,
-                             size_t n) {
-  const auto add_one = [&](size_t i) HWY_ATTR {
-    lanes.lane[(phase + i) % kSumLanes] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
-  };
-  size_t i = 0;
-  for (; i < n && (phase + i) % kSumLanes != 0; ++i) add_one(i);
-  if (i + kSumLanes <= n) {
-    Doubles8 sum = Doubles8::Load(lanes.lane);
-    for (; i + kSumLanes <= n; i += kSumLanes) {
-      sum = Doubles8::MulAdd(Doubles8::Load(a + i), Doubles8::Load(b + i), sum);
-    }
-    sum.Store(lanes.lane);
+// The same over columns [0, n), n <= kFloatChunk.
+template <class X, size_t kTokens>
+HWY_NOINLINE void MultiplyFloatChunk(const float* const* w, const X* const* x, size_t n,
+                                     FloatTile<kTokens>* HWY_RESTRICT to) {
+  BlockTree<FloatTile<kTokens>, 3> blocks;
+  for (size_t begin = 0; begin < n; begin += kSumBlock) {
+    blocks.Add(MultiplyFloatBlock<X, kTokens>(w, x, begin, HWY_MIN(n, begin + kSumBlock)));
   }
-  for (; i < n; ++i) add_one(i);
+  *to = blocks.Total();
 }
+
+// A long sum of products, which come in pieces of any length.
+class FloatDot {
+ public:
+  template <class A, class B>
+  void Add(const A* HWY_RESTRICT a, const B* HWY_RESTRICT b, size_t n) {
+    for (size_t i = 0; i < n;) {
+      const size_t count = HWY_MIN(n - i, kSumBlock - in_block_);
+      AddToLanes(a + i, b + i, count);
+      i += count;
+    }
+  }
+  // One product, `skipped` zeros after the one before.
+  void AddAfter(size_t skipped, double product) {
+    for (; skipped >= kSumBlock - in_block_; in_block_ = 0) {
+      skipped -= kSumBlock - in_block_;
+      EndBlock();
+    }
+    in_block_ += skipped;
+    lanes_.lane[in_block_ % kSumLanes] += product;
+    if (++in_block_ == kSumBlock) EndBlock();
+  }
+  // Rounded to float, as products define it.
+  float Total() {
+    if (in_block_ != 0) EndBlock();
+    return static_cast<float>(blocks_.Total().Fold());
+  }
+
+ private:
+  void EndBlock() {
+    blocks_.Add(lanes_);
+    lanes_ = SumLanes();
+    in_block_ = 0;
+  }
+
+  // `count` products of the block.
+  template <class A, class B>
+  HWY_NOINLINE void AddToLanes(const A* HWY_RESTRICT a, const B* HWY_RESTRICT b, size_t count) {
+    const size_t phase = in_block_;
+    const auto add_one = [&](size_t i) HWY_ATTR {
+      lanes_.lane[(phase + i) % kSumLanes] += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+    };
+    size_t i = 0;
+    for (; i < count && (phase + i) % kSumLanes != 0; ++i) add_one(i);
+    if (i + kSumLanes <= count) {
+      Doubles8 sum = Doubles8::Load(lanes_.lane);
+      for (; i + kSumLanes <= count; i += kSumLanes) {
+        sum = Doubles8::MulAdd(Doubles8::Load(a + i), Doubles8::Load(b + i), sum);
+      }
+      sum.Store(lanes_.lane);
+    }
+    for (; i < count; ++i) add_one(i);
+    in_block_ += count;
+    if (in_block_ == kSumBlock) EndBlock();
+  }
+
+  SumLanes lanes_;
+  size_t in_block_ = 0;
+  BlockTree<SumLanes> blocks_;
+};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace bitnet

@@ -62,7 +62,7 @@ HWY_NOINLINE void DotRowBySegments(const Weights& weights, size_t row, const Inp
                                    size_t tokens, float* HWY_RESTRICT y) {
   using Level = typename Weights::Level;
   constexpr bool kIsInteger = !std::is_same_v<Level, float> && !std::is_same_v<X, float>;
-  using Sum = std::conditional_t<kIsInteger, uint32_t, SumLanes>;
+  using Sum = std::conditional_t<kIsInteger, uint32_t, FloatDot>;
   constexpr size_t kWindow = 1024;
   constexpr size_t kBlock = Weights::kUnpackMultiple;
   static_assert(kWindow % kBlock == 0);
@@ -86,7 +86,7 @@ HWY_NOINLINE void DotRowBySegments(const Weights& weights, size_t row, const Inp
         if constexpr (kIsInteger) {
           sum[t] += static_cast<uint32_t>(DotLevels(w, inputs, n));
         } else {
-          AddToLanes(sum[t], at - begin, w, inputs, n);
+          sum[t].Add(w, inputs, n);
         }
       }
       at += n;
@@ -96,7 +96,7 @@ HWY_NOINLINE void DotRowBySegments(const Weights& weights, size_t row, const Inp
       if constexpr (kIsInteger) {
         total[t] += static_cast<double>(static_cast<int32_t>(sum[t])) * static_cast<double>(scale);
       } else {
-        total[t] += static_cast<double>(static_cast<float>(sum[t].Fold())) * static_cast<double>(scale);
+        total[t] += static_cast<double>(sum[t].Total()) * static_cast<double>(scale);
       }
     }
   });
@@ -125,13 +125,15 @@ HWY_NOINLINE float DotRowOfColumns(const RealWeights& weights, size_t row, const
   double total = 0.0;
   size_t next = 0;
   EachCommonSegment(weights.segments(), x.segments, [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {
-    SumLanes sum;
+    FloatDot sum;
+    size_t at = begin;
     for (; next < columns.size() && columns[next] < end; ++next) {
       const size_t c = columns[next];
-      sum.lane[(c - begin) % kSumLanes] += static_cast<double>(w[c]) * static_cast<double>(x.Row(token)[c]);
+      sum.AddAfter(c - at, static_cast<double>(w[c]) * static_cast<double>(x.Row(token)[c]));
+      at = c + 1;
     }
     const float scale = weights.Step(row, ws) * x.Step(token, xs);
-    total += static_cast<double>(static_cast<float>(sum.Fold())) * static_cast<double>(scale);
+    total += static_cast<double>(sum.Total()) * static_cast<double>(scale);
   });
   return static_cast<float>(total);
 }

@@ -21,17 +21,12 @@ namespace HWY_NAMESPACE {
 
 // sum x^2 in the fixed order.
 HWY_NOINLINE inline double SumOfSquares(const float* HWY_RESTRICT x, size_t n) {
-  Doubles8 sum = Doubles8::Set(0.0);
-  size_t i = 0;
-  for (; i + kSumLanes <= n; i += kSumLanes) {
-    const Doubles8 v = Doubles8::Load(x + i);
-    sum = Doubles8::MulAdd(v, v, sum);
-  }
-  if (i < n) {
-    const Doubles8 v = LoadTail(x + i, n - i);
-    sum = Doubles8::MulAdd(v, v, sum);
-  }
-  return Fold(sum);
+  return SumOfBlocks(n, [&](size_t begin, size_t end) HWY_ATTR {
+    return SumOf8(begin, end, [&](Doubles8 sum, size_t i, size_t count) HWY_ATTR {
+      const Doubles8 v = count == kSumLanes ? Doubles8::Load(x + i) : LoadTail(x + i, count);
+      return Doubles8::MulAdd(v, v, sum);
+    });
+  });
 }
 
 // y = (x * r) * gain; y may be x.

@@ -20,19 +20,20 @@ namespace bitnet {
 namespace HWY_NAMESPACE {
 
 inline constexpr size_t kFloatTokenBlock = 16;
+// Of the tree over chunks: 2^32 columns.
+inline constexpr size_t kChunkLevels = 22;
 
 // y of the listed rows of tokens [first, first + tokens), at most kFloatTokenBlock.
 template <class Weights, class X>
 HWY_NOINLINE void MultiplyFloats(const Weights& weights, const IndexList& rows, const InputRows<X>& x, size_t first,
                                  size_t tokens, MatrixView<float> y) {
   constexpr bool kIsReal = std::is_same_v<typename Weights::Level, float>;
-  constexpr size_t kChunk = 1024;  // columns of a row tile that stay in the first-level cache
+  constexpr size_t kChunk = kFloatChunk;  // of a row tile: they stay in the first-level cache
   static_assert(kChunk % Weights::kUnpackMultiple == 0);
   HWY_ALIGN float unpacked[kIsReal ? 1 : kFloatRowTile * kChunk];
-  Doubles8 sums[kFloatTokenBlock * kFloatRowTile];
   for (size_t i = 0; i < rows.count; i += kFloatRowTile) {
     const size_t n = std::min(kFloatRowTile, rows.count - i);
-    for (size_t k = 0; k < RoundUp(tokens, kFloatTokenTile) * kFloatRowTile; ++k) sums[k] = Doubles8::Set(0.0);
+    BlockTree<Doubles8, kChunkLevels> sums[kFloatTokenBlock][kFloatRowTile];
     for (size_t col = 0; col < weights.cols(); col += kChunk) {
       const size_t cols = std::min(kChunk, weights.cols() - col);
       const float* w[kFloatRowTile];
@@ -46,25 +47,29 @@ HWY_NOINLINE void MultiplyFloats(const Weights& weights, const IndexList& rows, 
           if (k >= n) w[k] = w[n - 1];
         }
       }
-      for (size_t t = 0; t < tokens; t += kFloatTokenTile) {
+      const auto multiply = [&]<size_t kTokens>(size_t t) HWY_ATTR {
         // A tile that is not full does its last token's work again.
-        const X* inputs[kFloatTokenTile];
-        for (size_t k = 0; k < kFloatTokenTile; ++k) {
-          inputs[k] = x.Row(first + std::min(t + k, tokens - 1)) + col;
+        const X* inputs[kTokens];
+        for (size_t k = 0; k < kTokens; ++k) inputs[k] = x.Row(first + std::min(t + k, tokens - 1)) + col;
+        FloatTile<kTokens> tile;
+        MultiplyFloatChunk<X, kTokens>(w, inputs, cols, &tile);
+        for (size_t k = 0; k < std::min(kTokens, tokens - t); ++k) {
+          for (size_t r = 0; r < n; ++r) sums[t + k][r].Add(tile.sum[k][r]);
         }
-        Doubles8* tile = sums + t * kFloatRowTile;
+      };
+      for (size_t t = 0; t < tokens; t += kFloatTokenTile) {
         if (t + 1 == tokens) {
-          AddFloatTile<X, 1>(w, inputs, cols, tile);
+          multiply.template operator()<1>(t);
         } else {
-          AddFloatTile<X, kFloatTokenTile>(w, inputs, cols, tile);
+          multiply.template operator()<kFloatTokenTile>(t);
         }
       }
     }
     for (size_t t = 0; t < tokens; ++t) {
       for (size_t k = 0; k < n; ++k) {
         const size_t row = rows[i + k];
-        const float scale = weights.Step(row) * x.Step(first + t);
-        const auto dot = static_cast<float>(Fold(sums[t * kFloatRowTile + k]));
+        const float scale = weights.steps().Of(row) * x.Step(first + t);
+        const auto dot = static_cast<float>(weights.cols() == 0 ? 0.0 : Fold(sums[t][k].Total()));
         y.Row(first + t)[row] = static_cast<float>(0.0 + static_cast<double>(dot) * static_cast<double>(scale));
       }
     }

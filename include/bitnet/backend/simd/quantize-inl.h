@@ -33,11 +33,12 @@ HWY_INLINE hn::Vec<DI32> MagnitudeBitsOf(hn::Vec<DF32> x) {
 }
 
 inline SumOfMagnitudes StatisticOf(SumOfMagnitudes, std::span<const float> x) {
-  Doubles8 sum = Doubles8::Set(0.0);
-  size_t i = 0;
-  for (; i + kSumLanes <= x.size(); i += kSumLanes) sum = sum + Doubles8::Load(x.data() + i).Magnitudes();
-  if (i < x.size()) sum = sum + LoadTail(x.data() + i, x.size() - i).Magnitudes();
-  return {Fold(sum)};
+  return {SumOfBlocks(x.size(), [&](size_t begin, size_t end) HWY_ATTR {
+    return SumOf8(begin, end, [&](Doubles8 sum, size_t i, size_t count) HWY_ATTR {
+      const Doubles8 v = count == kSumLanes ? Doubles8::Load(x.data() + i) : LoadTail(x.data() + i, count);
+      return sum + v.Magnitudes();
+    });
+  })};
 }
 
 inline LargestMagnitude StatisticOf(LargestMagnitude, std::span<const float> x) {

@@ -263,6 +263,25 @@ HWY_INLINE Doubles8 LoadTail(const T* HWY_RESTRICT p, size_t n) {
   return Doubles8::Load(values);
 }
 
+// A long sum of n terms, given block_sum(begin, end), the lanes of a block.
+template <class F>
+HWY_INLINE double SumOfBlocks(size_t n, F&& block_sum) {
+  if (n <= kSumBlock) return Fold(block_sum(size_t{0}, n));
+  BlockTree<Doubles8> blocks;
+  for (size_t begin = 0; begin < n; begin += kSumBlock) blocks.Add(block_sum(begin, HWY_MIN(n, begin + kSumBlock)));
+  return Fold(blocks.Total());
+}
+
+// The lanes of a block from add(sum, i, count), which adds terms i ... i + count - 1, count <= 8.
+template <class F>
+HWY_INLINE Doubles8 SumOf8(size_t begin, size_t end, F&& add) {
+  Doubles8 sum = Doubles8::Set(0.0);
+  size_t i = begin;
+  for (; i + kSumLanes <= end; i += kSumLanes) sum = add(sum, i, kSumLanes);
+  if (i < end) sum = add(sum, i, end - i);
+  return sum;
+}
+
 // ---- Sums of four accumulators of 32 bits, as a vector of four.
 
 using DI32x4 = hn::FixedTag<int32_t, 4>;
