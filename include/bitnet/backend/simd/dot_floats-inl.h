@@ -25,59 +25,55 @@ inline constexpr size_t kFloatChunk = 4 * kSumBlock;
 
 // Accumulators of some tokens with kFloatRowTile rows.
 template <size_t kTokens>
-struct FloatTile {
+using FloatTile = Doubles8[kTokens][kFloatRowTile];
+
+// tile = (kAdd: tile +) the products w[r] x[t] over columns [begin, end), which lie in one block.
+template <bool kAdd, class X, size_t kTokens>
+HWY_NOINLINE void MultiplyFloatBlock(const float* const* w, const X* const* x, size_t begin, size_t end,
+                                     FloatTile<kTokens>& tile) {
   Doubles8 sum[kTokens][kFloatRowTile];
-
-  friend HWY_INLINE FloatTile operator+(FloatTile a, const FloatTile& b) {
-    HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) {
-      HWY_UNROLL(4) for (size_t r = 0; r < kFloatRowTile; ++r) a.sum[t][r] = a.sum[t][r] + b.sum[t][r];
-    }
-    return a;
-  }
-};
-
-// The products w[r] x[t] over columns [begin, end), which lie in one block.
-template <class X, size_t kTokens>
-HWY_INLINE FloatTile<kTokens> MultiplyFloatBlock(const float* const* w, const X* const* x, size_t begin, size_t end) {
-  FloatTile<kTokens> tile;
   const float* HWY_RESTRICT row[kFloatRowTile];
   const X* HWY_RESTRICT input[kTokens];
   HWY_UNROLL(4) for (size_t r = 0; r < kFloatRowTile; ++r) row[r] = w[r];
   HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) {
     input[t] = x[t];
-    HWY_UNROLL(4) for (size_t r = 0; r < kFloatRowTile; ++r) tile.sum[t][r] = Doubles8::Set(0.0);
+    HWY_UNROLL(4) for (size_t r = 0; r < kFloatRowTile; ++r) sum[t][r] = Doubles8::Set(0.0);
   }
-  size_t i = begin;
-  for (; i + kSumLanes <= end; i += kSumLanes) {
+  // (All loops over the tile are unrolled, so that it stays in registers.)
+  const auto add = [&](auto&& load_weights, auto&& load_inputs) HWY_ATTR {
     Doubles8 inputs[kTokens];
-    HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) inputs[t] = Doubles8::Load(input[t] + i);
+    HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) inputs[t] = load_inputs(input[t]);
     HWY_UNROLL(4) for (size_t r = 0; r < kFloatRowTile; ++r) {
-      const Doubles8 weights = Doubles8::Load(row[r] + i);
-      HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) {
-        tile.sum[t][r] = Doubles8::MulAdd(weights, inputs[t], tile.sum[t][r]);
-      }
+      const Doubles8 weights = load_weights(row[r]);
+      HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) sum[t][r] = Doubles8::MulAdd(weights, inputs[t], sum[t][r]);
     }
+  };
+  size_t i = begin;
+  const auto load = [&](const auto* from) HWY_ATTR { return Doubles8::Load(from + i); };
+  const auto load_tail = [&](const auto* from) HWY_ATTR { return LoadTail(from + i, end - i); };
+  for (; i + kSumLanes <= end; i += kSumLanes) add(load, load);
+  if (i < end) add(load_tail, load_tail);
+  HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) {
+    HWY_UNROLL(4) for (size_t r = 0; r < kFloatRowTile; ++r) tile[t][r] = kAdd ? tile[t][r] + sum[t][r] : sum[t][r];
   }
-  if (i < end) {
-    for (size_t r = 0; r < kFloatRowTile; ++r) {
-      const Doubles8 weights = LoadTail(row[r] + i, end - i);
-      for (size_t t = 0; t < kTokens; ++t) {
-        tile.sum[t][r] = Doubles8::MulAdd(weights, LoadTail(input[t] + i, end - i), tile.sum[t][r]);
-      }
-    }
-  }
-  return tile;
 }
 
-// The same over columns [0, n), n <= kFloatChunk.
+// tile = the products over columns [0, n), n <= kFloatChunk: (block 0 + block 1) + (block 2 + block 3).
 template <class X, size_t kTokens>
-HWY_NOINLINE void MultiplyFloatChunk(const float* const* w, const X* const* x, size_t n,
-                                     FloatTile<kTokens>* HWY_RESTRICT to) {
-  BlockTree<FloatTile<kTokens>, 3> blocks;
-  for (size_t begin = 0; begin < n; begin += kSumBlock) {
-    blocks.Add(MultiplyFloatBlock<X, kTokens>(w, x, begin, HWY_MIN(n, begin + kSumBlock)));
+HWY_NOINLINE void MultiplyFloatChunk(const float* const* w, const X* const* x, size_t n, FloatTile<kTokens>& tile) {
+  static_assert(kFloatChunk == 4 * kSumBlock);
+  const auto pair = [&](size_t begin, FloatTile<kTokens>& to) HWY_ATTR {
+    MultiplyFloatBlock<false, X, kTokens>(w, x, begin, HWY_MIN(n, begin + kSumBlock), to);
+    begin += kSumBlock;
+    if (begin < n) MultiplyFloatBlock<true, X, kTokens>(w, x, begin, HWY_MIN(n, begin + kSumBlock), to);
+  };
+  pair(0, tile);
+  if (n <= 2 * kSumBlock) return;
+  FloatTile<kTokens> second;
+  pair(2 * kSumBlock, second);
+  HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) {
+    HWY_UNROLL(4) for (size_t r = 0; r < kFloatRowTile; ++r) tile[t][r] = tile[t][r] + second[t][r];
   }
-  *to = blocks.Total();
 }
 
 // A long sum of products, which come in pieces of any length.

@@ -52,9 +52,9 @@ HWY_NOINLINE void MultiplyFloats(const Weights& weights, const IndexList& rows, 
         const X* inputs[kTokens];
         for (size_t k = 0; k < kTokens; ++k) inputs[k] = x.Row(first + std::min(t + k, tokens - 1)) + col;
         FloatTile<kTokens> tile;
-        MultiplyFloatChunk<X, kTokens>(w, inputs, cols, &tile);
+        MultiplyFloatChunk<X, kTokens>(w, inputs, cols, tile);
         for (size_t k = 0; k < std::min(kTokens, tokens - t); ++k) {
-          for (size_t r = 0; r < n; ++r) sums[t + k][r].Add(tile.sum[k][r]);
+          for (size_t r = 0; r < n; ++r) sums[t + k][r].Add(tile[k][r]);
         }
       };
       for (size_t t = 0; t < tokens; t += kFloatTokenTile) {
@@ -68,7 +68,7 @@ HWY_NOINLINE void MultiplyFloats(const Weights& weights, const IndexList& rows, 
     for (size_t t = 0; t < tokens; ++t) {
       for (size_t k = 0; k < n; ++k) {
         const size_t row = rows[i + k];
-        const float scale = weights.steps().Of(row) * x.Step(first + t);
+        const float scale = weights.Step(row, 0) * x.Step(first + t);
         const auto dot = static_cast<float>(weights.cols() == 0 ? 0.0 : Fold(sums[t][k].Total()));
         y.Row(first + t)[row] = static_cast<float>(0.0 + static_cast<double>(dot) * static_cast<double>(scale));
       }
