@@ -8,6 +8,7 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <any>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -19,6 +20,7 @@
 #include "bitnet/backend/reference.h"
 #include "bitnet/backend/simd/simd_backend.h"
 #include "bitnet/base/random.h"
+#include "bitnet/tensor/aligned_vector.h"
 
 namespace bitnet {
 namespace {
@@ -56,11 +58,11 @@ using UInt4Case = Case<Bytes, Max<UInt<4>>, Bytes>;
 using Fp4Case = Case<Bytes, Max<Fp4E2M1>, Bytes>;
 using RealsCase = Case<Unquantized, Unquantized, Unquantized>;
 
-MatrixView<const float> Rows(const std::vector<float>& x, size_t rows) { return {x.data(), rows, x.size() / rows}; }
+MatrixView<const float> Rows(const AlignedVector<float>& x, size_t rows) { return {x.data(), rows, x.size() / rows}; }
 
-std::vector<float> NormalValues(size_t n, uint64_t seed) {
+AlignedVector<float> NormalValues(size_t n, uint64_t seed) {
   Random random(seed);
-  std::vector<float> x(n);
+  AlignedVector<float> x(n);
   for (float& value : x) value = Normal(random);
   return x;
 }
@@ -72,8 +74,8 @@ std::vector<Place> Places(size_t first, size_t tokens) {
 }
 
 template <class C, class B>
-void StoreInto(const B& backend, typename B::Stream& stream, const std::vector<float>& keys,
-               const std::vector<float>& values, const typename B::Where& where, size_t tokens,
+void StoreInto(const B& backend, typename B::Stream& stream, const AlignedVector<float>& keys,
+               const AlignedVector<float>& values, const typename B::Where& where, size_t tokens,
                typename B::template Cache<typename C::Formats>& cache) {
   typename B::template Cache<typename C::Formats>* const caches[] = {&cache};
   backend.template Store<typename C::Key, typename C::FirstKey, typename C::Value, typename C::FirstValue>(
@@ -108,9 +110,12 @@ struct Layers {
   }
 };
 
+std::any kept;  // the last line's layers: memory does not hold those of all
+
 template <class C, class B>
 void Attend(benchmark::State& state, const Shape& shape, size_t tokens, size_t threads) {
-  static Layers<C, B> layers;
+  if (std::any_cast<Layers<C, B>>(&kept) == nullptr) kept = Layers<C, B>();
+  auto& layers = *std::any_cast<Layers<C, B>>(&kept);
   layers.Make(shape, tokens);
   const B backend(PoolOf(threads));
   auto stream = backend.NewStream();
@@ -145,7 +150,7 @@ void Store(benchmark::State& state, const Shape& shape, size_t tokens, size_t th
   const B backend(PoolOf(threads));
   auto stream = backend.NewStream();
   const size_t n = tokens * shape.kv_heads * shape.head_dim;
-  const std::vector<float> keys = NormalValues(n, 1), values = NormalValues(n, 2);
+  const AlignedVector<float> keys = NormalValues(n, 1), values = NormalValues(n, 2);
   typename B::Where where;
   backend.SetWhere(stream, Places(1, tokens), Rope(2, 10.0f), where);
   auto cache = backend.template NewCache<typename C::Formats>(shape.kv_heads, shape.head_dim, tokens + 1);

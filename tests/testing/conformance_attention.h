@@ -125,6 +125,9 @@ inline constexpr AttentionCase kAttentionCases[] = {
     {80, 1, 700, Fill::kBadSteps, 12, 4},
     {97, 2, 515, Fill::kTop, 4, 2},
     {160, 1, 767, Fill::kRandom, 4, 1},
+    // Long sums of several blocks; more than a tile of reals takes.
+    {300, 3, 6, Fill::kRandom},
+    {1100, 1, 5, Fill::kRandom},
 };
 
 // A case and its result.
@@ -323,6 +326,7 @@ void TestSomeAttention() {
   const B backend = MakeBackend<B>();
   TestAttentionOf<MidRise<4>, CacheFormats<MidRise<3>, MidRise<4>, MidRise<3>, MidRise<4>>>(backend, "Attend of A48");
   TestAttentionOf<Int<8>, CacheFormats<Int<5>, Int<8>, Fp4E2M1, Squares>>(backend, "Attend of 4 to 8 bits");
+  TestAttentionOf<Int<8>, CacheFormats<Int<8>, Int<8>, Int<8>, Int<8>>>(backend, "Attend of 8 bits");
   TestAttentionExtremes(backend);
   using Head = Quantizer<MidRise<4>, AbsMax>;
   using Cached = Quantizer<MidRise<3>, AbsMax>;
@@ -336,6 +340,10 @@ void TestOtherAttention() {
   TestAttentionOf<Int<4>, CacheFormats<Fp4E2M1, Binary, Int<6>, UInt<7>>>(backend, "Attend of 1 to 7 bits");
   TestAttentionOf<MidRise<8>, CacheFormats<Ternary, BigSteps, FiveLevels, MidRise<2>>>(backend,
                                                                                        "Attend of unusual formats");
+  TestAttentionOf<Int<8>, CacheFormats<FiveLevels, Int<8>, FiveLevels, Int<8>>>(backend, "Attend of five levels");
+  TestAttentionOf<Int<8>, CacheFormats<UInt<4>, UInt<8>, UInt<8>, UInt<4>>>(backend, "Attend of what is not negative");
+  TestAttentionOf<Int<4>, CacheFormats<MidRise<8>, Squares, Squares, MidRise<8>>>(backend, "Attend of 256 levels");
+  TestAttentionOf<Int<4>, CacheFormats<Squares, Fp4E2M1, MidRise<8>, Fp4E2M1>>(backend, "Attend of squares");
   TestAttentionOf<Int<4>, CacheFormats<Int<8>, Int<8>, BigSteps, Int<8>>>(backend, "Attend of values beyond 8 bits");
   TestAttentionOf<Float, CacheFormats<MidRise<3>, MidRise<4>, Float, Float>>(backend, "Attend of reals and codes");
   using Five = Quantizer<FiveLevels, AbsMean>;

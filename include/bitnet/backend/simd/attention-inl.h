@@ -153,10 +153,12 @@ class AttentionCall {
       const size_t end = std::min(begin + kAttentionBlock, visible_[count_ - 1]);
       if (HasFastScores()) {
         ScoreGroups(begin, end, of);
+      } else if (ScoresReals()) {
+        if constexpr (kIsFloat<K>) ScoreReals(begin, end, of);
       } else {
         ScoreEach<K>(std::max<size_t>(1, begin), end, of);
       }
-      if (begin == 0) ScoreEach<K0>(0, 1, of);
+      if (begin == 0 && !ScoresReals()) ScoreEach<K0>(0, 1, of);
       for (size_t r = 0; r < count_; ++r) {
         const size_t n = InBlock(r, begin);
         of.maxima[r * call_.max_blocks_ + b] =
@@ -190,7 +192,7 @@ class AttentionCall {
         }
       }
       if constexpr (kIsFloat<V>) {
-        for (size_t r = 0; r < count_; ++r) SumReals(begin, InBlock(r, begin), p[r], Sums(r, b, of));
+        SumAllReals(b, p, of);
       } else {
         if (!counts) {
           for (size_t r = 0; r < count_; ++r) std::fill(Sums(r, b, of), Sums(r, b, of) + call_.dims_, Sum{0});
@@ -247,6 +249,7 @@ class AttentionCall {
     }();
     static constexpr bool kKeyPairs = kMostPairedDims != 0;
     bool HasFastScores() const { return kFastScores && (!kKeyPairs || call_.shape_.head_dim <= kMostPairedDims); }
+    bool ScoresReals() const { return kIsFloat<K> && call_.shape_.head_dim <= kFloatChunk; }
     static constexpr bool kSumsGroups = kHasHeadCodes<V> && std::is_same_v<Sum, int32_t>;
     // The matrix unit takes as long for one row as for all: at one and two rows vectors are faster. And it must be set
     // up, for a call and for a block: 512 tokens are 5 % faster, 128 tokens would be 5 % slower, 64 dimensions 2 %.
@@ -349,6 +352,36 @@ class AttentionCall {
       }
     }
 
+    // Keys that are reals, each once for all rows. (A head longer than a chunk is scored token by token.)
+    void ScoreReals(size_t begin, size_t end, const Tile& of) const {
+      const size_t dim = call_.shape_.head_dim;
+      const LevelOf<Q>* rows[kTileRows];
+      for (size_t r = 0; r < kTileRows; ++r) rows[r] = q_[std::min(r, count_ - 1)];
+      for (size_t s = begin; s < end; s += kFloatRowTile) {
+        // The last token again, where there are no more.
+        const float* keys[kFloatRowTile];
+        for (size_t k = 0; k < kFloatRowTile; ++k) keys[k] = LevelsOf<Float>(call_.keys_, std::min(s + k, end - 1));
+        FetchReals(LevelsOf<Float>(call_.keys_, std::min(s + kFetchedTokens, end - 1)), kFloatRowTile * dim);
+        const auto score = [&]<size_t kRows>(size_t first) HWY_ATTR {
+          FloatTile<kRows> dots;
+          MultiplyFloatChunk<LevelOf<Q>, kRows>(keys, rows + first, dim, dots);
+          for (size_t r = first; r < std::min(first + kRows, count_); ++r) {
+            for (size_t k = 0; k < std::min(kFloatRowTile, end - s); ++k) {
+              const auto dot = static_cast<float>(Fold(dots[r - first][k]));
+              Scores(r, of)[s + k] = static_cast<float>(static_cast<double>(dot) * static_cast<double>(factor_[r]));
+            }
+          }
+        };
+        for (size_t r = 0; r < count_; r += kFloatTokenTile) {
+          if (r + 1 == count_) {
+            score.template operator()<1>(r);
+          } else {
+            score.template operator()<kFloatTokenTile>(r);
+          }
+        }
+      }
+    }
+
     // Scores of tokens [begin, end), whose keys are stored as `Stored`, one by one.
     template <Format Stored>
     void ScoreEach(size_t begin, size_t end, const Tile& of) const {
@@ -388,31 +421,22 @@ class AttentionCall {
       for (size_t i = 0; i < call_.shape_.head_dim; ++i) sums[i] += static_cast<Sum>(weight) * static_cast<Sum>(v[i]);
     }
 
-    // Values that are reals: a vector of dimensions stays in registers while the tokens go by, in order.
-    void SumReals(size_t begin, size_t n, const float* HWY_RESTRICT p, double* HWY_RESTRICT sums) const {
-      constexpr size_t kGroups = kVectorBytes / kSumLanes;
+    // Values that are reals, of tokens that all rows see, and then of those that some do.
+    void SumAllReals(size_t b, const float (&p)[kTileRows][kAttentionBlock], const Tile& of) const {
+      const size_t begin = b * kAttentionBlock;
       const size_t dim = call_.shape_.head_dim;
-      for (size_t first = 0; first < dim; first += kVectorBytes) {
-        const size_t dims = std::min(kVectorBytes, dim - first);
-        Doubles8 sum[kGroups];
-        HWY_UNROLL(8) for (size_t g = 0; g < kGroups; ++g) sum[g] = Doubles8::Set(0.0);
-        for (size_t s = 0; s < n; ++s) {
-          const float* HWY_RESTRICT v = LevelsOf<Float>(call_.values_, begin + s) + first;
-          const Doubles8 weight = Doubles8::Set(static_cast<double>(p[s]));
-          if (dims == kVectorBytes) {
-            HWY_UNROLL(8) for (size_t g = 0; g < kGroups; ++g) {
-              sum[g] = Doubles8::MulAdd(weight, Doubles8::Load(v + g * kSumLanes), sum[g]);
-            }
-          } else {
-            for (size_t g = 0; g * kSumLanes < dims; ++g) {
-              const size_t left = dims - g * kSumLanes;
-              const float* from = v + g * kSumLanes;
-              const Doubles8 value = left < kSumLanes ? LoadTail(from, left) : Doubles8::Load(from);
-              sum[g] = Doubles8::MulAdd(weight, value, sum[g]);
-            }
-          }
-        }
-        HWY_UNROLL(8) for (size_t g = 0; g < kGroups; ++g) sum[g].Store(sums + first + g * kSumLanes);
+      const size_t shared = InBlock(0, begin);
+      const auto run = [&]<size_t kRows>(std::integral_constant<size_t, kRows>) {
+        const float* weights[kRows];
+        double* sums[kRows];
+        for (size_t r = 0; r < kRows; ++r) weights[r] = p[std::min(r, count_ - 1)], sums[r] = Sums(r, b, of);
+        SumReals<kRows>(LevelsOf<Float>(call_.values_, begin), dim, 0, shared, weights, sums);
+      };
+      WithRows(run);
+      for (size_t r = 1; r < count_; ++r) {
+        const float* const weights[] = {p[r]};
+        double* const sums[] = {Sums(r, b, of)};
+        SumReals<1>(LevelsOf<Float>(call_.values_, begin), dim, shared, InBlock(r, begin), weights, sums);
       }
     }
 
