@@ -180,7 +180,7 @@ class SimdBackend {
   }
   template <Operand Q, class Formats>
   static std::string DescribeAttention() {
-    return "";
+    return HWY_NAMESPACE::DescribeAttention<Q, Formats>();
   }
 
  private:
