@@ -26,7 +26,7 @@ std::vector<LevelOf<F>> DrawHead(Random& random, size_t dim, Fill fill) {
   std::vector<LevelOf<F>> levels(dim);
   for (auto& level : levels) {
     if constexpr (kIsFloat<F>) {
-      level = DrawReal(random, fill == Fill::kTop ? Fill::kRandom : fill);
+      level = NearestReal<F>(DrawReal(random, fill == Fill::kTop ? Fill::kRandom : fill));
     } else {
       level = static_cast<LevelOf<F>>(DrawLevel<F>(random, fill, 1));
     }
@@ -338,10 +338,15 @@ void TestOtherAttention() {
                                                                                        "Attend of unusual formats");
   TestAttentionOf<Int<4>, CacheFormats<Int<8>, Int<8>, BigSteps, Int<8>>>(backend, "Attend of values beyond 8 bits");
   TestAttentionOf<Float, CacheFormats<MidRise<3>, MidRise<4>, Float, Float>>(backend, "Attend of reals and codes");
+  TestAttentionOf<Float, CacheFormats<BFloat16, BFloat16, Float16, Float16>>(backend, "Attend of reals of 16 bits");
+  TestAttentionOf<Int<8>, CacheFormats<Float16, BFloat16, BFloat16, Float>>(backend, "Attend of reals of all kinds");
   using Five = Quantizer<FiveLevels, AbsMean>;
   TestSequences<Quantizer<Int<8>, AbsMax>, Five, Quantizer<Int<8>, AbsMax>, Signs, Five>(backend,
                                                                                          "sequences of five levels");
   TestSequences<Unquantized, Unquantized, Unquantized, Unquantized, Unquantized>(backend, "sequences of reals");
+  using Half = Rounded<Float16>;
+  using Brain = Rounded<BFloat16>;
+  TestSequences<Unquantized, Half, Half, Brain, Unquantized>(backend, "sequences of reals of 16 bits");
 }
 
 template <class B>

@@ -4,13 +4,13 @@
 // Four tokens lie side by side, a packing unit (8 codes of B bits: B bytes) of each after the other:
 //   [head][token / 4][unit][token % 4][unit bytes]
 // so that sums of products come out with a token, or a dimension of four tokens, in each 32-bit lane. The slot of token
-// 0 stays empty: its codes are of another format and lie apart. Float keeps the reals: [head][token][head_dim].
+// 0 stays empty: its codes are of another format and lie apart. Reals are kept as they are stored,
+// [head][token][head_dim]; the first token's lie apart if they are of another format.
 #ifndef BITNET_BACKEND_SIMD_SIMD_HEADS_H_
 #define BITNET_BACKEND_SIMD_SIMD_HEADS_H_
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <optional>
 #include <span>
 #include <type_traits>
@@ -20,6 +20,7 @@
 #include "bitnet/format/packing.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/quantized_matrix.h"
+#include "bitnet/tensor/stored_reals.h"
 
 namespace bitnet {
 
@@ -65,7 +66,7 @@ class SimdHeads {
   static constexpr size_t kReadBeyond = 128;
   const uint8_t* Group(size_t head, size_t token) const { return bytes_.data() + GroupOffset(head, token); }
   size_t GroupBytes() const { return kGroupTokens * TokenBytes(); }
-  // The first token's codes, contiguous.
+  // The first token's codes or reals, contiguous.
   const uint8_t* FirstCodes(size_t head) const { return bytes_.data() + FirstOffset(head); }
 
   float Step(size_t head, size_t token) const {
@@ -75,7 +76,7 @@ class SimdHeads {
       return Steps(head)[token];
     }
   }
-  // The steps of a head's tokens; readable kReadBeyond bytes beyond the last. (Float has none.)
+  // The steps of a head's tokens; readable kReadBeyond bytes beyond the last. (Reals have none.)
   const float* Steps(size_t head) const { return steps_.data() + head * max_tokens_; }
 
   // Stores levels[0, head_dim) of F, or of First where token is 0.
@@ -86,7 +87,7 @@ class SimdHeads {
                   "SimdHeads: token 0 is stored in the first token's format, the others in the cache's");
     uint8_t* to = bytes_.data() + Offset<Stored>(head, token);
     if constexpr (kIsFloat<Stored>) {
-      std::memcpy(to, levels, head_dim_ * sizeof(float));
+      StoreReals<Stored>({levels, head_dim_}, to);
     } else {
       // A unit at a time, so that nothing is allocated.
       using Units = Packing<Stored>;
@@ -104,7 +105,7 @@ class SimdHeads {
   void Load(size_t head, size_t token, std::span<LevelOf<Stored>> levels) const {
     const uint8_t* from = bytes_.data() + Offset<Stored>(head, token);
     if constexpr (kIsFloat<Stored>) {
-      std::memcpy(levels.data(), from, head_dim_ * sizeof(float));
+      LoadReals<Stored>(from, levels);
     } else {
       EachUnit<Stored>(token, [&](size_t first, size_t n, size_t offset) {
         Packing<Stored>::UnpackLevels(from + offset, 0, levels.subspan(first, n));
@@ -117,24 +118,26 @@ class SimdHeads {
   static std::optional<size_t> StoredBytes(size_t heads, size_t head_dim, size_t max_tokens) {
     const size_t groups = max_tokens / kGroupTokens + (max_tokens % kGroupTokens != 0);
     const auto codes = CheckedProduct(heads, groups, kGroupTokens, QuantizedMatrix<F>::RowBytes(head_dim));
+    const auto apart =
+        CheckedProduct(heads, max_tokens == 0 || !kFirstIsApart ? 0 : QuantizedMatrix<First>::RowBytes(head_dim));
     if constexpr (kIsFloat<F>) {
-      return CheckedSum(codes, std::optional(kReadBeyond));
+      return CheckedSum(codes, apart, std::optional(kReadBeyond));
     } else {
-      const auto apart = CheckedProduct(heads, max_tokens == 0 ? 0 : QuantizedMatrix<First>::RowBytes(head_dim));
       const auto steps = CheckedProduct(heads, max_tokens, sizeof(float));
       return CheckedSum(codes, apart, steps, std::optional(2 * kReadBeyond));
     }
   }
 
  private:
+  static constexpr bool kFirstIsApart = !kIsFloat<F> || !std::is_same_v<F, First>;
   // Of the first token, where it lies apart: behind the groups of all heads.
-  size_t ApartBytes() const { return kIsFloat<F> || max_tokens_ == 0 ? 0 : FirstBytes(); }
+  size_t ApartBytes() const { return !kFirstIsApart || max_tokens_ == 0 ? 0 : FirstBytes(); }
 
   size_t GroupOffset(size_t head, size_t token) const {
     return head * head_stride_ + token / kGroupTokens * GroupBytes();
   }
   size_t FirstOffset(size_t head) const {
-    return kIsFloat<F> ? GroupOffset(head, 0) : heads_ * head_stride_ + head * ApartBytes();
+    return !kFirstIsApart ? GroupOffset(head, 0) : heads_ * head_stride_ + head * ApartBytes();
   }
   // Of the first unit of a token.
   template <Format Stored>
