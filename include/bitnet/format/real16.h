@@ -1,5 +1,5 @@
-// Reals in 16 bits: BFloat16 (8 bits of exponent, 7 of mantissa: the range of float) and Float16 (IEEE half precision: 5
-// and 10). Formats, and the values that memory holds of them. Widening is exact; Nearest rounds to nearest, ties to
+// Reals in 16 bits: BFloat16 (8 bits of exponent, 7 of mantissa: the range of float) and Float16 (IEEE half precision:
+// 5 and 10). Formats, and the values that memory holds of them. Widening is exact; Nearest rounds to nearest, ties to
 // even, beyond the largest to infinity. A NaN stays a NaN, quiet, with its sign and the top of its payload.
 #ifndef BITNET_FORMAT_REAL16_H_
 #define BITNET_FORMAT_REAL16_H_

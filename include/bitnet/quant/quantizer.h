@@ -2,8 +2,8 @@
 //
 // The same type serves inference, training, export and the cache, and all of them by one function: Quantize, of each
 // span that shares a step. A quantizer has no state. `Unquantized` stands where a scheme keeps reals, Rounded<BFloat16>
-// and Rounded<Float16> where it keeps them in 16 bits. The functions here are the definition, plain loops; backends have
-// vector versions that give the same bits.
+// and Rounded<Float16> where it keeps them in 16 bits. The functions here are the definition, plain loops; backends
+// have vector versions that give the same bits.
 //
 // To write one that is no format and scale rule, derive from a Quantizer and hide Quantize, or write a struct with what
 // AnyQuantizer asks for (FakeQuantize and Error serve only who calls them). Spans may have any length. What is trained

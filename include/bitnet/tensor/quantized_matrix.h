@@ -21,8 +21,8 @@
 #include "bitnet/quant/quantizer.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/matrix_view.h"
-#include "bitnet/tensor/stored_reals.h"
 #include "bitnet/tensor/segments.h"
+#include "bitnet/tensor/stored_reals.h"
 
 namespace bitnet {
 
