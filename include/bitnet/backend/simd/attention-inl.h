@@ -379,8 +379,9 @@ class AttentionCall {
     void ScoreReals(size_t begin, size_t end, const Tile& of) const {
       if constexpr (kIsFloat<K>) {
         if (begin == end) return;
-        ScoresOfReals(RealsOf<K>(call_.keys_, begin), call_.shape_.head_dim, end - begin, q_, count_,
-                      call_.shape_.head_dim, factor_, of.scores + begin, call_.ScoreStride());
+        ScoresOfReals(RealsOf<K>(call_.keys_, begin), call_.shape_.head_dim, end - begin,
+                      call_.keys_.max_tokens() - 1 - begin, q_, count_, call_.shape_.head_dim, factor_,
+                      of.scores + begin, call_.ScoreStride());
       }
     }
 
@@ -423,7 +424,8 @@ class AttentionCall {
       const size_t shared = std::max(first, InBlock(0, begin));
       const auto add = [&]<size_t kRows>(std::integral_constant<size_t, kRows>, size_t row, size_t from, size_t to) {
         if (from == to) return;
-        SumReals<kRows>(RealsOf<V>(call_.values_, begin + from), dim, to - from, dim, p + row * kAttentionBlock + from,
+        SumReals<kRows>(RealsOf<V>(call_.values_, begin + from), dim, to - from,
+                        call_.values_.max_tokens() - 1 - begin - from, dim, p + row * kAttentionBlock + from,
                         kAttentionBlock, sums + row * stride, stride);
       };
       WithRows([&](auto rows) { add(rows, 0, first, shared); });
