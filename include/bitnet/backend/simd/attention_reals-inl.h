@@ -20,7 +20,7 @@ namespace HWY_NAMESPACE {
 template <class V>
 HWY_INLINE void PrefetchReals(const V* values, size_t stride, size_t s, size_t last, size_t n) {
   constexpr size_t kAhead = 4096 / sizeof(V);
-  const V* from = values + HWY_MIN(s + kAhead / stride, last) * stride;
+  const V* from = values + HWY_MIN(s + kAhead / HWY_MAX(stride, 1), last) * stride;
   for (size_t i = 0; i < n; i += 64 / sizeof(V)) hwy::Prefetch(from + i);
 }
 
