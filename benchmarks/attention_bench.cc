@@ -16,6 +16,7 @@
 #include "bitnet/backend/reference.h"
 #include "bitnet/backend/simd/simd_backend.h"
 #include "bitnet/base/random.h"
+#include "bitnet/layer/attention.h"
 
 namespace bitnet {
 namespace {
@@ -29,8 +30,7 @@ constexpr Shape kShapes[] = {{"20x5x128", 20, 5, 128}, {"32x32x128", 32, 32, 128
 constexpr double kSecondsALine = 0.25;
 
 using Q = MidRise<4>;
-using Formats = CacheFormats<MidRise<3>, MidRise<4>, MidRise<3>, MidRise<4>>;
-using HostCache = HostKeyValues<Formats>;
+using Quantizers = CacheQuantizersOf<A48>;
 
 void DrawHeads(const Shape& shape, size_t tokens, uint64_t seed, QuantizedHeads<MidRise<3>, MidRise<4>>& heads) {
   Random random(seed);
@@ -52,7 +52,7 @@ void DrawHeads(const Shape& shape, size_t tokens, uint64_t seed, QuantizedHeads<
 // The caches of layers; those of the last case are kept for the next.
 template <class B>
 struct Layers {
-  std::vector<typename B::template Cache<Formats>> caches;
+  std::vector<typename B::template Cache<Quantizers>> caches;
   const Shape* shape = nullptr;
   size_t tokens = 0;
 
@@ -61,13 +61,13 @@ struct Layers {
     shape = &s;
     tokens = n;
     caches.clear();
-    HostCache host(s.kv_heads, s.head_dim, n);
+    HostCache<Quantizers> host(s.kv_heads, s.head_dim, n);
     DrawHeads(s, n, 1, host.keys);
     DrawHeads(s, n, 2, host.values);
     const B backend;
     auto stream = backend.NewStream();
-    auto cache = backend.template NewCache<Formats>(s.kv_heads, s.head_dim, n);
-    backend.template WriteCache<Formats>(stream, host, n, cache);
+    auto cache = backend.template NewCache<Quantizers>(s.kv_heads, s.head_dim, n);
+    backend.template WriteCache<Quantizers>(stream, host, n, cache);
     do {
       caches.push_back(cache);
     } while (caches.size() * cache.StoredBytes() < RotatedBytes());
@@ -95,8 +95,9 @@ void Attend(benchmark::State& state, const Shape& shape, size_t tokens, size_t t
   const AttentionShape heads{shape.heads, shape.kv_heads, shape.head_dim};
   size_t next = 0;
   const auto run = [&] {
-    const typename B::template Cache<Formats>* const caches[] = {&layers.caches[next++ % layers.caches.size()]};
-    backend.template Attend<Formats>(stream, q, where, caches, heads, MatrixView<float>(y.data(), 1, y.size()));
+    const typename B::template Cache<Quantizers>* const caches[] = {&layers.caches[next++ % layers.caches.size()]};
+    backend.Attend(stream, q, where, std::span<const typename B::template Cache<Quantizers>* const>(caches), heads,
+                   MatrixView<float>(y.data(), 1, y.size()));
   };
   for (auto _ : state) {
     double bandwidth = ReadRateNow(threads);

@@ -580,12 +580,14 @@ void AttendRun(Executor& executor, AttentionScratch& scratch, const SimdRows<Q>&
   });
 }
 
+template <class Quantizers>
+using SimdCache = CacheBy<Quantizers, SimdKeyValues<typename Quantizers::Formats>>;
+
 // Each token over the tokens of its sequence up to its own.
-template <class Formats, Format Q>
+template <class Cache, Format Q>
 void AttendTokens(Executor& executor, AttentionScratch& scratch, const SimdRows<Q>& q, const HostWhere& where,
-                  std::span<const SimdKeyValues<Formats>* const> caches, const AttentionShape& shape,
-                  MatrixView<float> out) {
-  CheckHeadDotsFit<Q, Formats>(shape.head_dim);
+                  std::span<const Cache* const> caches, const AttentionShape& shape, MatrixView<float> out) {
+  CheckHeadDotsFit<Q, typename Cache::Quantizers::Formats>(shape.head_dim);
   CheckAttend(q, where, caches, shape, out);
   for (const HostWhere::Run& run : where.runs()) {
     const auto& cache = *caches[run.sequence];
