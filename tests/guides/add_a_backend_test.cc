@@ -157,13 +157,13 @@ class UnpackedBackend {
   void Write(Stream&, const Same& from, Same& to) const {
     to = from;
   }
-  template <class Cache, class Host>
-  void ReadCache(Stream&, const Cache& from, size_t, Host& to) const {
-    static_cast<Host&>(to) = from;
+  template <class Same>
+  void ReadCache(Stream&, const Same& from, size_t, Same& to) const {
+    to = from;
   }
-  template <class Host, class Cache>
-  void WriteCache(Stream&, const Host& from, size_t, Cache& to) const {
-    static_cast<Host&>(to) = from;
+  template <class Same>
+  void WriteCache(Stream&, const Same& from, size_t, Same& to) const {
+    to = from;
   }
   template <Operand X>
   uint64_t CountNonzero(Stream&, const Rows<X>& x) const {
@@ -179,7 +179,7 @@ class UnpackedBackend {
   static std::string DescribeProduct() {
     return "levels unpacked, plain loops";
   }
-  template <Operand Q, class Formats>
+  template <class Quantizers>
   static std::string DescribeAttention() {
     return "reference: plain loops";
   }

@@ -74,8 +74,9 @@ HostCache<Quantizers> DrawCache(size_t kv_heads, size_t dim, size_t tokens, Fill
 template <Format F>
 using SomeQuantizer = typename std::conditional_t<kIsFloat<F>, std::type_identity<Unquantized>,
                                                   std::type_identity<Quantizer<F, AbsMax>>>::type;
-template <Format K, Format K0, Format V, Format V0>
-using SomeQuantizers = CacheQuantizers<SomeQuantizer<K>, SomeQuantizer<K0>, SomeQuantizer<V>, SomeQuantizer<V0>>;
+template <Format Q, Format K, Format K0, Format V, Format V0>
+using SomeQuantizers =
+    CacheQuantizers<SomeQuantizer<Q>, SomeQuantizer<K>, SomeQuantizer<K0>, SomeQuantizer<V>, SomeQuantizer<V0>>;
 
 // The backend's own copy of a cache.
 template <class Quantizers, class B>
@@ -135,11 +136,11 @@ inline constexpr AttentionCase kAttentionCases[] = {
 };
 
 // A case and its result.
-template <Format Q, class Quantizers>
+template <class Quantizers>
 struct AttentionExpectation {
   AttentionShape shape;
   HostCache<Quantizers> cache;
-  QuantizedRows<Q> q;
+  QuantizedRows<typename Quantizers::Query::Format> q;
   GuardedMatrix y;
 };
 
@@ -156,9 +157,10 @@ QuantizedRows<Q> DrawQueries(size_t rows, size_t dim, Fill fill, uint64_t seed) 
 }
 
 // (Apart from the backend, so that it is compiled once for all of them.)
-template <Format Q, class Quantizers>
-[[gnu::noinline]] AttentionExpectation<Q, Quantizers> ExpectAttention(const AttentionCase& c) {
-  AttentionExpectation<Q, Quantizers> expected{
+template <class Quantizers>
+[[gnu::noinline]] AttentionExpectation<Quantizers> ExpectAttention(const AttentionCase& c) {
+  using Q = typename Quantizers::Query::Format;
+  AttentionExpectation<Quantizers> expected{
       {c.heads, c.kv_heads, c.dim},
       DrawCache<Quantizers>(c.kv_heads, c.dim, c.first_position + c.tokens, c.fill, c.dim),
       DrawQueries<Q>(c.tokens * c.heads, c.dim, c.fill, c.dim + 2),
@@ -169,12 +171,13 @@ template <Format Q, class Quantizers>
   return expected;
 }
 
-template <Format Q, class Quantizers, class B>
+template <class Quantizers, class B>
 void TestAttentionOf(const B& backend, const char* name) {
+  using Q = typename Quantizers::Query::Format;
   ThreadPool three(3);
   const B on_threads = MakeBackend<B>(three);
   for (const AttentionCase& c : kAttentionCases) {
-    const auto expected = ExpectAttention<Q, Quantizers>(c);
+    const auto expected = ExpectAttention<Quantizers>(c);
     for (const bool threads : {false, true}) {
       // The number of threads changes nothing; short contexts use one.
       if (threads && c.first_position < 250) continue;
@@ -200,7 +203,7 @@ void TestAttentionOf(const B& backend, const char* name) {
 // Several sequences in one pass, and what Store leaves in their caches.
 template <AnyQuantizer Query, AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0, class B>
 void TestSequences(const B& backend, const char* name) {
-  using Quantizers = CacheQuantizers<K, K0, V, V0>;
+  using Quantizers = CacheQuantizers<Query, K, K0, V, V0>;
   using Host = HostCache<Quantizers>;
   using Cache = typename B::template Cache<Quantizers>;
   constexpr AttentionShape kShape{6, 2, 24};
@@ -271,7 +274,7 @@ template <class B>
 void TestAttentionExtremes(const B& backend) {
   using K = MidRise<3>;
   using K0 = MidRise<4>;
-  using Quantizers = SomeQuantizers<K, K0, K, K0>;
+  using Quantizers = SomeQuantizers<MidRise<4>, K, K0, K, K0>;
   typename B::Stream stream = backend.NewStream();
   constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
@@ -329,8 +332,8 @@ void TestAttentionExtremes(const B& backend) {
 template <class B>
 void TestSomeAttention() {
   const B backend = MakeBackend<B>();
-  TestAttentionOf<MidRise<4>, SomeQuantizers<MidRise<3>, MidRise<4>, MidRise<3>, MidRise<4>>>(backend, "Attend of A48");
-  TestAttentionOf<Int<8>, SomeQuantizers<Int<5>, Int<8>, Fp4E2M1, Squares>>(backend, "Attend of 4 to 8 bits");
+  TestAttentionOf<SomeQuantizers<MidRise<4>, MidRise<3>, MidRise<4>, MidRise<3>, MidRise<4>>>(backend, "Attend of A48");
+  TestAttentionOf<SomeQuantizers<Int<8>, Int<5>, Int<8>, Fp4E2M1, Squares>>(backend, "Attend of 4 to 8 bits");
   TestAttentionExtremes(backend);
   using Head = Quantizer<MidRise<4>, AbsMax>;
   using Cached = Quantizer<MidRise<3>, AbsMax>;
@@ -340,12 +343,12 @@ void TestSomeAttention() {
 template <class B>
 void TestOtherAttention() {
   const B backend = MakeBackend<B>();
-  TestAttentionOf<Float, SomeQuantizers<Float, Float, Float, Float>>(backend, "Attend of reals");
-  TestAttentionOf<Int<4>, SomeQuantizers<Fp4E2M1, Binary, Int<6>, UInt<7>>>(backend, "Attend of 1 to 7 bits");
-  TestAttentionOf<MidRise<8>, SomeQuantizers<Ternary, BigSteps, FiveLevels, MidRise<2>>>(backend,
+  TestAttentionOf<SomeQuantizers<Float, Float, Float, Float, Float>>(backend, "Attend of reals");
+  TestAttentionOf<SomeQuantizers<Int<4>, Fp4E2M1, Binary, Int<6>, UInt<7>>>(backend, "Attend of 1 to 7 bits");
+  TestAttentionOf<SomeQuantizers<MidRise<8>, Ternary, BigSteps, FiveLevels, MidRise<2>>>(backend,
                                                                                          "Attend of unusual formats");
-  TestAttentionOf<Int<4>, SomeQuantizers<Int<8>, Int<8>, BigSteps, Int<8>>>(backend, "Attend of values beyond 8 bits");
-  TestAttentionOf<Float, SomeQuantizers<MidRise<3>, MidRise<4>, Float, Float>>(backend, "Attend of reals and codes");
+  TestAttentionOf<SomeQuantizers<Int<4>, Int<8>, Int<8>, BigSteps, Int<8>>>(backend, "Attend of values beyond 8 bits");
+  TestAttentionOf<SomeQuantizers<Float, MidRise<3>, MidRise<4>, Float, Float>>(backend, "Attend of reals and codes");
   using Five = Quantizer<FiveLevels, AbsMean>;
   TestSequences<Quantizer<Int<8>, AbsMax>, Five, Quantizer<Int<8>, AbsMax>, Signs, Five>(backend,
                                                                                          "sequences of five levels");

@@ -41,8 +41,8 @@ void CheckForward(size_t length, size_t head_dim, float bad) {
                       MatrixView<float>(probabilities.data(), kHeads * length, length),
                       MatrixView<float>(attended.data(), length, kHeads * head_dim));
 
-  using Cache =
-      HostCache<CacheQuantizers<typename S::Key, typename S::FirstKey, typename S::Value, typename S::FirstValue>>;
+  using Cache = HostCache<CacheQuantizers<typename S::Query, typename S::Key, typename S::FirstKey, typename S::Value,
+                                          typename S::FirstValue>>;
   Cache cache(kKvHeads, head_dim, length);
   Cache* const caches[] = {&cache};
   const Cache* const filled[] = {&cache};

@@ -44,14 +44,14 @@ struct BackendExample {
   using Q = Quantizer<X, AbsMean>;
   using Head = Quantizer<MidRise<4>, AbsMax>;
   using Cached = Quantizer<MidRise<3>, AbsMax>;
-  using Caching = CacheQuantizers<Cached, Head, Cached, Head>;
+  using Caching = CacheQuantizers<Head, Cached, Head, Cached, Head>;
   using Formats = Caching::Formats;
 };
 
 // What a backend owns. All but matrices, rows and caches of other formats are the same for all formats.
 //   Matrix<W, X, U>  weights W in its own layout, for inputs X and the uses U; movable
 //   Rows<X>          quantized rows: the inputs of products, queries
-//   Cache<Quantizers>  keys and values of one layer and one sequence; copyable
+//   Cache<Quantizers>  keys and values of one layer and one sequence, for queries of one format; copyable
 //   Lists            for each token a list of channels
 //   Reals            memory of real activations (Shape gives a view of it)
 //   Vector           reals that do not change: a norm's gain
@@ -178,7 +178,7 @@ concept BackendBorder = requires(const B backend, typename B::Stream& stream, Ma
                                  MatrixView<float> to, GrowingMatrix& host_reals, typename E::Rows& rows,
                                  const typename E::Rows& const_rows, QuantizedRows<typename E::X>& host_rows,
                                  typename B::Lists& lists, ChannelLists& host_lists, typename E::Cache& cache,
-                                 HostKeyValues<typename E::Formats>& host_cache) {
+                                 HostCache<typename E::Caching>& host_cache) {
   // Reals: logits and hidden states out, edited logits in. Read may give a view of host_reals, or of `from` itself.
   { backend.Read(stream, from, host_reals) } -> std::same_as<MatrixView<const float>>;
   backend.Write(stream, from, to);
@@ -198,7 +198,7 @@ concept BackendBorder = requires(const B backend, typename B::Stream& stream, Ma
 
   // What runs, in a line.
   { B::template DescribeProduct<typename E::W, typename E::X, Uses<Dense>>() } -> std::same_as<std::string>;
-  { B::template DescribeAttention<typename E::Head::Format, typename E::Formats>() } -> std::same_as<std::string>;
+  { B::template DescribeAttention<typename E::Caching>() } -> std::same_as<std::string>;
 };
 
 }  // namespace detail

@@ -154,8 +154,7 @@ class ReferenceBackend {
   }
   void Read(Stream&, const Lists& from, ChannelLists& to) const { to = from; }
   template <class Quantizers>
-  void ReadCache(Stream&, const HostCache<Quantizers>& from, size_t,
-                 HostKeyValues<typename Quantizers::Formats>& to) const {
+  void ReadCache(Stream&, const HostCache<Quantizers>& from, size_t, HostCache<Quantizers>& to) const {
     to = from;
   }
   void Write(Stream&, MatrixView<const float> from, MatrixView<float> to) const { reference::Copy(from, to); }
@@ -165,9 +164,8 @@ class ReferenceBackend {
   }
   void Write(Stream&, const ChannelLists& from, Lists& to) const { to = from; }
   template <class Quantizers>
-  void WriteCache(Stream&, const HostKeyValues<typename Quantizers::Formats>& from, size_t,
-                  HostCache<Quantizers>& to) const {
-    static_cast<HostKeyValues<typename Quantizers::Formats>&>(to) = from;
+  void WriteCache(Stream&, const HostCache<Quantizers>& from, size_t, HostCache<Quantizers>& to) const {
+    to = from;
   }
   Result<Done> Finish(Stream&) const { return Done{}; }
 
@@ -175,7 +173,7 @@ class ReferenceBackend {
   static std::string DescribeProduct() {
     return "reference: plain loops";
   }
-  template <Operand Q, class Formats>
+  template <class Quantizers>
   static std::string DescribeAttention() {
     return "reference: plain loops";
   }

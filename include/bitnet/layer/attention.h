@@ -24,8 +24,8 @@ namespace bitnet {
 
 // What quantizes a scheme's cache.
 template <Scheme S>
-using CacheQuantizersOf =
-    CacheQuantizers<typename S::Key, typename S::FirstKey, typename S::Value, typename S::FirstValue>;
+using CacheQuantizersOf = CacheQuantizers<typename S::Query, typename S::Key, typename S::FirstKey, typename S::Value,
+                                          typename S::FirstValue>;
 
 // Buffers of one forward pass, shared by all layers of a model.
 template <Scheme S, Backend B>

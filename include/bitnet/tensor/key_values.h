@@ -22,8 +22,11 @@ struct CacheFormats {
   using FirstValue = V0;
 };
 
-template <AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0>
+// Of queries, keys, the first token's keys, values, the first token's values: a cache is for queries of one format, as
+// a matrix is for inputs of one.
+template <AnyQuantizer Q, AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0>
 struct CacheQuantizers {
+  using Query = Q;
   using Key = K;
   using FirstKey = K0;
   using Value = V;

@@ -165,14 +165,12 @@ class SimdBackend {
   void Read(Stream&, const Lists& from, ChannelLists& to) const { to = from; }
   void Write(Stream&, const ChannelLists& from, Lists& to) const { to = from; }
   template <class Quantizers>
-  void ReadCache(Stream&, const SimdCache<Quantizers>& from, size_t tokens,
-                 HostKeyValues<typename Quantizers::Formats>& to) const {
-    to = HostKeyValues<typename Quantizers::Formats>(from.kv_heads(), from.head_dim(), tokens);
+  void ReadCache(Stream&, const SimdCache<Quantizers>& from, size_t tokens, HostCache<Quantizers>& to) const {
+    to = HostCache<Quantizers>(from.kv_heads(), from.head_dim(), tokens);
     CopyKeyValues<typename Quantizers::Formats>(from, tokens, to);
   }
   template <class Quantizers>
-  void WriteCache(Stream&, const HostKeyValues<typename Quantizers::Formats>& from, size_t tokens,
-                  SimdCache<Quantizers>& to) const {
+  void WriteCache(Stream&, const HostCache<Quantizers>& from, size_t tokens, SimdCache<Quantizers>& to) const {
     CopyKeyValues<typename Quantizers::Formats>(from, tokens, to);
   }
   Result<Done> Finish(Stream&) const { return Done{}; }
@@ -181,7 +179,7 @@ class SimdBackend {
   static std::string DescribeProduct() {
     return HWY_NAMESPACE::DescribeProduct<W, X, U>();
   }
-  template <Operand Q, class Formats>
+  template <class Quantizers>
   static std::string DescribeAttention() {
     return "";
   }
