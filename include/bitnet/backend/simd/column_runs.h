@@ -39,8 +39,8 @@ class ColumnRuns {
       const size_t first = weights.ColumnInGroup(begin) / kUnitCols * kUnitCols;  // of the group, as are these
       const size_t before = weights.ColumnInGroup(begin) - first;
       const size_t units = (before + (end - begin) + kUnitCols - 1) / kUnitCols;
-      const bool ends_within = (before + (end - begin)) % kUnitCols != 0 && end != weights.segments().End(begin);
-      are_copied_ = are_copied_ || before != 0 || ends_within;
+      // (Where one ends within a unit, and not with its group, the next begins there.)
+      are_copied_ = are_copied_ || before != 0;
       runs_.push_back({begin, end, xs, weights.StepsOffset(ws), weights.UnitOffset(begin), units, begin, before});
       width_ += units * kUnitCols;
     });

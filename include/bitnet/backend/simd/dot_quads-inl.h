@@ -220,11 +220,19 @@ class QuadProduct {
     const ColumnRun& run = runs_[r];
     const uint8_t* const packed = weights_.Block(block);
     const float* const steps = Steps(packed, run);
+    // Sums begin with what makes dots of offsets dots of levels, or that is left for the end.
+    constexpr bool kIsSum = Correction<W>::kFactor == 1;
+    const auto correction = [&](size_t t) { return inputs_.corrections[(first + t) * runs_.size() + r]; };
+    const auto begin_sums = [&](size_t t, size_t count, int32_t* HWY_RESTRICT to) {
+      for (size_t k = 0; k < count; ++k) {
+        const bool is_corrected = kIsSum && Correction<W>::kBottom != 0 && t + k < tokens;
+        std::fill_n(to + k * kVectorBytes, kVectorBytes, is_corrected ? correction(t + k) : 0);
+      }
+    };
     const auto add_totals = [&](size_t t, int32_t* HWY_RESTRICT dots) HWY_ATTR {
-      if constexpr (Correction<W>::kFactor != 1 || Correction<W>::kBottom != 0) {
-        const int32_t correction = inputs_.corrections[(first + t) * runs_.size() + r];
+      if constexpr (!kIsSum) {
         for (size_t i = 0; i < kVectorBytes; i += kLanes) {
-          hn::Store(Corrected(hn::Load(DI32(), dots + i), correction), DI32(), dots + i);
+          hn::Store(Corrected(hn::Load(DI32(), dots + i), correction(t)), DI32(), dots + i);
         }
       }
       AddScaled(dots, steps, x_.Step(first + t, run.x_segment), totals + t * kVectorBytes);
@@ -233,7 +241,7 @@ class QuadProduct {
     // A run of several chunks keeps the sums of all tokens between them; of one chunk, those of a tile do.
     constexpr size_t kChunkUnits = kChunkCols / Packing::kUnitCols;
     const bool is_one_chunk = run.units <= kChunkUnits;
-    if (!is_one_chunk) std::fill(sums, sums + RoundUp(tokens, kAmxTokens) * kVectorBytes, 0);
+    if (!is_one_chunk) begin_sums(0, RoundUp(tokens, kAmxTokens), sums);
     for (size_t unit = 0; unit < run.units; unit += kChunkUnits) {
       const size_t units = std::min(kChunkUnits, run.units - unit);
       const size_t cols = units * Packing::kUnitCols;
@@ -243,10 +251,12 @@ class QuadProduct {
       Dot::EachTile(matrix_unit, quads, cols, x, inputs_.stride, tokens,
                     [&](size_t t, size_t count, auto&& multiply) HWY_ATTR {
                       int32_t* const to = is_one_chunk ? sums : sums + t * kVectorBytes;
-                      if (is_one_chunk) std::fill(to, to + count * kVectorBytes, 0);
+                      if (is_one_chunk) begin_sums(t, count, to);
                       multiply(to);
                       if (!is_last) return;
-                      for (size_t k = 0; k < std::min(count, tokens - t); ++k) add_totals(t + k, to + k * kVectorBytes);
+                      for (size_t k = 0; k < std::min(count, tokens - t); ++k) {
+                        add_totals(t + k, to + k * kVectorBytes);
+                      }
                     });
     }
   }
