@@ -67,7 +67,7 @@ class RealWeights {
   size_t cols_ = 0;
   size_t stride_ = 0;
   AlignedVector<float> values_;
-  WeightSteps steps_;
+  WeightSteps<StepOrder::kByRow> steps_;
 };
 
 }  // namespace HWY_NAMESPACE
