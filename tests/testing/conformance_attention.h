@@ -26,7 +26,7 @@ std::vector<LevelOf<F>> DrawHead(Random& random, size_t dim, Fill fill) {
   std::vector<LevelOf<F>> levels(dim);
   for (auto& level : levels) {
     if constexpr (kIsFloat<F>) {
-      level = DrawReal(random, fill == Fill::kTop ? Fill::kRandom : fill);
+      level = NearestReal<F>(DrawReal(random, fill == Fill::kTop ? Fill::kRandom : fill));
     } else {
       level = static_cast<LevelOf<F>>(DrawLevel<F>(random, fill, 1));
     }
@@ -72,8 +72,19 @@ HostCache<Quantizers> DrawCache(size_t kv_heads, size_t dim, size_t tokens, Fill
 
 // Any quantizer of a format: levels are drawn, not quantized, here.
 template <Format F>
-using SomeQuantizer = typename std::conditional_t<kIsFloat<F>, std::type_identity<Unquantized>,
-                                                  std::type_identity<Quantizer<F, AbsMax>>>::type;
+struct SomeQuantizerOf {
+  using type = Quantizer<F, AbsMax>;
+};
+template <>
+struct SomeQuantizerOf<Float> {
+  using type = Unquantized;
+};
+template <RealFormat F>
+struct SomeQuantizerOf<F> {
+  using type = Rounded<F>;
+};
+template <Format F>
+using SomeQuantizer = typename SomeQuantizerOf<F>::type;
 template <Format Q, Format K, Format K0, Format V, Format V0>
 using SomeQuantizers =
     CacheQuantizers<SomeQuantizer<Q>, SomeQuantizer<K>, SomeQuantizer<K0>, SomeQuantizer<V>, SomeQuantizer<V0>>;
@@ -349,10 +360,15 @@ void TestOtherAttention() {
                                                                                          "Attend of unusual formats");
   TestAttentionOf<SomeQuantizers<Int<4>, Int<8>, Int<8>, BigSteps, Int<8>>>(backend, "Attend of values beyond 8 bits");
   TestAttentionOf<SomeQuantizers<Float, MidRise<3>, MidRise<4>, Float, Float>>(backend, "Attend of reals and codes");
+  TestAttentionOf<SomeQuantizers<Float, BFloat16, BFloat16, Float16, Float16>>(backend, "Attend of reals of 16 bits");
+  TestAttentionOf<SomeQuantizers<Int<8>, Float16, BFloat16, BFloat16, Float>>(backend, "Attend of reals of all kinds");
   using Five = Quantizer<FiveLevels, AbsMean>;
   TestSequences<Quantizer<Int<8>, AbsMax>, Five, Quantizer<Int<8>, AbsMax>, Signs, Five>(backend,
                                                                                          "sequences of five levels");
   TestSequences<Unquantized, Unquantized, Unquantized, Unquantized, Unquantized>(backend, "sequences of reals");
+  using Half = Rounded<Float16>;
+  using Brain = Rounded<BFloat16>;
+  TestSequences<Unquantized, Half, Half, Brain, Unquantized>(backend, "sequences of reals of 16 bits");
 }
 
 template <class B>

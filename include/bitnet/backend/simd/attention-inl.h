@@ -21,6 +21,7 @@
 #include "bitnet/backend/check_shapes.h"
 #include "bitnet/backend/definitions.h"
 #include "bitnet/backend/simd/attention_kernels-inl.h"
+#include "bitnet/backend/simd/attention_reals-inl.h"
 #include "bitnet/backend/simd/attention_unit-inl.h"
 #include "bitnet/backend/simd/dot_floats-inl.h"
 #include "bitnet/backend/simd/dot_segments-inl.h"
@@ -44,8 +45,8 @@ struct ValueSumOf {
   static_assert(kLargest < int64_t{1} << 53, "bitnet: a block's sum must be exact in double");
   using type = std::conditional_t<kLargest <= std::numeric_limits<int32_t>::max(), int32_t, int64_t>;
 };
-template <>
-struct ValueSumOf<Float, Float> {
+template <RealFormat V, RealFormat V0>
+struct ValueSumOf<V, V0> {
   using type = double;  // in the order of the tokens
 };
 
@@ -153,6 +154,8 @@ class AttentionCall {
       const size_t end = std::min(begin + kAttentionBlock, visible_[count_ - 1]);
       if (HasFastScores()) {
         ScoreGroups(begin, end, of);
+      } else if (kIsFloat<K> && call_.shape_.head_dim <= kMostRealDims) {
+        ScoreReals(std::max<size_t>(1, begin), end, of);
       } else {
         ScoreEach<K>(std::max<size_t>(1, begin), end, of);
       }
@@ -190,7 +193,8 @@ class AttentionCall {
         }
       }
       if constexpr (kIsFloat<V>) {
-        for (size_t r = 0; r < count_; ++r) SumReals(begin, InBlock(r, begin), p[r], Sums(r, b, of));
+        for (size_t r = count_; r < kTileRows; ++r) std::fill(p[r], p[r] + tokens, 0.0f);
+        SumRealValues(b, p[0], of);
       } else {
         if (!counts) {
           for (size_t r = 0; r < count_; ++r) std::fill(Sums(r, b, of), Sums(r, b, of) + call_.dims_, Sum{0});
@@ -370,16 +374,26 @@ class AttentionCall {
       }
     }
 
-    // The levels of a head at a token: where they lie, or unpacked.
+    void ScoreReals(size_t begin, size_t end, const Tile& of) const {
+      if constexpr (kIsFloat<K>) {
+        if (begin == end) return;
+        ScoresOfReals(RealsOf<K>(call_.keys_, begin), call_.shape_.head_dim, end - begin, q_, count_,
+                      call_.shape_.head_dim, factor_, of.scores + begin, call_.ScoreStride());
+      }
+    }
+
+    // The reals of a head at a token after the first, where they lie.
+    template <RealFormat Stored>
+    const StoredReal<Stored>* RealsOf(const auto& cache, size_t s) const {
+      return reinterpret_cast<const StoredReal<Stored>*>(cache.Group(kv_head_, s));
+    }
+
+    // The levels of a head at a token, unpacked.
     template <Format Stored>
     const LevelOf<Stored>* LevelsOf(const auto& cache, size_t s) const {
-      if constexpr (kIsFloat<Stored>) {
-        return reinterpret_cast<const float*>(cache.Group(kv_head_, s));
-      } else {
-        auto* to = reinterpret_cast<LevelOf<Stored>*>(levels_);
-        cache.template Load<Stored>(kv_head_, s, {to, call_.shape_.head_dim});
-        return to;
-      }
+      auto* to = reinterpret_cast<LevelOf<Stored>*>(levels_);
+      cache.template Load<Stored>(kv_head_, s, {to, call_.shape_.head_dim});
+      return to;
     }
 
     template <class Level>
@@ -388,31 +402,31 @@ class AttentionCall {
       for (size_t i = 0; i < call_.shape_.head_dim; ++i) sums[i] += static_cast<Sum>(weight) * static_cast<Sum>(v[i]);
     }
 
-    // Values that are reals: a vector of dimensions stays in registers while the tokens go by, in order.
-    void SumReals(size_t begin, size_t n, const float* HWY_RESTRICT p, double* HWY_RESTRICT sums) const {
-      constexpr size_t kGroups = kVectorBytes / kSumLanes;
+    // Sums of values that are reals, given the weights p [row][token of the block]: of the tokens that all rows see for
+    // all rows, then of the others.
+    void SumRealValues(size_t b, const float* p, const Tile& of) const {
+      const size_t begin = b * kAttentionBlock;
       const size_t dim = call_.shape_.head_dim;
-      for (size_t first = 0; first < dim; first += kVectorBytes) {
-        const size_t dims = std::min(kVectorBytes, dim - first);
-        Doubles8 sum[kGroups];
-        HWY_UNROLL(8) for (size_t g = 0; g < kGroups; ++g) sum[g] = Doubles8::Set(0.0);
-        for (size_t s = 0; s < n; ++s) {
-          const float* HWY_RESTRICT v = LevelsOf<Float>(call_.values_, begin + s) + first;
-          const Doubles8 weight = Doubles8::Set(static_cast<double>(p[s]));
-          if (dims == kVectorBytes) {
-            HWY_UNROLL(8) for (size_t g = 0; g < kGroups; ++g) {
-              sum[g] = Doubles8::MulAdd(weight, Doubles8::Load(v + g * kSumLanes), sum[g]);
-            }
-          } else {
-            for (size_t g = 0; g * kSumLanes < dims; ++g) {
-              const size_t left = dims - g * kSumLanes;
-              const float* from = v + g * kSumLanes;
-              const Doubles8 value = left < kSumLanes ? LoadTail(from, left) : Doubles8::Load(from);
-              sum[g] = Doubles8::MulAdd(weight, value, sum[g]);
-            }
-          }
+      const size_t stride = of.sum_blocks * call_.dims_;
+      double* const sums = Sums(0, b, of);
+      for (size_t r = 0; r < kTileRows; ++r) std::fill(sums + r * stride, sums + r * stride + call_.dims_, 0.0);
+      const size_t first = begin == 0 ? 1 : 0;
+      if (first == 1) {
+        const float* v = LevelsOf<V0>(call_.values_, 0);
+        for (size_t r = 0; r < count_; ++r) {
+          const auto weight = static_cast<double>(p[r * kAttentionBlock]);
+          for (size_t i = 0; i < dim; ++i) sums[r * stride + i] += weight * static_cast<double>(v[i]);
         }
-        HWY_UNROLL(8) for (size_t g = 0; g < kGroups; ++g) sum[g].Store(sums + first + g * kSumLanes);
+      }
+      const size_t shared = std::max(first, InBlock(0, begin));
+      const auto add = [&]<size_t kRows>(std::integral_constant<size_t, kRows>, size_t row, size_t from, size_t to) {
+        if (from == to) return;
+        SumReals<kRows>(RealsOf<V>(call_.values_, begin + from), dim, to - from, dim, p + row * kAttentionBlock + from,
+                        kAttentionBlock, sums + row * stride, stride);
+      };
+      WithRows([&](auto rows) { add(rows, 0, first, shared); });
+      for (size_t r = 1; r < count_; ++r) {
+        add(std::integral_constant<size_t, 1>(), r, shared, std::max(shared, InBlock(r, begin)));
       }
     }
 

@@ -32,8 +32,7 @@ namespace HWY_NAMESPACE {
 template <LevelFormat W, class Quads, class Steps>
 class BlockProduct {
  public:
-  BlockProduct(const Quads& quads, const Steps& steps, size_t cols, const InputRows<int8_t>& x,
-               MatrixView<float> y)
+  BlockProduct(const Quads& quads, const Steps& steps, size_t cols, const InputRows<int8_t>& x, MatrixView<float> y)
       : quads_(quads), steps_(steps), cols_(cols), x_(x), y_(y) {}
 
   // Memory of one thread.
@@ -127,7 +126,8 @@ template <LevelFormat W, class Weights>
 void MultiplyBlocks(Executor& executor, ProductScratch& scratch, const Weights& weights, const InputRows<int8_t>& x,
                     MatrixView<float> y) {
   const auto quads = weights.quads();
-  const BlockProduct<W, typename Weights::Quads, std::remove_cvref_t<decltype(weights.steps())>> product(quads, weights.steps(), weights.cols(), x, y);
+  const BlockProduct<W, typename Weights::Quads, std::remove_cvref_t<decltype(weights.steps())>> product(
+      quads, weights.steps(), weights.cols(), x, y);
   EachShareOfBlocks(
       executor, scratch, quads.blocks(), weights.cols(), x.tokens, [&](size_t) { return product.ScratchBytes(); },
       [&](size_t begin, size_t end, std::byte* memory) {
@@ -141,7 +141,8 @@ void LookUpBlocks(Executor& executor, ProductScratch& scratch, const Weights& we
                   const InputRows<int8_t>& x, MatrixView<float> y) {
   using Quads = typename Weights::Quads;
   const auto quads = weights.quads();
-  const BlockProduct<W, Quads, std::remove_cvref_t<decltype(weights.steps())>> product(quads, weights.steps(), weights.cols(), x, y);
+  const BlockProduct<W, Quads, std::remove_cvref_t<decltype(weights.steps())>> product(quads, weights.steps(),
+                                                                                       weights.cols(), x, y);
   EachShareOfBlocks(
       executor, scratch, quads.blocks(), weights.cols(), x.tokens,
       [&](size_t blocks) { return Lookup::Scratch::template Bytes<Quads>(blocks, weights.cols()); },

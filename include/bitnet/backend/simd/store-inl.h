@@ -31,8 +31,8 @@ using StoreScratch = AlignedVector<std::byte>;
 
 template <AnyQuantizer Q, class Heads>
 void StoreHead(std::span<const float> x, size_t head, size_t position, std::byte* scratch, Heads& to) {
-  if constexpr (std::is_same_v<Q, Unquantized>) {
-    to.template Store<Float>(head, position, x.data(), 1.0f);
+  if constexpr (kKeepsReals<Q>) {
+    to.template Store<typename Q::Format>(head, position, x.data(), 1.0f);
   } else {
     auto* levels = reinterpret_cast<LevelOf<typename Q::Format>*>(scratch);
     const float step = QuantizeSpan<Q>(x, 0, levels);
