@@ -1,11 +1,14 @@
-// Decoding's attention: one query token over a cache of 3-bit keys and values.
+// Decoding's attention, one query token over a cache, and storing tokens into it.
 //   BM_Attend/<formats>/<backend>/<query heads>x<key/value heads>x<head_dim>/<tokens in the cache>/t<threads>
-// Layers' caches are taken in turn, as in a model, until they are more than the caches of the CPU hold (RotatedBytes()
-// of measure.h). A line is the median of calls. Counters: bytes of cache read per second, and their share of the read
-// bandwidth that as many threads reach right before and after.
+//   BM_Store/<formats>/<backend>/<query heads>x<key/value heads>x<head_dim>/<tokens stored>/t<threads>
+// <formats>: of queries, keys and values, in short. Layers' caches are taken in turn, as in a model, until they are
+// more than the caches of the CPU hold (RotatedBytes() of measure.h). A line is the median of calls. Counters of
+// BM_Attend: bytes of cache read per second, and their share of the read bandwidth that as many threads reach right
+// before and after; of BM_Store: nanoseconds a value.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -28,31 +31,51 @@ constexpr Shape kShapes[] = {{"20x5x128", 20, 5, 128}, {"32x32x128", 32, 32, 128
 
 constexpr double kSecondsALine = 0.25;
 
-using Q = MidRise<4>;
-using Formats = CacheFormats<MidRise<3>, MidRise<4>, MidRise<3>, MidRise<4>>;
-using HostCache = HostKeyValues<Formats>;
+// Of queries and a cache.
+template <AnyQuantizer Query, AnyQuantizer Cached, AnyQuantizer First>
+using Case = CacheQuantizers<Query, Cached, First, Cached, First>;
 
-void DrawHeads(const Shape& shape, size_t tokens, uint64_t seed, QuantizedHeads<MidRise<3>, MidRise<4>>& heads) {
+struct FiveLevels {
+  static constexpr auto kLevels = std::array{-2, -1, 0, 1, 2};
+};
+template <LevelFormat F>
+using Max = Quantizer<F, AbsMax>;
+using Bytes = Max<Int<8>>;
+using A48Case = Case<Max<MidRise<4>>, Max<MidRise<3>>, Max<MidRise<4>>>;
+using Int8Case = Case<Bytes, Bytes, Bytes>;
+using FiveLevelsCase = Case<Bytes, Max<FiveLevels>, Bytes>;
+using UInt4Case = Case<Bytes, Max<UInt<4>>, Bytes>;
+using Fp4Case = Case<Bytes, Max<Fp4E2M1>, Bytes>;
+using RealsCase = Case<Unquantized, Unquantized, Unquantized>;
+
+MatrixView<const float> Rows(const std::vector<float>& x, size_t rows) { return {x.data(), rows, x.size() / rows}; }
+
+std::vector<float> NormalValues(size_t n, uint64_t seed) {
   Random random(seed);
-  std::vector<int8_t> levels(4096 + shape.head_dim);
-  for (int8_t& level : levels) level = static_cast<int8_t>(MidRise<3>::kLevels[UniformBelow(random, 8)]);
-  for (size_t h = 0; h < shape.kv_heads; ++h) {
-    for (size_t s = 0; s < tokens; ++s) {
-      const int8_t* head = levels.data() + UniformBelow(random, 4096);
-      const float step = 0.1f + 0.2f * static_cast<float>(UniformReal(random));
-      if (s == 0) {
-        heads.Store<MidRise<4>>(h, s, head, step);
-      } else {
-        heads.Store<MidRise<3>>(h, s, head, step);
-      }
-    }
-  }
+  std::vector<float> x(n);
+  for (float& value : x) value = Normal(random);
+  return x;
 }
 
-// The caches of layers; those of the last case are kept for the next.
-template <class B>
+std::vector<Place> Places(size_t first, size_t tokens) {
+  std::vector<Place> places;
+  for (size_t t = 0; t < tokens; ++t) places.push_back({0, static_cast<uint32_t>(first + t)});
+  return places;
+}
+
+template <class C, class B>
+void StoreInto(const B& backend, typename B::Stream& stream, const std::vector<float>& keys,
+               const std::vector<float>& values, const typename B::Where& where, size_t tokens,
+               typename B::template Cache<C>& cache) {
+  typename B::template Cache<C>* const caches[] = {&cache};
+  backend.Store(stream, Rows(keys, tokens), Rows(values, tokens), where,
+                std::span<typename B::template Cache<C>* const>(caches));
+}
+
+// The caches of layers; those of the last line are kept for the next.
+template <class C, class B>
 struct Layers {
-  std::vector<typename B::template Cache<Formats>> caches;
+  std::vector<typename B::template Cache<C>> caches;
   const Shape* shape = nullptr;
   size_t tokens = 0;
 
@@ -61,42 +84,40 @@ struct Layers {
     shape = &s;
     tokens = n;
     caches.clear();
-    HostCache host(s.kv_heads, s.head_dim, n);
-    DrawHeads(s, n, 1, host.keys);
-    DrawHeads(s, n, 2, host.values);
     const B backend;
     auto stream = backend.NewStream();
-    auto cache = backend.template NewCache<Formats>(s.kv_heads, s.head_dim, n);
-    backend.template WriteCache<Formats>(stream, host, n, cache);
+    auto cache = backend.template NewCache<C>(s.kv_heads, s.head_dim, n);
+    constexpr size_t kPass = 256;
+    typename B::Where where;
+    for (size_t t = 0; t < n; t += kPass) {
+      backend.SetWhere(stream, Places(t, kPass), Rope(2, 10.0f), where);
+      StoreInto<C>(backend, stream, NormalValues(kPass * s.kv_heads * s.head_dim, 2 * t),
+                   NormalValues(kPass * s.kv_heads * s.head_dim, 2 * t + 1), where, kPass, cache);
+    }
     do {
       caches.push_back(cache);
     } while (caches.size() * cache.StoredBytes() < RotatedBytes());
   }
 };
 
-template <class B>
+template <class C, class B>
 void Attend(benchmark::State& state, const Shape& shape, size_t tokens, size_t threads) {
-  static Layers<B> layers;
+  static Layers<C, B> layers;
   layers.Make(shape, tokens);
   const B backend(PoolOf(threads));
   auto stream = backend.NewStream();
-  Random random(3);
-  QuantizedRows<Q> host_q;
-  host_q.Resize(shape.heads, shape.head_dim);
-  for (size_t h = 0; h < shape.heads; ++h) {
-    for (int8_t& level : host_q[h]) level = static_cast<int8_t>(Q::kLevels[UniformBelow(random, 16)]);
-    host_q.Steps(h)[0] = 0.05f;
-  }
-  typename B::template Rows<Q> q;
-  backend.Write(stream, host_q, q);
+  typename B::template Rows<OperandOf<typename C::Query>> q;
+  backend.template Quantize<typename C::Query>(stream, Rows(NormalValues(shape.heads * shape.head_dim, 3), shape.heads),
+                                               q);
   typename B::Where where;
-  backend.SetWhere(stream, std::vector<Place>{{0, static_cast<uint32_t>(tokens - 1)}}, Rope(2, 10.0f), where);
+  backend.SetWhere(stream, Places(tokens - 1, 1), Rope(2, 10.0f), where);
   std::vector<float> y(shape.heads * shape.head_dim);
   const AttentionShape heads{shape.heads, shape.kv_heads, shape.head_dim};
   size_t next = 0;
   const auto run = [&] {
-    const typename B::template Cache<Formats>* const caches[] = {&layers.caches[next++ % layers.caches.size()]};
-    backend.template Attend<Formats>(stream, q, where, caches, heads, MatrixView<float>(y.data(), 1, y.size()));
+    const typename B::template Cache<C>* const caches[] = {&layers.caches[next++ % layers.caches.size()]};
+    backend.Attend(stream, q, where, std::span<const typename B::template Cache<C>* const>(caches), heads,
+                   MatrixView<float>(y.data(), 1, y.size()));
   };
   for (auto _ : state) {
     double bandwidth = ReadRateNow(threads);
@@ -110,23 +131,69 @@ void Attend(benchmark::State& state, const Shape& shape, size_t tokens, size_t t
   }
 }
 
-template <class B>
-void Register(const char* backend, const Shape& shape, size_t tokens, size_t threads) {
-  const std::string name = std::string("BM_Attend/MidRise<3>/") + backend + "/" + shape.name + "/" +
+template <class C, class B>
+void Store(benchmark::State& state, const Shape& shape, size_t tokens, size_t threads) {
+  const B backend(PoolOf(threads));
+  auto stream = backend.NewStream();
+  const size_t n = tokens * shape.kv_heads * shape.head_dim;
+  const std::vector<float> keys = NormalValues(n, 1), values = NormalValues(n, 2);
+  typename B::Where where;
+  backend.SetWhere(stream, Places(1, tokens), Rope(2, 10.0f), where);
+  auto cache = backend.template NewCache<C>(shape.kv_heads, shape.head_dim, tokens + 1);
+  const auto run = [&] { StoreInto<C>(backend, stream, keys, values, where, tokens, cache); };
+  for (auto _ : state) {
+    run();
+    const double seconds = Median(TimeCalls(kSecondsALine, 3, run));
+    state.SetIterationTime(seconds);
+    state.counters["ns/value"] = seconds * 1e9 / static_cast<double>(2 * n);
+  }
+}
+
+template <class C, class B>
+void Register(const char* formats, const char* backend, const Shape& shape, size_t tokens, size_t threads) {
+  const std::string name = std::string("BM_Attend/") + formats + "/" + backend + "/" + shape.name + "/" +
                            std::to_string(tokens) + "/t" + std::to_string(threads);
-  benchmark::RegisterBenchmark(name.c_str(), [=, &shape](benchmark::State& s) { Attend<B>(s, shape, tokens, threads); })
+  benchmark::RegisterBenchmark(name.c_str(),
+                               [=, &shape](benchmark::State& s) { Attend<C, B>(s, shape, tokens, threads); })
+      ->Unit(benchmark::kMicrosecond)
+      ->Iterations(1)
+      ->UseManualTime();
+}
+template <class C>
+void RegisterStore(const char* formats, const Shape& shape, size_t tokens) {
+  const std::string name =
+      std::string("BM_Store/") + formats + "/Simd/" + shape.name + "/" + std::to_string(tokens) + "/t1";
+  benchmark::RegisterBenchmark(name.c_str(),
+                               [=, &shape](benchmark::State& s) { Store<C, SimdBackend>(s, shape, tokens, 1); })
       ->Unit(benchmark::kMicrosecond)
       ->Iterations(1)
       ->UseManualTime();
 }
 
+// What is not A48's: a line each, to compare.
+template <class C>
+void RegisterOther(const char* formats) {
+  for (const Shape& shape : kShapes) {
+    Register<C, SimdBackend>(formats, "Simd", shape, 2048, 1);
+    for (const size_t tokens : {1u, 256u}) RegisterStore<C>(formats, shape, tokens);
+  }
+}
+
 const bool kRegistered = [] {
   for (const Shape& shape : kShapes) {
     for (const size_t tokens : {512u, 2048u, 8192u, 32768u}) {
-      for (const size_t threads : ThreadCounts()) Register<SimdBackend>("Simd", shape, tokens, threads);
-      if (tokens == 512) Register<ReferenceBackend>("Reference", shape, tokens, 1);
+      for (const size_t threads : ThreadCounts()) {
+        Register<A48Case, SimdBackend>("MidRise<3>", "Simd", shape, tokens, threads);
+      }
+      if (tokens == 512) Register<A48Case, ReferenceBackend>("MidRise<3>", "Reference", shape, tokens, 1);
     }
+    for (const size_t tokens : {1u, 256u}) RegisterStore<A48Case>("MidRise<3>", shape, tokens);
   }
+  RegisterOther<Int8Case>("Int<8>");
+  RegisterOther<FiveLevelsCase>("FiveLevels");
+  RegisterOther<UInt4Case>("UInt<4>");
+  RegisterOther<Fp4Case>("Fp4E2M1");
+  RegisterOther<RealsCase>("Float");
   return true;
 }();
 

@@ -163,7 +163,7 @@ class Transformer<S, B> {
     state.max_tokens_ = std::min<size_t>(max_tokens, config_.max_positions);
     for (size_t i = 0; i < layers_.size(); ++i) {
       state.caches_.push_back(
-          backend_.template NewCache<CacheFormatsOf<S>>(config_.kv_heads, config_.head_dim, state.max_tokens_));
+          backend_.template NewCache<CacheQuantizersOf<S>>(config_.kv_heads, config_.head_dim, state.max_tokens_));
     }
     state.stream_ = backend_.NewStream();
     state.use_.resize(layers_.size());
@@ -178,8 +178,8 @@ class Transformer<S, B> {
   // State::CacheBytes() of NewState(max_tokens), to ask before; nothing if that does not fit size_t.
   std::optional<size_t> CacheBytes(size_t max_tokens) const {
     const size_t tokens = std::min<size_t>(max_tokens, config_.max_positions);
-    return CheckedProduct(std::optional(layers_.size()),
-                          backend_.template CacheBytes<CacheFormatsOf<S>>(config_.kv_heads, config_.head_dim, tokens));
+    return CheckedProduct(std::optional(layers_.size()), backend_.template CacheBytes<CacheQuantizersOf<S>>(
+                                                             config_.kv_heads, config_.head_dim, tokens));
   }
 
   // Appends tokens and returns the logits [vocab] that follow the last of them; they live until the next call. Refuses,

@@ -106,6 +106,9 @@ template <class Formats>
 using HostKeyValues = KeyValues<QuantizedHeads<typename Formats::Key, typename Formats::FirstKey>,
                                 QuantizedHeads<typename Formats::Value, typename Formats::FirstValue>>;
 
+template <class Quantizers>
+using HostCache = CacheBy<Quantizers, HostKeyValues<typename Quantizers::Formats>>;
+
 }  // namespace bitnet
 
 #endif  // BITNET_TENSOR_QUANTIZED_HEADS_H_

@@ -210,6 +210,7 @@ class AttentionCall {
         if constexpr (kSumsGroups) {
           // The kernel takes 1, 2 or 4 rows.
           for (size_t r = count_; r < kTileRows; ++r) weights.Clear(r);
+          if constexpr (kIsBeyond127<V>) SumLowDigits(weights);
           SumAllGroups(b, (tokens + 3) / 4, weights, of);
         } else {
           for (size_t r = 0; r < count_; ++r) std::fill(Sums(r, b, of), Sums(r, b, of) + call_.dims_, Sum{0});
@@ -236,11 +237,11 @@ class AttentionCall {
     }
 
    private:
-    static constexpr bool kFastScores = std::is_same_v<LevelOf<Q>, int8_t> && kHasBitCodes<K>;
+    static constexpr bool kFastScores = std::is_same_v<LevelOf<Q>, int8_t> && kHasHeadCodes<K>;
     // The dot product of a pair is 2^kBits times that of offsets: it must fit 32 bits, and its inputs a byte.
     static constexpr size_t kMostPairedDims = [] {
       if constexpr (kFastScores) {
-        constexpr int64_t kInput = int64_t{FormatTraits<Q>::kMaxMagnitude} << HeadCodes<K>::kBits;
+        constexpr int64_t kInput = int64_t{FormatTraits<Q>::kMaxMagnitude} << HeadLayout<K>::kBits;
         return HeadCodes<K>::kHasPairs && kInput <= 127
                    ? static_cast<size_t>(std::numeric_limits<int32_t>::max() / (kInput * OffsetTraits<K>::kMaxOffset))
                    : size_t{0};
@@ -250,7 +251,7 @@ class AttentionCall {
     }();
     static constexpr bool kKeyPairs = kMostPairedDims != 0;
     bool HasFastScores() const { return kFastScores && (!kKeyPairs || call_.shape_.head_dim <= kMostPairedDims); }
-    static constexpr bool kSumsGroups = kHasValueSums<V> && std::is_same_v<Sum, int32_t>;
+    static constexpr bool kSumsGroups = kHasHeadCodes<V> && std::is_same_v<Sum, int32_t>;
     // The matrix unit takes as long for one row as for all: at one and two rows vectors are faster. And it must be set
     // up, for a call and for a block: 512 tokens are 5 % faster, 128 tokens would be 5 % slower, 64 dimensions 2 %.
     bool SumsByUnit() const {
@@ -276,10 +277,7 @@ class AttentionCall {
         if constexpr (kKeyPairs) {
           HeadCodes<K>::ArrangeForPairs(q_[r], dim, to);
         } else {
-          std::memset(to, 0, 4 * call_.dims_);
-          for (size_t i = 0; i < dim; i += 8) {
-            for (size_t k = 0; k < 4; ++k) std::memcpy(to + 4 * i + 8 * k, q_[r] + i, std::min<size_t>(8, dim - i));
-          }
+          HeadCodes<K>::Arrange(q_[r], dim, to);
         }
       }
     }
@@ -596,12 +594,14 @@ void AttendRun(Executor& executor, AttentionScratch& scratch, const SimdRows<Q>&
   });
 }
 
+template <class Quantizers>
+using SimdCache = CacheBy<Quantizers, SimdKeyValues<typename Quantizers::Formats>>;
+
 // Each token over the tokens of its sequence up to its own.
-template <class Formats, Format Q>
+template <class Cache, Format Q>
 void AttendTokens(Executor& executor, AttentionScratch& scratch, const SimdRows<Q>& q, const HostWhere& where,
-                  std::span<const SimdKeyValues<Formats>* const> caches, const AttentionShape& shape,
-                  MatrixView<float> out) {
-  CheckHeadDotsFit<Q, Formats>(shape.head_dim);
+                  std::span<const Cache* const> caches, const AttentionShape& shape, MatrixView<float> out) {
+  CheckHeadDotsFit<Q, typename Cache::Quantizers::Formats>(shape.head_dim);
   CheckAttend(q, where, caches, shape, out);
   for (const HostWhere::Run& run : where.runs()) {
     const auto& cache = *caches[run.sequence];

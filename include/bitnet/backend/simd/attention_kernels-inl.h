@@ -35,8 +35,7 @@ inline constexpr size_t kTileRows = 4;
 // All kernels take rows 0 ... kRows - 1 of a tile; what belongs to a row is `stride` values after the one before.
 
 // dots[r * kAttentionBlock + s] = dot of the offsets of token s with row r, for the tokens of `count` groups (and up to
-// 12 more). A row of q: the query's dimensions 0 ... 7 four times, then 8 ... 15, ..., or arranged for pairs; zeros up
-// to a multiple of 64 dimensions.
+// 12 more). Rows of q: queries that HeadCodes<K>::Arrange left, or ArrangeForPairs.
 template <LevelFormat K, size_t kRows, bool kInPairs>
 HWY_NOINLINE void DotGroups(const uint8_t* HWY_RESTRICT groups, size_t group_bytes, size_t count,
                             const int8_t* HWY_RESTRICT q, size_t stride, size_t dim, const uint8_t* ahead,
@@ -46,10 +45,8 @@ HWY_NOINLINE void DotGroups(const uint8_t* HWY_RESTRICT groups, size_t group_byt
   using D32 = hn::RepartitionToWideX2<D8>;
   const D8 d8;
   const D32 d32;
-  constexpr size_t kLanes = Head::kCodes / 4;
-  // Vectors of 16 bytes hold half a group's unit; larger ones give sums of pairs of lanes for kLanes / 4 groups.
-  constexpr size_t kHalves = Head::kCodes == 16 ? 2 : 1;
-  constexpr size_t kGroups = HWY_MAX(1, kLanes / 4);
+  constexpr size_t kHalves = Head::kHalves;
+  constexpr size_t kGroups = Head::kGroups;
   const size_t quarter = kAttentionBlock / 16 * group_bytes;
   using Sum = hn::Vec<D32>;
   constexpr size_t kParts = kInPairs ? 2 : 1;
@@ -93,21 +90,7 @@ HWY_NOINLINE void DotGroups(const uint8_t* HWY_RESTRICT groups, size_t group_byt
       }
     }
     HWY_UNROLL(4) for (size_t r = 0; r < kRows; ++r) {
-      Sum low, high;
-      if constexpr (kHalves == 2) {
-        low = sum[r][0];
-        high = sum[r][1];
-      } else if constexpr (kGroups == 2) {
-        low = sum[r][0];
-        high = sum[r][1];
-      } else {
-        static_assert(kGroups == 4);
-        // The upper halves are of the next 8 dimensions.
-        low = hn::Add(hn::ConcatLowerLower(d32, sum[r][1], sum[r][0]), hn::ConcatUpperUpper(d32, sum[r][1], sum[r][0]));
-        high =
-            hn::Add(hn::ConcatLowerLower(d32, sum[r][3], sum[r][2]), hn::ConcatUpperUpper(d32, sum[r][3], sum[r][2]));
-      }
-      auto of_tokens = hn::Add(hn::ConcatEven(d32, high, low), hn::ConcatOdd(d32, high, low));
+      auto of_tokens = Head::TokenSums(d32, sum[r]);
       if constexpr (kInPairs) of_tokens = hn::ShiftRight<Head::kBits>(of_tokens);
       hn::StoreU(of_tokens, d32, dots + r * kAttentionBlock + 4 * g);
     }
@@ -221,6 +204,7 @@ struct BlockWeights {
   alignas(64) uint8_t low[kTileRows][kAttentionBlock];
   alignas(64) int8_t high[kTileRows][kAttentionBlock];
   int32_t sum[kTileRows];
+  int32_t low_sum[kTileRows];  // for offsets beyond 127
 
   void Clear(size_t row) {
     std::memset(low[row], 0, kAttentionBlock);
@@ -275,15 +259,23 @@ HWY_NOINLINE inline double CountWeights(const float* HWY_RESTRICT weight, float 
   return unit;
 }
 
-// Whether SumGroups can read the format.
-template <Format V>
-inline constexpr bool kHasValueSums = [] {
-  if constexpr (kHasBitCodes<V>) {
-    return HeadCodes<V>::kHasAcross && OffsetTraits<V>::kMaxOffset <= 127;
-  } else {
-    return false;
+// Bytes dot products take one signed factor. High digits of weights are; low digits are not, and meet the offsets, or,
+// where these are beyond 127, offsets - 128: what is missing is then 128 times the sum of the low digits.
+template <LevelFormat V>
+inline constexpr bool kIsBeyond127 = OffsetTraits<V>::kMaxOffset > 127;
+
+// The sums of the low digits of all rows.
+HWY_NOINLINE inline void SumLowDigits(BlockWeights& weights) {
+  const DU8 d;
+  const hn::Repartition<uint64_t, DU8> d64;
+  for (size_t r = 0; r < kTileRows; ++r) {
+    auto sum = hn::Zero(d64);
+    for (size_t s = 0; s < kAttentionBlock; s += kVectorBytes) {
+      sum = hn::Add(sum, hn::SumsOf8(hn::LoadU(d, weights.low[r] + s)));
+    }
+    weights.low_sum[r] = static_cast<int32_t>(hn::ReduceSum(d64, sum));
   }
-}();
+}
 
 // Sums of weight * level of some dimensions, from those of offsets: of a vector, or of a pair.
 template <LevelFormat V, class Sum, size_t kParts>
@@ -344,7 +336,9 @@ HWY_NOINLINE void SumGroups(const uint8_t* HWY_RESTRICT groups, size_t group_byt
       const auto w_low = hn::BitCast(du8, hn::Set(d32, low_of_four));
       const auto w_high = hn::BitCast(d8, hn::Set(d32, high_of_four));
       HWY_UNROLL(8) for (size_t v = 0; v < kVectors; ++v) {
-        low[r][v] = KeepInRegister(hn::SumOfMulQuadAccumulate(d32, w_low, hn::BitCast(d8, codes[v]), low[r][v]));
+        auto offsets = codes[v];
+        if constexpr (kIsBeyond127<V>) offsets = hn::Xor(offsets, hn::Set(du8, uint8_t{128}));
+        low[r][v] = KeepInRegister(hn::SumOfMulQuadAccumulate(d32, w_low, hn::BitCast(d8, offsets), low[r][v]));
         high[r][v] = KeepInRegister(hn::SumOfMulQuadAccumulate(d32, codes[v], w_high, high[r][v]));
       }
     }
@@ -354,6 +348,7 @@ HWY_NOINLINE void SumGroups(const uint8_t* HWY_RESTRICT groups, size_t group_byt
       hn::Vec<D32> sum[kParts];
       HWY_UNROLL(2) for (size_t k = 0; k < kParts; ++k) {
         sum[k] = hn::Add(low[r][v + k], hn::ShiftLeft<8>(high[r][v + k]));
+        if constexpr (kIsBeyond127<V>) sum[k] = hn::Add(sum[k], hn::Set(d32, 128 * weights.low_sum[r]));
       }
       StoreSums<V>(sum, weights.sum[r], sums + r * stride + (first + v) * (Head::kCodes / 4));
     }

@@ -25,7 +25,7 @@ class UnitSums {
  public:
   template <Format V>
   static constexpr bool kCanRead = [] {
-    if constexpr (kHasValueSums<V>) {
+    if constexpr (kHasHeadCodes<V>) {
       return HeadCodes<V>::kHasPairs;
     } else {
       return false;

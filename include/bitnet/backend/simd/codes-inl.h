@@ -1,10 +1,10 @@
 // How the kernels hold weight levels, and how they multiply them with inputs. All is derived from the formats.
 //
-// A level is  bottom + offset * distance,  where `distance` is the greatest that makes all offsets whole numbers, so
+// Levels are held as offsets (offset_traits.h):
 //   dot(levels, x) = distance * dot(offsets, x) + bottom * sum(x).
-// Offsets are not negative, which is what byte dot-product instructions want, and mostly equal to the codes. They are
-// stored in 1, 2, 4 or 8 bits, in planes: a block of kPlanes * N codes takes N bytes (N: bytes of a vector); byte i
-// holds codes i, N + i, 2N + i, ... from its lowest bit up, so that a plane is one shift and one mask of a vector:
+// Offsets are stored in 1, 2, 4 or 8 bits, in planes: a block of kPlanes * N codes takes N bytes (N: bytes of a
+// vector); byte i holds codes i, N + i, 2N + i, ... from its lowest bit up, so that a plane is one shift and one mask
+// of a vector:
 //
 //   2 bits:   bits 7 6 | 5 4 | 3 2 | 1 0   of byte i
 //             code 3N+i| 2N+i| N+i |  i
@@ -23,40 +23,15 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <numeric>
 #include <type_traits>
 
+#include "bitnet/backend/simd/offset_traits.h"
 #include "bitnet/backend/simd/vectors-inl.h"
 #include "bitnet/format/format.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
 namespace HWY_NAMESPACE {
-
-// ---- Facts of a format.
-
-template <LevelFormat F>
-struct OffsetTraits {
-  using Traits = FormatTraits<F>;
-  static constexpr int kDistance = [] {
-    int distance = 0;
-    for (size_t i = 1; i < Traits::kCount; ++i) distance = std::gcd(distance, Traits::Level(i) - Traits::kBottom);
-    return distance;
-  }();
-  static constexpr int Offset(size_t code) { return (Traits::Level(code) - Traits::kBottom) / kDistance; }
-  static constexpr int kMaxOffset = Offset(Traits::kCount - 1);
-  static constexpr bool kFitsByte = kMaxOffset <= 255;
-  // Codes are looked up where they are few and are not the offsets themselves.
-  static constexpr bool kIsListed = !Traits::kIsUniform && kFitsByte && Traits::kCount <= 16;
-  static constexpr size_t kBits = !kFitsByte ? 16
-                                  : Traits::kIsUniform || kIsListed
-                                      ? std::bit_ceil(static_cast<size_t>(Traits::kCodeBits))
-                                      : 8;
-  // What is stored for a code: itself, its offset, or its level as 16 bits.
-  static constexpr int Stored(size_t code) {
-    return !kFitsByte ? Traits::Level(code) : Traits::kIsUniform || kIsListed ? static_cast<int>(code) : Offset(code);
-  }
-};
 
 // No list: the code is the offset.
 struct Unlisted {};

@@ -1,10 +1,14 @@
-// The packed codes of a SimdHeads, in vectors: 8 codes of B bits lie in B bytes, little endian, for any B.
+// The packed codes of a SimdHeads (head_layout.h), in vectors. HeadCodes<F> is one of two classes: of codes in bits,
+// and of offsets in bytes.
 //
-// A byte shuffle brings to each 16-bit lane the two bytes that hold its code, a product with a power of two moves the
-// code to the top (and the bits above it out), a shift right brings it down. With AVX-512 VBMI: a shuffle across the
-// vector brings to each 64-bit lane the bytes of its 8 codes, and one instruction takes 8 bits from 8 places of a lane.
-// Codes of up to 3 bits come in pairs, two neighbours to a byte, so that a mask takes one from it, in its place: those
-// of odd dimensions are 2^B times as large. 4 instructions for 128 codes instead of 6.
+// Codes in bits: 8 codes of B bits lie in B bytes. A byte shuffle brings to each 16-bit lane the two bytes that hold
+// its code, a product with a power of two moves the code to the top (and the bits above it out), a shift right brings
+// it down. With AVX-512 VBMI: a shuffle across the vector brings to each 64-bit lane the bytes of its 8 codes, and one
+// instruction takes 8 bits from 8 places of a lane. Codes of up to 3 bits come in pairs, two neighbours to a byte, so
+// that a mask takes one from it, in its place: those of odd dimensions are 2^B times as large. 4 instructions for 128
+// codes instead of 6.
+//
+// Offsets in bytes need no unpacking; four dimensions of four tokens are transposed by a byte shuffle.
 #if defined(BITNET_BACKEND_SIMD_HEAD_CODES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITNET_BACKEND_SIMD_HEAD_CODES_INL_H_
 #undef BITNET_BACKEND_SIMD_HEAD_CODES_INL_H_
@@ -15,29 +19,26 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 #include "bitnet/backend/simd/codes-inl.h"
-#include "bitnet/format/packing.h"
+#include "bitnet/backend/simd/head_layout.h"
+#include "bitnet/base/size.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
 namespace HWY_NAMESPACE {
 
-namespace detail {
+// Whether there is a HeadCodes<F>; others are unpacked by SimdHeads::Load.
 template <Format F>
-constexpr bool HasBitCodes() {
+inline constexpr bool kHasHeadCodes = [] {
   if constexpr (kIsFloat<F>) {
     return false;
   } else {
-    return !Packing<F>::kIsRadix && OffsetTraits<F>::kFitsByte &&
-           (FormatTraits<F>::kIsUniform || OffsetTraits<F>::kIsListed);
+    return OffsetTraits<F>::kFitsByte;
   }
-}
-}  // namespace detail
-
-// Whether HeadCodes<F> can read the format; others are unpacked by SimdHeads::Load.
-template <Format F>
-inline constexpr bool kHasBitCodes = detail::HasBitCodes<F>();
+}();
 
 #if HWY_TARGET <= HWY_AVX3_DL && HWY_ARCH_X86_64
 inline constexpr bool kHasBitGather = kVectorBytes == 64;
@@ -45,16 +46,26 @@ inline constexpr bool kHasBitGather = kVectorBytes == 64;
 inline constexpr bool kHasBitGather = false;
 #endif
 
+// kDims dimensions of x for each of four tokens, then the next; zeros up to a multiple of 64 dimensions.
+template <size_t kDims>
+HWY_INLINE void ArrangeUnits(const int8_t* HWY_RESTRICT x, size_t dim, int8_t* HWY_RESTRICT to) {
+  std::memset(to, 0, 4 * RoundUp(dim, 64));
+  for (size_t i = 0; i < dim; i += kDims) {
+    for (size_t k = 0; k < 4; ++k) std::memcpy(to + 4 * i + kDims * k, x + i, HWY_MIN(kDims, dim - i));
+  }
+}
+
 template <LevelFormat F>
-struct HeadCodes {
-  static constexpr size_t kBits = static_cast<size_t>(FormatTraits<F>::kCodeBits);
-  // By the product, the codes of half a vector must come from 16 bytes, the reach of a shuffle.
-  static constexpr size_t kCodes = HWY_MIN(kVectorBytes, kHasBitGather || kBits <= 4 ? 64 : 32);
+struct BitHeadCodes {
+  static constexpr size_t kBits = HeadLayout<F>::kBits;
+  static constexpr size_t kCodes = HWY_MIN(kVectorBytes, 64);
   using D = hn::CappedTag<uint8_t, kCodes>;
   using D16 = hn::RepartitionToWide<D>;
   static constexpr size_t kBytes = kCodes / 8 * kBits;
-  // Whether LoadAcross can be used.
-  static constexpr bool kHasAcross = kBits <= 4;
+  static constexpr size_t kLanes = kCodes / 4;
+  // A vector has lanes of so many groups' tokens, after TokenSums; those of 16 bytes hold half of a group's unit.
+  static constexpr size_t kGroups = HWY_MAX(1, kLanes / 4);
+  static constexpr size_t kHalves = kCodes == 16 ? 2 : 1;
   // Whether there are LoadPair and LoadAcrossPair.
   static constexpr bool kHasPairs = kHasBitGather && !OffsetTraits<F>::kIsListed && 2 * kBits < 8;
 
@@ -67,9 +78,30 @@ struct HeadCodes {
     }
   }
 
+  // x as Load's codes meet it: dimensions 0 ... 7 for each of four tokens, then 8 ... 15, ...; zeros up to a multiple
+  // of 64 dimensions.
+  static HWY_INLINE void Arrange(const int8_t* HWY_RESTRICT x, size_t dim, int8_t* HWY_RESTRICT to) {
+    ArrangeUnits<8>(x, dim, to);
+  }
+
+  // The sums of four tokens of kGroups groups side by side, from those of Load's codes: sum[k] of group k (of its half
+  // k).
+  template <class D32>
+  static HWY_INLINE hn::Vec<D32> TokenSums(D32 d32, const hn::Vec<D32>* HWY_RESTRICT sum) {
+    hn::Vec<D32> low, high;
+    if constexpr (kLanes <= 8) {
+      low = sum[0];
+      high = sum[1];
+    } else {
+      // The upper halves are of the next 8 dimensions.
+      low = hn::Add(hn::ConcatLowerLower(d32, sum[1], sum[0]), hn::ConcatUpperUpper(d32, sum[1], sum[0]));
+      high = hn::Add(hn::ConcatLowerLower(d32, sum[3], sum[2]), hn::ConcatUpperUpper(d32, sum[3], sum[2]));
+    }
+    return hn::Add(hn::ConcatEven(d32, high, low), hn::ConcatOdd(d32, high, low));
+  }
+
   // Vector i of a group of four tokens (simd_heads.h), offsets of one dimension of the four side by side.
   static HWY_INLINE hn::Vec<D> LoadAcross(const uint8_t* HWY_RESTRICT group, size_t i) {
-    static_assert(kHasAcross);
     if constexpr (kHasBitGather) {
       return Gather(group + i * kBytes, kGatherAcross);
     } else {
@@ -136,14 +168,12 @@ struct HeadCodes {
   };
   static constexpr Product kProduct = [] {
     Product product;
-    for (size_t lane = 0; lane < 32; ++lane) {
-      if (lane * kBits / 8 < 16) product.Set(lane, lane * kBits);
-    }
+    for (size_t lane = 0; lane < 32; ++lane) product.Set(lane, lane * kBits);
     return product;
   }();
   static constexpr Product kProductAcross = [] {
     Product product;
-    for (size_t lane = 0; kHasAcross && lane < 32; ++lane) product.Set(lane, (lane % 4 * 8 + lane / 4) * kBits);
+    for (size_t lane = 0; lane < 32; ++lane) product.Set(lane, (lane % 4 * 8 + lane / 4) * kBits);
     return product;
   }();
 
@@ -243,6 +273,52 @@ struct HeadCodes {
 #endif
   }
 };
+
+// The interface of BitHeadCodes.
+template <LevelFormat F>
+struct ByteHeadCodes {
+  static constexpr size_t kCodes = HWY_MIN(kVectorBytes, 64);
+  using D = hn::CappedTag<uint8_t, kCodes>;
+  static constexpr size_t kBytes = kCodes;
+  static constexpr size_t kLanes = kCodes / 4;
+  static constexpr size_t kGroups = kLanes / 4;
+  static constexpr size_t kHalves = 1;
+  static constexpr bool kHasPairs = false;
+
+  static HWY_INLINE hn::Vec<D> Load(const uint8_t* HWY_RESTRICT offsets) { return hn::LoadU(D(), offsets); }
+
+  static HWY_INLINE void Arrange(const int8_t* HWY_RESTRICT x, size_t dim, int8_t* HWY_RESTRICT to) {
+    ArrangeUnits<4>(x, dim, to);
+  }
+
+  // Each 16 bytes of Load's have lanes of the four tokens.
+  template <class D32>
+  static HWY_INLINE hn::Vec<D32> TokenSums(D32 d32, const hn::Vec<D32>* HWY_RESTRICT sum) {
+    if constexpr (kGroups == 1) {
+      return sum[0];
+    } else {
+      const auto fold = [&](size_t a, size_t b) HWY_ATTR {
+        return hn::Add(hn::ConcatLowerLower(d32, sum[b], sum[a]), hn::ConcatUpperUpper(d32, sum[b], sum[a]));
+      };
+      if constexpr (kGroups == 2) {
+        return fold(0, 1);
+      } else {
+        const auto even = fold(0, 2);
+        const auto odd = fold(1, 3);
+        return hn::OddEvenBlocks(hn::Add(odd, hn::SwapAdjacentBlocks(odd)),
+                                 hn::Add(even, hn::SwapAdjacentBlocks(even)));
+      }
+    }
+  }
+
+  static HWY_INLINE hn::Vec<D> LoadAcross(const uint8_t* HWY_RESTRICT group, size_t i) {
+    alignas(16) static constexpr uint8_t kTransposed[16] = {0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15};
+    return hn::TableLookupBytes(hn::LoadU(D(), group + i * kBytes), hn::LoadDup128(D(), kTransposed));
+  }
+};
+
+template <LevelFormat F>
+using HeadCodes = std::conditional_t<HeadLayout<F>::kIsByte, ByteHeadCodes<F>, BitHeadCodes<F>>;
 
 }  // namespace HWY_NAMESPACE
 }  // namespace bitnet

@@ -74,7 +74,7 @@ class RealWeights {
   size_t cols_ = 0;
   size_t stride_ = 0;
   AlignedVector<Stored> values_;
-  WeightSteps steps_;
+  WeightSteps<StepOrder::kByRow> steps_;
 };
 
 }  // namespace HWY_NAMESPACE

@@ -1,10 +1,10 @@
 // SimdHeads<F, First>: the keys or the values of one layer and one sequence, packed. Each (head, token) holds head_dim
 // codes of F (token 0: of First) and one step; 3-bit codes of a head of 128 take exactly 48 bytes.
 //
-// Four tokens lie side by side, a packing unit (8 codes of B bits: B bytes) of each after the other:
+// Four tokens lie side by side, a unit (head_layout.h) of each after the other:
 //   [head][token / 4][unit][token % 4][unit bytes]
 // so that sums of products come out with a token, or a dimension of four tokens, in each 32-bit lane. The slot of token
-// 0 stays empty: its codes are of another format and lie apart. Reals are kept as they are stored,
+// 0 stays empty: its levels are of another format and lie apart, as they are. Reals are kept as they are stored,
 // [head][token][head_dim]; the first token's lie apart if they are of another format.
 #ifndef BITNET_BACKEND_SIMD_SIMD_HEADS_H_
 #define BITNET_BACKEND_SIMD_SIMD_HEADS_H_
@@ -14,12 +14,13 @@
 #include <optional>
 #include <span>
 #include <type_traits>
+#include <utility>
 
+#include "bitnet/backend/simd/head_layout.h"
 #include "bitnet/base/assert.h"
 #include "bitnet/base/size.h"
-#include "bitnet/format/packing.h"
+#include "bitnet/format/format.h"
 #include "bitnet/tensor/aligned_vector.h"
-#include "bitnet/tensor/quantized_matrix.h"
 #include "bitnet/tensor/stored_reals.h"
 
 namespace bitnet {
@@ -56,9 +57,9 @@ class SimdHeads {
   size_t head_dim() const { return head_dim_; }
   size_t max_tokens() const { return max_tokens_; }
 
-  // Bytes of one head's codes at tokens after the first, and at the first.
-  size_t TokenBytes() const { return QuantizedMatrix<F>::RowBytes(head_dim_); }
-  size_t FirstBytes() const { return QuantizedMatrix<First>::RowBytes(head_dim_); }
+  // Bytes of one head at a token after the first, and at the first.
+  size_t TokenBytes() const { return TokenBytes(head_dim_); }
+  size_t FirstBytes() const { return FirstBytes(head_dim_); }
   // Bytes that one token after the first takes, over all heads, its steps included.
   size_t BytesPerToken() const { return heads_ * (TokenBytes() + (kIsFloat<F> ? 0 : sizeof(float))); }
 
@@ -66,8 +67,8 @@ class SimdHeads {
   static constexpr size_t kReadBeyond = 128;
   const uint8_t* Group(size_t head, size_t token) const { return bytes_.data() + GroupOffset(head, token); }
   size_t GroupBytes() const { return kGroupTokens * TokenBytes(); }
-  // The first token's codes or reals, contiguous.
-  const uint8_t* FirstCodes(size_t head) const { return bytes_.data() + FirstOffset(head); }
+  // The first token's levels (of reals: as they are stored).
+  const uint8_t* FirstToken(size_t head) const { return bytes_.data() + FirstOffset(head); }
 
   float Step(size_t head, size_t token) const {
     if constexpr (kIsFloat<F>) {
@@ -85,17 +86,15 @@ class SimdHeads {
     BITNET_ASSERT(head < heads_ && token < max_tokens_, "SimdHeads: head or token out of range");
     BITNET_ASSERT((std::is_same_v<Stored, First> && token == 0) || (std::is_same_v<Stored, F> && token != 0),
                   "SimdHeads: token 0 is stored in the first token's format, the others in the cache's");
-    uint8_t* to = bytes_.data() + Offset<Stored>(head, token);
+    uint8_t* to = bytes_.data() + Offset(head, token);
     if constexpr (kIsFloat<Stored>) {
       StoreReals<Stored>({levels, head_dim_}, to);
     } else {
-      // A unit at a time, so that nothing is allocated.
-      using Units = Packing<Stored>;
-      uint8_t codes[Units::kUnitCodes];
-      EachUnit<Stored>(token, [&](size_t first, size_t n, size_t offset) {
-        for (size_t j = 0; j < n; ++j) codes[j] = static_cast<uint8_t>(CodeOfLevel<Stored>(levels[first + j]));
-        Units::Pack({codes, n}, {to + offset, Units::kUnitBytes});
-      });
+      if (token == 0) {
+        std::memcpy(to, levels, FirstBytes());
+      } else if constexpr (std::is_same_v<Stored, F>) {
+        EachUnit([&](size_t first, size_t n, size_t offset) { HeadLayout<F>::Pack(levels + first, n, to + offset); });
+      }
       steps_[head * max_tokens_ + token] = step;
     }
   }
@@ -103,13 +102,17 @@ class SimdHeads {
   // levels[0, head_dim) of a head at a token; Stored is First for token 0, else F.
   template <Format Stored>
   void Load(size_t head, size_t token, std::span<LevelOf<Stored>> levels) const {
-    const uint8_t* from = bytes_.data() + Offset<Stored>(head, token);
+    const uint8_t* from = bytes_.data() + Offset(head, token);
     if constexpr (kIsFloat<Stored>) {
       LoadReals<Stored>(from, levels);
     } else {
-      EachUnit<Stored>(token, [&](size_t first, size_t n, size_t offset) {
-        Packing<Stored>::UnpackLevels(from + offset, 0, levels.subspan(first, n));
-      });
+      if (token == 0) {
+        std::memcpy(levels.data(), from, FirstBytes());
+      } else if constexpr (std::is_same_v<Stored, F>) {
+        EachUnit([&](size_t first, size_t n, size_t offset) {
+          HeadLayout<F>::Unpack(from + offset, n, levels.data() + first);
+        });
+      }
     }
   }
 
@@ -117,9 +120,8 @@ class SimdHeads {
   // What it would be for a cache of these sizes, if it fits size_t.
   static std::optional<size_t> StoredBytes(size_t heads, size_t head_dim, size_t max_tokens) {
     const size_t groups = max_tokens / kGroupTokens + (max_tokens % kGroupTokens != 0);
-    const auto codes = CheckedProduct(heads, groups, kGroupTokens, QuantizedMatrix<F>::RowBytes(head_dim));
-    const auto apart =
-        CheckedProduct(heads, max_tokens == 0 || !kFirstIsApart ? 0 : QuantizedMatrix<First>::RowBytes(head_dim));
+    const auto codes = CheckedProduct(heads, groups, kGroupTokens, TokenBytes(head_dim));
+    const auto apart = CheckedProduct(heads, max_tokens == 0 || !kFirstIsApart ? 0 : FirstBytes(head_dim));
     if constexpr (kIsFloat<F>) {
       return CheckedSum(codes, apart, std::optional(kReadBeyond));
     } else {
@@ -129,6 +131,20 @@ class SimdHeads {
   }
 
  private:
+  static size_t TokenBytes(size_t head_dim) {
+    if constexpr (kIsFloat<F>) {
+      return SizeProduct(sizeof(StoredReal<F>), head_dim);
+    } else {
+      return HeadLayout<F>::Bytes(head_dim);
+    }
+  }
+  static size_t FirstBytes(size_t head_dim) {
+    if constexpr (kIsFloat<First>) {
+      return SizeProduct(sizeof(StoredReal<First>), head_dim);
+    } else {
+      return SizeProduct(sizeof(LevelOf<First>), head_dim);
+    }
+  }
   static constexpr bool kFirstIsApart = !kIsFloat<F> || !std::is_same_v<F, First>;
   // Of the first token, where it lies apart: behind the groups of all heads.
   size_t ApartBytes() const { return !kFirstIsApart || max_tokens_ == 0 ? 0 : FirstBytes(); }
@@ -139,22 +155,23 @@ class SimdHeads {
   size_t FirstOffset(size_t head) const {
     return !kFirstIsApart ? GroupOffset(head, 0) : heads_ * head_stride_ + head * ApartBytes();
   }
-  // Of the first unit of a token.
-  template <Format Stored>
+  // Of a token's first unit.
   size_t Offset(size_t head, size_t token) const {
     if (token == 0) return FirstOffset(head);
     size_t offset = GroupOffset(head, token);
-    if constexpr (!kIsFloat<Stored>) offset += token % kGroupTokens * Packing<Stored>::kUnitBytes;
+    if constexpr (!kIsFloat<F>) offset += token % kGroupTokens * HeadLayout<F>::kUnitBytes;
     return offset;
   }
-  // use(first dimension, dimensions, offset from Offset<Stored>) for the units of a token.
-  template <LevelFormat Stored, class Use>
-  void EachUnit(size_t token, Use&& use) const {
-    using Units = Packing<Stored>;
-    const size_t distance = (token == 0 ? 1 : kGroupTokens) * Units::kUnitBytes;
-    for (size_t first = 0, offset = 0; first < head_dim_; first += Units::kUnitCodes, offset += distance) {
-      use(first, head_dim_ - first < Units::kUnitCodes ? head_dim_ - first : Units::kUnitCodes, offset);
+  // use(first dimension, dimensions, offset from Offset()) for the units of a token.
+  template <class Use>
+  void EachUnit(Use&& use) const {
+    using Layout = HeadLayout<F>;
+    size_t first = 0, offset = 0;
+    for (; first + Layout::kUnitCodes <= head_dim_; first += Layout::kUnitCodes) {
+      use(first, Layout::kUnitCodes, offset);
+      offset += kGroupTokens * Layout::kUnitBytes;
     }
+    if (first < head_dim_) use(first, head_dim_ - first, offset);
   }
 
   size_t heads_ = 0;

@@ -40,9 +40,10 @@ void StoreHead(std::span<const float> x, size_t head, size_t position, std::byte
   }
 }
 
-template <AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0, class Cache>
+template <class Cache>
 void StoreTokens(Executor& executor, StoreScratch& scratch, MatrixView<const float> keys,
                  MatrixView<const float> values, const HostWhere& where, std::span<Cache* const> caches) {
+  using Q = typename Cache::Quantizers;
   CheckStore(keys, values, where, caches);
   if (where.tokens() == 0) return;
   const size_t heads = caches[0]->kv_heads();
@@ -60,11 +61,11 @@ void StoreTokens(Executor& executor, StoreScratch& scratch, MatrixView<const flo
                        const auto k = keys[t].subspan(h * dim, dim);
                        const auto v = values[t].subspan(h * dim, dim);
                        if (position == 0) {
-                         StoreHead<K0>(k, h, 0, own, cache.keys);
-                         StoreHead<V0>(v, h, 0, own, cache.values);
+                         StoreHead<typename Q::FirstKey>(k, h, 0, own, cache.keys);
+                         StoreHead<typename Q::FirstValue>(v, h, 0, own, cache.values);
                        } else {
-                         StoreHead<K>(k, h, position, own, cache.keys);
-                         StoreHead<V>(v, h, position, own, cache.values);
+                         StoreHead<typename Q::Key>(k, h, position, own, cache.keys);
+                         StoreHead<typename Q::Value>(v, h, position, own, cache.values);
                        }
                      }
                    }
