@@ -45,7 +45,7 @@ HWY_NOINLINE void MultiplyFloats(const Weights& weights, const IndexList& rows, 
   HWY_ALIGN float unpacked[kIsReal ? 1 : kFloatRowTile * kChunk];
   for (size_t i = 0; i < rows.count; i += kFloatRowTile) {
     const size_t n = std::min(kFloatRowTile, rows.count - i);
-    BlockTree<Doubles8, kChunkLevels> sums[kFloatTokenBlock][kFloatRowTile];
+    BlockTree<SumLanes, kChunkLevels> sums[kFloatTokenBlock][kFloatRowTile];
     for (size_t col = 0; col < weights.cols(); col += kChunk) {
       const size_t cols = std::min(kChunk, weights.cols() - col);
       const W* w[kFloatRowTile];
@@ -66,7 +66,7 @@ HWY_NOINLINE void MultiplyFloats(const Weights& weights, const IndexList& rows, 
         FloatTile<kTokens> tile;
         MultiplyFloatChunk<W, X, kTokens>(w, inputs, cols, tile);
         for (size_t k = 0; k < std::min(kTokens, tokens - t); ++k) {
-          for (size_t r = 0; r < n; ++r) sums[t + k][r].Add(tile[k][r]);
+          for (size_t r = 0; r < n; ++r) sums[t + k][r].Add(LanesOf(tile[k][r]));
         }
       };
       for (size_t t = 0; t < tokens; t += kFloatTokenTile) {
@@ -81,7 +81,7 @@ HWY_NOINLINE void MultiplyFloats(const Weights& weights, const IndexList& rows, 
       for (size_t k = 0; k < n; ++k) {
         const size_t row = rows[i + k];
         const float scale = weights.Step(row, 0) * x.Step(first + t);
-        const auto dot = static_cast<float>(weights.cols() == 0 ? 0.0 : Fold(sums[t][k].Total()));
+        const auto dot = static_cast<float>(sums[t][k].Total().Fold());
         y.Row(first + t)[row] = static_cast<float>(0.0 + static_cast<double>(dot) * static_cast<double>(scale));
       }
     }

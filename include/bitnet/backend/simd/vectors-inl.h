@@ -292,11 +292,13 @@ struct Doubles8 {
 
 #endif  // HWY_HAVE_FLOAT64 && HWY_TARGET != HWY_EMU128
 
-HWY_INLINE double Fold(const Doubles8& sum) {
+// (What is kept in templates of other headers, which are compiled for the compiler's own target.)
+HWY_INLINE SumLanes LanesOf(const Doubles8& sum) {
   SumLanes lanes;
   sum.Store(lanes.lane);
-  return lanes.Fold();
+  return lanes;
 }
+HWY_INLINE double Fold(const Doubles8& sum) { return LanesOf(sum).Fold(); }
 
 // The first n < 8 values at p, then zeros. Adding a zero (or the product of two) to a lane changes nothing, for a lane
 // that starts at +0 never becomes -0.
@@ -311,9 +313,11 @@ HWY_INLINE Doubles8 LoadTail(const T* HWY_RESTRICT p, size_t n) {
 template <class F>
 HWY_INLINE double SumOfBlocks(size_t n, F&& block_sum) {
   if (n <= kSumBlock) return Fold(block_sum(size_t{0}, n));
-  BlockTree<Doubles8> blocks;
-  for (size_t begin = 0; begin < n; begin += kSumBlock) blocks.Add(block_sum(begin, HWY_MIN(n, begin + kSumBlock)));
-  return Fold(blocks.Total());
+  BlockTree<SumLanes> blocks;
+  for (size_t begin = 0; begin < n; begin += kSumBlock) {
+    blocks.Add(LanesOf(block_sum(begin, HWY_MIN(n, begin + kSumBlock))));
+  }
+  return blocks.Total().Fold();
 }
 
 // The lanes of a block from add(sum, i, count), which adds terms i ... i + count - 1, count <= 8.
