@@ -345,6 +345,7 @@ void TestSomeAttention() {
   const B backend = MakeBackend<B>();
   TestAttentionOf<SomeQuantizers<MidRise<4>, MidRise<3>, MidRise<4>, MidRise<3>, MidRise<4>>>(backend, "Attend of A48");
   TestAttentionOf<SomeQuantizers<Int<8>, Int<5>, Int<8>, Fp4E2M1, Squares>>(backend, "Attend of 4 to 8 bits");
+  TestAttentionOf<SomeQuantizers<Int<8>, Int<8>, Int<8>, Int<8>, Int<8>>>(backend, "Attend of 8 bits");
   TestAttentionExtremes(backend);
   using Head = Quantizer<MidRise<4>, AbsMax>;
   using Cached = Quantizer<MidRise<3>, AbsMax>;
@@ -358,6 +359,11 @@ void TestOtherAttention() {
   TestAttentionOf<SomeQuantizers<Int<4>, Fp4E2M1, Binary, Int<6>, UInt<7>>>(backend, "Attend of 1 to 7 bits");
   TestAttentionOf<SomeQuantizers<MidRise<8>, Ternary, BigSteps, FiveLevels, MidRise<2>>>(backend,
                                                                                          "Attend of unusual formats");
+  TestAttentionOf<SomeQuantizers<Int<8>, FiveLevels, Int<8>, FiveLevels, Int<8>>>(backend, "Attend of five levels");
+  TestAttentionOf<SomeQuantizers<Int<8>, UInt<4>, UInt<8>, UInt<8>, UInt<4>>>(backend,
+                                                                              "Attend of what is not negative");
+  TestAttentionOf<SomeQuantizers<Int<4>, MidRise<8>, Squares, Squares, MidRise<8>>>(backend, "Attend of 256 levels");
+  TestAttentionOf<SomeQuantizers<Int<4>, Squares, Fp4E2M1, MidRise<8>, Fp4E2M1>>(backend, "Attend of squares");
   TestAttentionOf<SomeQuantizers<Int<4>, Int<8>, Int<8>, BigSteps, Int<8>>>(backend, "Attend of values beyond 8 bits");
   TestAttentionOf<SomeQuantizers<Float, MidRise<3>, MidRise<4>, Float, Float>>(backend, "Attend of reals and codes");
   TestAttentionOf<SomeQuantizers<Float, BFloat16, BFloat16, Float16, Float16>>(backend, "Attend of reals of 16 bits");

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -49,6 +50,63 @@ template <RealFormat V, RealFormat V0>
 struct ValueSumOf<V, V0> {
   using type = double;  // in the order of the tokens
 };
+
+// What runs for these formats.
+template <Format Q, Format K, Format V, Format V0>
+struct AttentionFacts {
+  // Scores of groups of four tokens: byte products of queries and offsets.
+  static constexpr bool kFastScores = std::is_same_v<LevelOf<Q>, int8_t> && kHasHeadCodes<K>;
+  // The dot product of a pair is 2^kBits times that of offsets: it must fit 32 bits, and its inputs a byte.
+  static constexpr size_t kMostPairedDims = [] {
+    if constexpr (kFastScores) {
+      constexpr int64_t kInput = int64_t{FormatTraits<Q>::kMaxMagnitude} << HeadLayout<K>::kBits;
+      return HeadCodes<K>::kHasPairs && kInput <= 127
+                 ? static_cast<size_t>(std::numeric_limits<int32_t>::max() / (kInput * OffsetTraits<K>::kMaxOffset))
+                 : size_t{0};
+    } else {
+      return size_t{0};
+    }
+  }();
+  static constexpr bool kKeyPairs = kMostPairedDims != 0;
+  // Sums of groups: byte products of digits of weights and offsets.
+  static constexpr bool kSumsGroups = kHasHeadCodes<V> && std::is_same_v<typename ValueSumOf<V, V0>::type, int32_t>;
+  static constexpr bool kUnitSums = kSumsGroups && UnitSums::kCanRead<V>;
+};
+// The matrix unit takes as long for one row as for all: at one and two rows vectors are faster. And it must be set up,
+// for a call and for a block: 512 tokens are 5 % faster, 128 tokens would be 5 % slower, 64 dimensions 2 %.
+inline constexpr size_t kLeastUnitTokens = 2 * kAttentionBlock;
+
+// What reads keys or values in groups, in words.
+template <LevelFormat F>
+std::string DescribeGroups(bool in_pairs) {
+  if constexpr (HeadLayout<F>::kIsByte) return "byte dot product of offsets";
+  return "byte dot product of " + std::string(in_pairs ? "pairs of " : "") + std::to_string(HeadLayout<F>::kBits) +
+         "-bit codes";
+}
+
+// What runs, in a line.
+template <class Quantizers>
+std::string DescribeAttention() {
+  using K = typename Quantizers::Formats::Key;
+  using V = typename Quantizers::Formats::Value;
+  using Facts = AttentionFacts<typename Quantizers::Query::Format, K, V, typename Quantizers::Formats::FirstValue>;
+  std::string text = "scores: ";
+  if constexpr (Facts::kFastScores) {
+    text += DescribeGroups<K>(Facts::kKeyPairs);
+  } else {
+    text += kIsFloat<K> ? "float, sums in double" : "one by one";
+  }
+  text += "; sums of values: ";
+  if constexpr (Facts::kSumsGroups) {
+    text += DescribeGroups<V>(HeadCodes<V>::kHasPairs);
+    if (Facts::kUnitSums && bitnet::detail::HasAmx()) {
+      text += ", from " + std::to_string(kLeastUnitTokens) + " tokens on matrix unit for 3 or 4 rows";
+    }
+  } else {
+    text += kIsFloat<V> ? "float, sums in double" : "one by one";
+  }
+  return text;
+}
 
 // One call of Attend. Threads make workers of it.
 template <Format Q, Format K, Format K0, Format V, Format V0>
@@ -237,21 +295,12 @@ class AttentionCall {
     }
 
    private:
-    static constexpr bool kFastScores = std::is_same_v<LevelOf<Q>, int8_t> && kHasHeadCodes<K>;
-    // The dot product of a pair is 2^kBits times that of offsets: it must fit 32 bits, and its inputs a byte.
-    static constexpr size_t kMostPairedDims = [] {
-      if constexpr (kFastScores) {
-        constexpr int64_t kInput = int64_t{FormatTraits<Q>::kMaxMagnitude} << HeadLayout<K>::kBits;
-        return HeadCodes<K>::kHasPairs && kInput <= 127
-                   ? static_cast<size_t>(std::numeric_limits<int32_t>::max() / (kInput * OffsetTraits<K>::kMaxOffset))
-                   : size_t{0};
-      } else {
-        return size_t{0};
-      }
-    }();
-    static constexpr bool kKeyPairs = kMostPairedDims != 0;
+    using Facts = AttentionFacts<Q, K, V, V0>;
+    static constexpr bool kFastScores = Facts::kFastScores;
+    static constexpr size_t kMostPairedDims = Facts::kMostPairedDims;
+    static constexpr bool kKeyPairs = Facts::kKeyPairs;
     bool HasFastScores() const { return kFastScores && (!kKeyPairs || call_.shape_.head_dim <= kMostPairedDims); }
-    static constexpr bool kSumsGroups = kHasHeadCodes<V> && std::is_same_v<Sum, int32_t>;
+    static constexpr bool kSumsGroups = Facts::kSumsGroups;
     // The matrix unit takes as long for one row as for all: at one and two rows vectors are faster. And it must be set
     // up, for a call and for a block: 512 tokens are 5 % faster, 128 tokens would be 5 % slower, 64 dimensions 2 %.
     bool SumsByUnit() const {

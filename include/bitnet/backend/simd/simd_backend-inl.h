@@ -181,7 +181,7 @@ class SimdBackend {
   }
   template <class Quantizers>
   static std::string DescribeAttention() {
-    return "";
+    return HWY_NAMESPACE::DescribeAttention<Quantizers>();
   }
 
  private:

@@ -6,6 +6,7 @@
 #define BITNET_BACKEND_SIMD_STORE_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -21,6 +22,7 @@
 #include "bitnet/base/size.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/quantized_heads.h"
+#include "hwy/cache_control.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -38,6 +40,13 @@ void StoreHead(std::span<const float> x, size_t head, size_t position, std::byte
     const float step = QuantizeSpan<Q>(x, 0, levels);
     to.template Store<typename Q::Format>(head, position, levels, step);
   }
+}
+
+// Asks for values [begin, begin + n). (Measured, of the head after the next, 256 tokens of 32 heads of 128, ms: 3 bits
+// 1.97 without, 1.80 with; 8 bits 1.78 and 1.69.)
+inline void Fetch(std::span<const float> x, size_t begin, size_t n) {
+  constexpr size_t kLine = 64 / sizeof(float);
+  for (size_t i = begin; i < std::min(begin + n, x.size()); i += kLine) hwy::Prefetch(x.data() + i);
 }
 
 template <class Cache>
@@ -60,6 +69,8 @@ void StoreTokens(Executor& executor, StoreScratch& scratch, MatrixView<const flo
                      for (size_t h = begin; h < end; ++h) {
                        const auto k = keys[t].subspan(h * dim, dim);
                        const auto v = values[t].subspan(h * dim, dim);
+                       Fetch(keys[t], (h + 2) * dim, dim);
+                       Fetch(values[t], (h + 2) * dim, dim);
                        if (position == 0) {
                          StoreHead<typename Q::FirstKey>(k, h, 0, own, cache.keys);
                          StoreHead<typename Q::FirstValue>(v, h, 0, own, cache.values);
