@@ -8,7 +8,6 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
-#include <any>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -20,7 +19,6 @@
 #include "bitnet/backend/reference.h"
 #include "bitnet/backend/simd/simd_backend.h"
 #include "bitnet/base/random.h"
-#include "bitnet/tensor/aligned_vector.h"
 
 namespace bitnet {
 namespace {
@@ -33,17 +31,9 @@ constexpr Shape kShapes[] = {{"20x5x128", 20, 5, 128}, {"32x32x128", 32, 32, 128
 
 constexpr double kSecondsALine = 0.25;
 
-// Queries and a cache.
-template <AnyQuantizer QueryT, AnyQuantizer KeyT, AnyQuantizer FirstKeyT, AnyQuantizer ValueT = KeyT,
-          AnyQuantizer FirstValueT = FirstKeyT>
-struct Case {
-  using Query = QueryT;
-  using Key = KeyT;
-  using FirstKey = FirstKeyT;
-  using Value = ValueT;
-  using FirstValue = FirstValueT;
-  using Formats = FormatsOf<Key, FirstKey, Value, FirstValue>;
-};
+// Of queries and a cache.
+template <AnyQuantizer Query, AnyQuantizer Cached, AnyQuantizer First>
+using Case = CacheQuantizers<Query, Cached, First, Cached, First>;
 
 struct FiveLevels {
   static constexpr auto kLevels = std::array{-2, -1, 0, 1, 2};
@@ -58,11 +48,11 @@ using UInt4Case = Case<Bytes, Max<UInt<4>>, Bytes>;
 using Fp4Case = Case<Bytes, Max<Fp4E2M1>, Bytes>;
 using RealsCase = Case<Unquantized, Unquantized, Unquantized>;
 
-MatrixView<const float> Rows(const AlignedVector<float>& x, size_t rows) { return {x.data(), rows, x.size() / rows}; }
+MatrixView<const float> Rows(const std::vector<float>& x, size_t rows) { return {x.data(), rows, x.size() / rows}; }
 
-AlignedVector<float> NormalValues(size_t n, uint64_t seed) {
+std::vector<float> NormalValues(size_t n, uint64_t seed) {
   Random random(seed);
-  AlignedVector<float> x(n);
+  std::vector<float> x(n);
   for (float& value : x) value = Normal(random);
   return x;
 }
@@ -74,18 +64,18 @@ std::vector<Place> Places(size_t first, size_t tokens) {
 }
 
 template <class C, class B>
-void StoreInto(const B& backend, typename B::Stream& stream, const AlignedVector<float>& keys,
-               const AlignedVector<float>& values, const typename B::Where& where, size_t tokens,
-               typename B::template Cache<typename C::Formats>& cache) {
-  typename B::template Cache<typename C::Formats>* const caches[] = {&cache};
-  backend.template Store<typename C::Key, typename C::FirstKey, typename C::Value, typename C::FirstValue>(
-      stream, Rows(keys, tokens), Rows(values, tokens), where, caches);
+void StoreInto(const B& backend, typename B::Stream& stream, const std::vector<float>& keys,
+               const std::vector<float>& values, const typename B::Where& where, size_t tokens,
+               typename B::template Cache<C>& cache) {
+  typename B::template Cache<C>* const caches[] = {&cache};
+  backend.Store(stream, Rows(keys, tokens), Rows(values, tokens), where,
+                std::span<typename B::template Cache<C>* const>(caches));
 }
 
 // The caches of layers; those of the last line are kept for the next.
 template <class C, class B>
 struct Layers {
-  std::vector<typename B::template Cache<typename C::Formats>> caches;
+  std::vector<typename B::template Cache<C>> caches;
   const Shape* shape = nullptr;
   size_t tokens = 0;
 
@@ -96,7 +86,7 @@ struct Layers {
     caches.clear();
     const B backend;
     auto stream = backend.NewStream();
-    auto cache = backend.template NewCache<typename C::Formats>(s.kv_heads, s.head_dim, n);
+    auto cache = backend.template NewCache<C>(s.kv_heads, s.head_dim, n);
     constexpr size_t kPass = 256;
     typename B::Where where;
     for (size_t t = 0; t < n; t += kPass) {
@@ -110,12 +100,9 @@ struct Layers {
   }
 };
 
-std::any kept;  // the last line's layers: memory does not hold those of all
-
 template <class C, class B>
 void Attend(benchmark::State& state, const Shape& shape, size_t tokens, size_t threads) {
-  if (std::any_cast<Layers<C, B>>(&kept) == nullptr) kept = Layers<C, B>();
-  auto& layers = *std::any_cast<Layers<C, B>>(&kept);
+  static Layers<C, B> layers;
   layers.Make(shape, tokens);
   const B backend(PoolOf(threads));
   auto stream = backend.NewStream();
@@ -128,10 +115,9 @@ void Attend(benchmark::State& state, const Shape& shape, size_t tokens, size_t t
   const AttentionShape heads{shape.heads, shape.kv_heads, shape.head_dim};
   size_t next = 0;
   const auto run = [&] {
-    const typename B::template Cache<typename C::Formats>* const caches[] = {
-        &layers.caches[next++ % layers.caches.size()]};
-    backend.template Attend<typename C::Formats>(stream, q, where, caches, heads,
-                                                 MatrixView<float>(y.data(), 1, y.size()));
+    const typename B::template Cache<C>* const caches[] = {&layers.caches[next++ % layers.caches.size()]};
+    backend.Attend(stream, q, where, std::span<const typename B::template Cache<C>* const>(caches), heads,
+                   MatrixView<float>(y.data(), 1, y.size()));
   };
   for (auto _ : state) {
     double bandwidth = ReadRateNow(threads);
@@ -150,10 +136,10 @@ void Store(benchmark::State& state, const Shape& shape, size_t tokens, size_t th
   const B backend(PoolOf(threads));
   auto stream = backend.NewStream();
   const size_t n = tokens * shape.kv_heads * shape.head_dim;
-  const AlignedVector<float> keys = NormalValues(n, 1), values = NormalValues(n, 2);
+  const std::vector<float> keys = NormalValues(n, 1), values = NormalValues(n, 2);
   typename B::Where where;
   backend.SetWhere(stream, Places(1, tokens), Rope(2, 10.0f), where);
-  auto cache = backend.template NewCache<typename C::Formats>(shape.kv_heads, shape.head_dim, tokens + 1);
+  auto cache = backend.template NewCache<C>(shape.kv_heads, shape.head_dim, tokens + 1);
   const auto run = [&] { StoreInto<C>(backend, stream, keys, values, where, tokens, cache); };
   for (auto _ : state) {
     run();

@@ -222,12 +222,12 @@ class Bf16Attention {
 
 template <class S>
 class QuantizedAttention {
-  using Cache = SimdBackend::Cache<CacheFormatsOf<S>>;
+  using Cache = SimdBackend::Cache<CacheQuantizersOf<S>>;
 
  public:
   QuantizedAttention(const ModelConfig& c, size_t tokens) : config_(c), tokens_(tokens) {
     const SimdBackend backend;
-    Cache first = backend.NewCache<CacheFormatsOf<S>>(c.kv_heads, c.head_dim, tokens);
+    Cache first = backend.NewCache<CacheQuantizersOf<S>>(c.kv_heads, c.head_dim, tokens);
     Cache* const caches[] = {&first};
     SimdBackend::Stream stream;
     constexpr size_t kRandomTokens = 128;
@@ -256,15 +256,14 @@ class QuantizedAttention {
  private:
   static void Store(const SimdBackend& backend, SimdBackend::Stream& stream, MatrixView<const float> k,
                     MatrixView<const float> v, const HostWhere& where, std::span<Cache* const> caches) {
-    backend.Store<typename S::Key, typename S::FirstKey, typename S::Value, typename S::FirstValue>(stream, k, v, where,
-                                                                                                    caches);
+    backend.Store(stream, k, v, where, caches);
   }
   void Attend(const SimdBackend& backend, Reals& r, const HostWhere& where) {
     const Cache* const caches[] = {&caches_[next_++ % caches_.size()]};
     backend.template Quantize<typename S::Query>(
         r.stream, MatrixView<const float>(r.q.data(), r.tokens * config_.heads, config_.head_dim), queries_);
-    backend.Attend<CacheFormatsOf<S>>(r.stream, queries_, where, caches,
-                                      {config_.heads, config_.kv_heads, config_.head_dim}, r.out);
+    backend.Attend(r.stream, queries_, where, std::span<const Cache* const>(caches),
+                   {config_.heads, config_.kv_heads, config_.head_dim}, r.out);
   }
 
   ModelConfig config_;

@@ -362,7 +362,7 @@ TEST_CASE("State, KeyValues, QuantizedMatrix: where memory ends what is assigned
       if (happened) CHECK(same(object));
     }
   };
-  using Cache = SimdBackend::Cache<CacheFormatsOf<A48>>;
+  using Cache = SimdBackend::Cache<CacheQuantizersOf<A48>>;
   check(
       Cache(2, 8, 500), [] { return Cache(1, 4, 3); },
       [](const Cache& c) {

@@ -614,7 +614,7 @@ struct Attention {
   Shape shape;
   size_t tokens;
   QuantizedRows<typename Q::Format> q;
-  HostKeyValues<FormatsOf<K, K0, V, V0>> cache;
+  HostCache<CacheQuantizers<Q, K, K0, V, V0>> cache;
   std::vector<float> out;
   // Dequantized in double: [token, head, dim].
   std::vector<double> qd, kd, vd;
@@ -812,7 +812,9 @@ TEST_CASE("Attend: the unit of weights is the power of two that the largest hold
 TEST_CASE("Attend: weights are counted in units of their block, blocks are added in order") {
   // All scores are zero, so a weight is the value's step.
   constexpr size_t kTokens = 600;
-  HostKeyValues<CacheFormats<Float, Float, Int<4>, Int<4>>> cache(1, 1, kTokens);
+  HostCache<
+      CacheQuantizers<Unquantized, Unquantized, Unquantized, Quantizer<Int<4>, AbsMax>, Quantizer<Int<4>, AbsMax>>>
+      cache(1, 1, kTokens);
   std::vector<double> blocks(3);
   for (size_t block = 0; block < 3; ++block) {
     const double largest = 300.0 / static_cast<double>(block * block + 1);  // of all steps of the block: its first
@@ -839,7 +841,9 @@ TEST_CASE("Attend: 255 weights just below half a unit vanish together, almost an
   // All scores are zero, so a weight is the value's step. What is lost is at most half a unit a token, so 128 units of
   // the at least 2^14 that the largest weight has: 1/128 of it, where INT8 absmax has steps of 1/127.
   constexpr size_t kTokens = 256;
-  HostKeyValues<CacheFormats<Float, Float, Int<4>, Int<4>>> cache(1, 1, kTokens);
+  HostCache<
+      CacheQuantizers<Unquantized, Unquantized, Unquantized, Quantizer<Int<4>, AbsMax>, Quantizer<Int<4>, AbsMax>>>
+      cache(1, 1, kTokens);
   const float small = std::nextafter(0x1p-15f, 0.0f);
   const int8_t level = 7;
   cache.values.Store<Int<4>>(0, 0, &level, 1.0f);

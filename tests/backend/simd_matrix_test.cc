@@ -54,6 +54,14 @@ TEST_CASE("SimdMatrix: the layout follows from the type") {
   static_assert(kWeightLayout<Ternary, Float, Uses<ChosenColumns>> == WeightLayout::kRows);
   static_assert(kWeightLayout<Ternary, Int<4>, Uses<RowLookup>> == WeightLayout::kRows);
   static_assert(kWeightLayout<Float, Float, Uses<ChosenColumns>> == WeightLayout::kReals);
+  static_assert(kWeightLayout<BFloat16, Float, Uses<Dense, RowLookup>> == WeightLayout::kReals);
+}
+
+TEST_CASE("SimdMatrix: an embedding of reals of 16 bits takes two bytes a value") {
+  const QuantizedMatrix<BFloat16> embedding(33, 2560, StepLayout{});
+  const auto matrix = SimdBackend().PrepareMatrix<BFloat16, Float, Uses<Dense, RowLookup>>(embedding);
+  CHECK(embedding.StoredBytes() == 33 * 2560 * 2);
+  CHECK(matrix.StoredBytes() == 33 * 2560 * 2);
 }
 
 TEST_CASE("SimdMatrix: steps for groups of columns and Grouped<> operands belong together, however wide the groups") {

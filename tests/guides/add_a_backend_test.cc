@@ -51,8 +51,8 @@ class UnpackedBackend {
   using Matrix = UnpackedMatrix<W>;
   template <Operand X>
   using Rows = QuantizedRows<X>;
-  template <class Formats>
-  using Cache = HostKeyValues<Formats>;
+  template <class Quantizers>
+  using Cache = HostCache<Quantizers>;
   using Lists = ChannelLists;
   using Reals = GrowingMatrix;
   using Vector = std::vector<float>;
@@ -66,13 +66,13 @@ class UnpackedBackend {
     return Matrix<W, X, U>(weights);
   }
   Vector PrepareVector(std::span<const float> values) const { return {values.begin(), values.end()}; }
-  template <class Formats>
-  Cache<Formats> NewCache(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
+  template <class Quantizers>
+  Cache<Quantizers> NewCache(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
     return {kv_heads, head_dim, max_tokens};
   }
-  template <class Formats>
+  template <class Quantizers>
   std::optional<size_t> CacheBytes(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
-    return Cache<Formats>::StoredBytes(kv_heads, head_dim, max_tokens);
+    return Cache<Quantizers>::StoredBytes(kv_heads, head_dim, max_tokens);
   }
   Stream NewStream() const { return {}; }
   MatrixView<float> Shape(Stream&, Reals& reals, size_t rows, size_t cols) const { return reals.Shape(rows, cols); }
@@ -130,13 +130,13 @@ class UnpackedBackend {
            MatrixView<float> y) const {
     reference::Glu<A>(gate, up, open, y);
   }
-  template <AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0>
+  template <class Cache>
   void Store(Stream&, MatrixView<const float> keys, MatrixView<const float> values, const Where& where,
-             std::span<Cache<FormatsOf<K, K0, V, V0>>* const> caches) const {
-    reference::Store<K, K0, V, V0>(keys, values, where, caches);
+             std::span<Cache* const> caches) const {
+    reference::Store(keys, values, where, caches);
   }
-  template <class Formats, Operand Q>
-  void Attend(Stream&, Rows<Q>& q, const Where& where, std::span<const Cache<Formats>* const> caches,
+  template <Operand Q, class Cache>
+  void Attend(Stream&, Rows<Q>& q, const Where& where, std::span<const Cache* const> caches,
               const AttentionShape& shape, MatrixView<float> y) const {
     reference::Attend(q, where, caches, shape, y);
   }
@@ -157,12 +157,12 @@ class UnpackedBackend {
   void Write(Stream&, const Same& from, Same& to) const {
     to = from;
   }
-  template <class Formats>
-  void ReadCache(Stream&, const Cache<Formats>& from, size_t, HostKeyValues<Formats>& to) const {
+  template <class Same>
+  void ReadCache(Stream&, const Same& from, size_t, Same& to) const {
     to = from;
   }
-  template <class Formats>
-  void WriteCache(Stream&, const HostKeyValues<Formats>& from, size_t, Cache<Formats>& to) const {
+  template <class Same>
+  void WriteCache(Stream&, const Same& from, size_t, Same& to) const {
     to = from;
   }
   template <Operand X>
@@ -179,7 +179,7 @@ class UnpackedBackend {
   static std::string DescribeProduct() {
     return "levels unpacked, plain loops";
   }
-  template <Operand Q, class Formats>
+  template <class Quantizers>
   static std::string DescribeAttention() {
     return "reference: plain loops";
   }

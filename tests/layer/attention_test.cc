@@ -50,7 +50,7 @@ class Run {
       : attention_(Weights(c.q, kHidden), Weights(c.k, kHidden), Weights(c.v, kHidden), Weights(c.o, c.heads * kDim),
                    S::kSubLayerNorms ? RmsNorm<B>(c.gain, kEps, backend_) : RmsNorm<B>(), c.heads, c.kv_heads,
                    backend_),
-        cache_(backend_.template NewCache<CacheFormatsOf<S>>(c.kv_heads, kDim, kTokens)) {}
+        cache_(backend_.template NewCache<CacheQuantizersOf<S>>(c.kv_heads, kDim, kTokens)) {}
 
   // Tokens [first, first + count) of x.
   std::vector<float> operator()(const std::vector<float>& x, size_t first, size_t count, WeightUse* use = nullptr) {

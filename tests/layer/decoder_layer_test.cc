@@ -35,7 +35,9 @@ TEST_CASE("DecoderLayer: x += attention(norm(x)); x += ffn(norm(x))") {
   for (uint32_t t = 0; t < kTokens; ++t) places[t].position = t;
   B::Where where;
   backend.SetWhere(stream, places, Rope(config.head_dim, 100.0f), where);
-  const auto new_cache = [&] { return backend.NewCache<CacheFormatsOf<S>>(config.kv_heads, config.head_dim, kTokens); };
+  const auto new_cache = [&] {
+    return backend.NewCache<CacheQuantizersOf<S>>(config.kv_heads, config.head_dim, kTokens);
+  };
 
   const std::vector<float> x = NormalValues(kTokens * config.hidden, 1);
   std::vector<float> expected = x, normed(x.size()), added(x.size());

@@ -13,7 +13,7 @@
 namespace bitnet {
 namespace {
 
-// A model that counts: after token t comes t + 1 (modulo 10), surely. It logs what Forward was given.
+// A model that counts: after token t comes t + 1 (modulo 10), surely. It logs what Feed was given.
 struct CountingModel {
   struct State {
     size_t length() const { return tokens.size(); }
@@ -27,7 +27,7 @@ struct CountingModel {
     std::vector<float> logits;
   };
 
-  Result<std::span<const float>> Forward(std::span<const Token> tokens, State& state) const {
+  Result<Done> Feed(std::span<const Token> tokens, State& state) const {
     if (tokens.empty()) return Error{"no tokens"};
     if (tokens.size() > state.room - state.tokens.size()) return Error{"overflow"};
     state.tokens.insert(state.tokens.end(), tokens.begin(), tokens.end());
@@ -35,7 +35,11 @@ struct CountingModel {
     state.logits.assign(10, 0.0f);
     state.logits[(tokens.back() + 1) % 10] = 50.0f;
     if (tokens.back() == nan_after) state.logits[3] = std::numeric_limits<float>::quiet_NaN();
-    return std::span<const float>(state.logits);
+    return Done{};
+  }
+  Result<Token> Sample(State& state, const SamplerOptions& options, uint64_t random) const {
+    SampleScratch scratch;
+    return SampleToken(state.logits, options, random, scratch);
   }
   Token nan_after = 99;
 };

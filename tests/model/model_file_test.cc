@@ -110,12 +110,20 @@ struct GroupedBinary : A48 {
   using Weight = Quantizer<Binary, AbsMean, PerGroup<16>>;
 };
 
+// A scheme whose embedding and output head have the format F.
+template <Format F>
+struct HeadOf : A48 {
+  using HeadWeight = Rounded<F>;
+};
+
 TEST_CASE("model file: is read as it was written, bit for bit") {
   SUBCASE("A48") { CheckRoundTrip<A48>(); }
   SUBCASE("A48 with sub-layer norms") { CheckRoundTrip<WithSubLayerNorms<A48>>(); }
   SUBCASE("Mixed: five levels by groups, head by rows") { CheckRoundTrip<Mixed>(); }
   SUBCASE("binary by groups") { CheckRoundTrip<GroupedBinary>(); }
   SUBCASE("Fp32") { CheckRoundTrip<Fp32>(); }
+  SUBCASE("bfloat16") { CheckRoundTrip<HeadOf<BFloat16>>(); }
+  SUBCASE("float16") { CheckRoundTrip<HeadOf<Float16>>(); }
 }
 
 TEST_CASE("model file: truncated at any byte, it is refused with a sentence") {
@@ -326,6 +334,12 @@ TEST_CASE("model file: of another scheme it is refused with the reason, of one w
   CHECK(Holds(Refusal<QuantizedHead>(a48),
               "reading embedding: the file's weights have reals; the scheme A48 expects the levels -128 ... 127 (256 "
               "levels)"));
+  CHECK(Refusal<HeadOf<Float>>(a48) == "");
+  CHECK(Holds(Refusal<HeadOf<BFloat16>>(a48),
+              "reading embedding: the file's weights have reals; the scheme A48 expects reals of 16 bits (bfloat16)"));
+  CHECK(Holds(Refusal<HeadOf<BFloat16>>(SerializeModel(TinyWeights<HeadOf<Float16>>(Small()))),
+              "reading embedding: the file's weights have reals of 16 bits (float16); the scheme A48 expects reals of "
+              "16 bits (bfloat16)"));
   const Bytes nearly = SerializeModel(TinyWeights<NearlyFp4A48>(Small()));
   CHECK(Holds(Refusal<Fp4A48>(nearly),
               "reading layer0.q: the file's weights have the levels -12 ... 12 (15 levels); the scheme A48 expects the "

@@ -362,7 +362,7 @@ void CheckBytes() {
     CHECK(bytes.embedding == weights.embedding.StoredBytes() + weights.head.StoredBytes());
 
     const auto state = model.NewState(9);
-    const auto cache = ReferenceBackend().NewCache<CacheFormatsOf<S>>(config.kv_heads, config.head_dim, 9);
+    const auto cache = ReferenceBackend().NewCache<CacheQuantizersOf<S>>(config.kv_heads, config.head_dim, 9);
     CHECK(state.CacheBytesPerToken() == config.layers * cache.BytesPerToken());
     CHECK(state.CacheBytes() == config.layers * cache.StoredBytes());
     CHECK(model.CacheBytes(state.max_tokens()) == state.CacheBytes());
@@ -495,7 +495,7 @@ GoldenErrors ErrorsOf(const Golden& golden, const LatentWeights& latent) {
           return Attention<S, B>(w.q, w.k, w.v, w.o, norm(w.attn_sub_norm), config.heads, config.kv_heads, backend);
         },
         norm(w.ffn_norm), [&] { return SparseFfn<S, B>(w.gate, w.up, w.down, norm(w.ffn_sub_norm), backend); });
-    auto cache = backend.template NewCache<CacheFormatsOf<S>>(config.kv_heads, config.head_dim, tokens.size());
+    auto cache = backend.template NewCache<CacheQuantizersOf<S>>(config.kv_heads, config.head_dim, tokens.size());
     typename DecoderLayer<S, B>::Cache* const caches[] = {&cache};
     typename DecoderLayer<S, B>::Buffers buffers;
     layer(backend, stream, view, where, caches, buffers, nullptr);

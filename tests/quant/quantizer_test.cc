@@ -195,6 +195,32 @@ TEST_CASE("Unquantized: keeps reals as they are") {
   CHECK(Unquantized::Error(x).clipped == 0);
 }
 
+TEST_CASE("Rounded: the nearest reals of 16 bits, step 1") {
+  const std::vector<float> x = {1.0f + 0x1p-8f, 1.0f + 0x3p-8f, -0.0f, 1e-40f, 70000.0f, NAN, -INFINITY};
+  std::vector<float> y(x.size());
+  CHECK(Rounded<BFloat16>::Quantize(x, y.data()) == 1.0f);
+  CHECK(y[0] == 1.0f);
+  CHECK(y[1] == 1.0f + 0x1p-6f);
+  CHECK(std::signbit(y[2]));
+  CHECK(y[3] == static_cast<float>(BFloat16::Nearest(1e-40f)));
+  CHECK(y[4] == 70144.0f);
+  CHECK(std::isnan(y[5]));
+  CHECK(y[6] == -INFINITY);
+  std::vector<float> same = x;
+  CHECK(Rounded<Float16>::FakeQuantize(same, same.data()) == 1.0f);
+  CHECK(same[0] == x[0]);
+  CHECK(same[3] == 0.0f);
+  CHECK(same[4] == INFINITY);
+  const auto kept = std::span(x).first(2);
+  CHECK(Rounded<BFloat16>::Error(kept).max == 0x1p-8);
+  CHECK(Rounded<BFloat16>::Error(kept).mean_squared == 0x1p-16);
+  CHECK(Rounded<Float16>::Error(kept).max == 0.0);
+  CHECK(Rounded<Float16>::Error(std::span(x).first(5)).clipped == 1);
+  CHECK(std::isnan(Rounded<Float16>::Error(x).max));
+  static_assert(kKeepsReals<Unquantized> && kKeepsReals<Rounded<Float16>> && !kKeepsReals<Quantizer<Int<4>, AbsMax>>);
+}
+
+static_assert(AnyQuantizer<Rounded<BFloat16>>);
 static_assert(AnyQuantizer<Unquantized> && AnyQuantizer<Quantizer<Ternary, AbsMean>> &&
               AnyQuantizer<Quantizer<FiveLevel, MinMax, PerGroup<64>>>);
 static_assert(!AnyQuantizer<Ternary> && !AnyQuantizer<int>);

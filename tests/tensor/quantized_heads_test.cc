@@ -89,6 +89,37 @@ TEST_CASE("QuantizedHeads: Float keeps the reals, step 1") {
   CHECK(cache.BytesPerToken() == 40);
 }
 
+TEST_CASE("QuantizedHeads: reals of 16 bits take two bytes, the first token may be of another kind") {
+  const auto check = []<class F, class First>(F, First) {
+    QuantizedHeads<F, First> cache(2, 5, 3);
+    const auto rounded = []<class R>(R, size_t seed) {
+      std::vector<float> values = testing::NormalValues(5, seed);
+      Rounded<R>::Quantize(values, values.data());
+      return values;
+    };
+    for (size_t head = 0; head < 2; ++head) {
+      cache.template Store<First>(head, 0, rounded(First(), head).data(), 1.0f);
+      for (size_t t = 1; t < 3; ++t) cache.template Store<F>(head, t, rounded(F(), 2 * t + head).data(), 1.0f);
+    }
+    for (size_t head = 0; head < 2; ++head) {
+      std::vector<float> values(5);
+      cache.template Load<First>(head, 0, values);
+      CHECK(values == rounded(First(), head));
+      for (size_t t = 1; t < 3; ++t) {
+        cache.template Load<F>(head, t, values);
+        CHECK(values == rounded(F(), 2 * t + head));
+      }
+      CHECK(cache.Step(head, 1) == 1.0f);
+    }
+    CHECK(cache.BytesPerToken() == 2 * 5 * sizeof(StoredReal<F>));
+    CHECK(cache.StoredBytes() == QuantizedHeads<F, First>::StoredBytes(2, 5, 3));
+  };
+  check(BFloat16(), BFloat16());
+  check(Float16(), Float16());
+  check(BFloat16(), Float());
+  check(Float(), Float16());
+}
+
 TEST_CASE("QuantizedHeads: exactly 3 bits a value") {
   const QuantizedHeads<MidRise<3>, MidRise<4>> cache(8, 128, 1000);
   CHECK(cache.BytesPerToken() == 8 * (48 + 4));

@@ -149,6 +149,41 @@ TEST_CASE("QuantizedMatrix: Float keeps the reals, step 1") {
   CHECK(empty.Step(1, 0) == 1.0f);
 }
 
+TEST_CASE("QuantizedMatrix: reals of 16 bits take two bytes a value, step 1") {
+  const auto check = []<class F>(F) {
+    const std::vector<float> w = NormalValues(4 * 9, 3);
+    const MatrixView<const float> view(w.data() + 1, 3, 7, 9);
+    const auto matrix = QuantizedMatrix<F>::template From<Rounded<F>>(view);
+    CHECK(matrix.StoredBytes() == 3 * 7 * 2);
+    CHECK(matrix.IsValid());
+    std::vector<float> row(7), expected(7);
+    for (size_t r = 0; r < 3; ++r) {
+      CHECK(matrix.Step(r, 0) == 1.0f);
+      Rounded<F>::Quantize(view[r], expected.data());
+      matrix.UnpackRow(r, row);
+      CHECK(row == expected);
+      matrix.DequantizeRow(r, row);
+      CHECK(row == expected);
+    }
+  };
+  check(BFloat16());
+  check(Float16());
+}
+
+// A quantizer of one's own, which says a format that does not hold its reals.
+struct NotRounded : Unquantized {
+  using Format = BFloat16;
+};
+
+TEST_CASE("QuantizedMatrix: reals that the format does not hold are an assertion") {
+  const std::vector<float> held = {1.0f, -0.5f}, other = {1.0f, 0x1.01p0f};
+  const auto from = [](const std::vector<float>& w) {
+    return QuantizedMatrix<BFloat16>::From<NotRounded>(MatrixView<const float>(w.data(), 1, 2));
+  };
+  CHECK(from(held).rows() == 1);
+  CHECK(testing::Breaks("a level that its format lacks", [&] { from(other); }));
+}
+
 TEST_CASE("QuantizedMatrix: foreign bytes are told, in any row") {
   const auto layout = StepLayout::Of<PerRow>();
   QuantizedMatrix<Ternary> matrix(3, 7, layout);

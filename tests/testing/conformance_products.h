@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
@@ -106,13 +105,14 @@ QuantizedMatrix<W> DrawWeights(const ProductCase& c, size_t cols, uint64_t seed)
   for (size_t r = 0; r < c.rows; ++r) {
     uint8_t* row = matrix.bytes().data() + r * row_bytes;
     if constexpr (kIsFloat<W>) {
-      for (size_t i = 0; i < cols; ++i) {
-        float value = DrawReal(random, c.fill == Fill::kSparse ? Fill::kRandom : c.fill);
+      std::vector<float> values(cols);
+      for (float& value : values) {
+        value = DrawReal(random, c.fill == Fill::kSparse ? Fill::kRandom : c.fill);
         if (c.fill == Fill::kBadWeights && UniformBelow(random, 20) == 0) {
           value = std::numeric_limits<float>::infinity();
         }
-        std::memcpy(row + i * sizeof(float), &value, sizeof(float));
       }
+      StoreReals<W>(values, row);
     } else {
       std::vector<uint8_t> codes(cols);
       for (uint8_t& code : codes) {
@@ -135,7 +135,7 @@ QuantizedRows<O> DrawInputs(const ProductCase& c, size_t cols, uint64_t seed) {
   for (size_t t = 0; t < c.tokens; ++t) {
     for (auto& level : x[t]) {
       if constexpr (kIsFloat<X>) {
-        level = DrawReal(random, fill);
+        level = NearestReal<X>(DrawReal(random, fill));
       } else {
         level = static_cast<LevelOf<X>>(DrawLevel<X>(random, fill, 1));
       }
@@ -334,6 +334,8 @@ void TestSomeProducts() {
   // Indices of 3 bits, which straddle the vectors that hold them (lookup_layout-inl.h).
   TestProduct<Sixteens, Ternary>(backend, "Sixteens and Ternary");
   TestProduct<Ternary, Float>(backend, "Ternary and Float");
+  TestProduct<BFloat16, Float>(backend, "BFloat16 and Float", true);
+  TestProduct<Float16, Float16>(backend, "Float16 and Float16");
   TestGroupedProduct<Grouped<Int<8>>, Grouped<Int<8>>>(backend, "Grouped<Int<8>> and Grouped<Int<8>>");
   TestGroupedProduct<Grouped<Ternary>, Float>(backend, "Grouped<Ternary> and Float");
 }
@@ -356,7 +358,9 @@ void TestOtherProducts() {
   TestGroupedProduct<Grouped<FiveLevels>, Grouped<Int<3>>>(backend, "Grouped<FiveLevels> and Grouped<Int<3>>");
   TestGroupedProduct<Grouped<BigSteps>, Int<4>>(backend, "Grouped<BigSteps> and Int<4>");
   TestGroupedProduct<Grouped<MidRise<8>>, Grouped<UInt<8>>>(backend, "Grouped<MidRise<8>> and Grouped<UInt<8>>");
+  TestProduct<Float16, Int<8>>(backend, "Float16 and Int<8>");
   TestGroupedProduct<Float, Grouped<Int<8>>>(backend, "Float and Grouped<Int<8>>");
+  TestGroupedProduct<BFloat16, Grouped<Int<8>>>(backend, "BFloat16 and Grouped<Int<8>>");
 }
 
 template <class B>

@@ -268,6 +268,8 @@ void TestOtherTokenOperations() {
   TestQuantizer<Quantizer<OneSided, AbsMax>>(backend, "OneSided, AbsMax");
   TestQuantizer<Quantizer<Ternary, RootMeanSquare>>(backend, "Ternary, RootMeanSquare");
   TestQuantizer<Signs>(backend, "Signs");
+  TestQuantizer<Rounded<BFloat16>>(backend, "Rounded<BFloat16>");
+  TestQuantizer<Rounded<Float16>>(backend, "Rounded<Float16>");
   TestActivation<HalfOfPositive>(backend, "HalfOfPositive");
 }
 

@@ -41,8 +41,8 @@ void CheckForward(size_t length, size_t head_dim, float bad) {
                       MatrixView<float>(probabilities.data(), kHeads * length, length),
                       MatrixView<float>(attended.data(), length, kHeads * head_dim));
 
-  using Formats = FormatsOf<typename S::Key, typename S::FirstKey, typename S::Value, typename S::FirstValue>;
-  using Cache = HostKeyValues<Formats>;
+  using Cache = HostCache<CacheQuantizers<typename S::Query, typename S::Key, typename S::FirstKey, typename S::Value,
+                                          typename S::FirstValue>>;
   Cache cache(kKvHeads, head_dim, length);
   Cache* const caches[] = {&cache};
   const Cache* const filled[] = {&cache};
@@ -54,9 +54,8 @@ void CheckForward(size_t length, size_t head_dim, float bad) {
     const float* row = x.data() + t * width;
     const auto part = [&](size_t column, size_t cols) { return MatrixView<const float>(row + column, 1, cols); };
     where.Set(std::vector<Place>{{0, static_cast<uint32_t>(t)}}, Rope(2, 10.0f));
-    reference::Store<typename S::Key, typename S::FirstKey, typename S::Value, typename S::FirstValue>(
-        part(dims.KeyColumn(0), kKvHeads * head_dim), part(dims.ValueColumn(0), kKvHeads * head_dim), where,
-        std::span<Cache* const>(caches));
+    reference::Store(part(dims.KeyColumn(0), kKvHeads * head_dim), part(dims.ValueColumn(0), kKvHeads * head_dim),
+                     where, std::span<Cache* const>(caches));
     reference::Quantize<typename S::Query>(MatrixView<const float>(row, kHeads, head_dim), q);
     reference::Attend(q, where, std::span<const Cache* const>(filled), {kHeads, kKvHeads, head_dim},
                       MatrixView<float>(expected.data(), 1, expected.size()));

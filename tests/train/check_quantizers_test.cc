@@ -117,7 +117,7 @@ TEST_CASE("CheckQuantizers: every format of the library follows its input, with 
              Quantizer<Int<4>, AbsMean>, Quantizer<Int<8>, AbsMax>>();
   CheckPlain<Quantizer<UInt<2>, AbsMax>, Quantizer<UInt<4>, MinMax>, Quantizer<MidRise<1>, AbsMax>,
              Quantizer<MidRise<3>, AbsMax>, Quantizer<MidRise<4>, AbsMax>, Quantizer<Fp4E2M1, MinMax>,
-             Quantizer<Fp4E1M2, MinMax>, Unquantized>();
+             Quantizer<Fp4E1M2, MinMax>, Unquantized, Rounded<BFloat16>, Rounded<Float16>>();
 }
 TEST_CASE("CheckQuantizers: so do awkward ones, and ones of one's own that drop values or know no step") {
   CheckPlain<Quantizer<Lopsided, AbsMax>, Quantizer<OneSided, AbsMax>, Quantizer<OnOff, AbsMean>,

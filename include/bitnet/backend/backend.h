@@ -44,13 +44,14 @@ struct BackendExample {
   using Q = Quantizer<X, AbsMean>;
   using Head = Quantizer<MidRise<4>, AbsMax>;
   using Cached = Quantizer<MidRise<3>, AbsMax>;
-  using Formats = FormatsOf<Cached, Head, Cached, Head>;
+  using Caching = CacheQuantizers<Head, Cached, Head, Cached, Head>;
+  using Formats = Caching::Formats;
 };
 
 // What a backend owns. All but matrices, rows and caches of other formats are the same for all formats.
 //   Matrix<W, X, U>  weights W in its own layout, for inputs X and the uses U; movable
 //   Rows<X>          quantized rows: the inputs of products, queries
-//   Cache<Formats>   keys and values of one layer and one sequence; copyable
+//   Cache<Quantizers>  keys and values of one layer and one sequence, for queries of one format; copyable
 //   Lists            for each token a list of channels
 //   Reals            memory of real activations (Shape gives a view of it)
 //   Vector           reals that do not change: a norm's gain
@@ -63,7 +64,7 @@ template <class B>
 concept BackendTypes = requires {
   typename B::template Matrix<BackendExample::W, BackendExample::X, Uses<Dense>>;
   typename B::template Rows<BackendExample::X>;
-  typename B::template Cache<BackendExample::Formats>;
+  typename B::template Cache<BackendExample::Caching>;
   typename B::Lists;
   typename B::Reals;
   typename B::Vector;
@@ -79,7 +80,7 @@ struct BackendExampleOf : BackendExample {
   using Embedding = typename B::template Matrix<W, X, Uses<Dense, RowLookup>>;
   using Rows = typename B::template Rows<X>;
   using Queries = typename B::template Rows<typename Head::Format>;
-  using Cache = typename B::template Cache<Formats>;
+  using Cache = typename B::template Cache<Caching>;
 };
 
 // ---- Objects.
@@ -101,10 +102,10 @@ concept BackendObjects = requires(const B backend, const QuantizedMatrix<typenam
   // An empty cache with room for so many tokens; (kv_heads, head_dim, max_tokens). And what it would take, if that fits
   // size_t.
   {
-    backend.template NewCache<typename E::Formats>(size_t{1}, size_t{2}, size_t{3})
+    backend.template NewCache<typename E::Caching>(size_t{1}, size_t{2}, size_t{3})
     } -> std::same_as<typename E::Cache>;
   {
-    backend.template CacheBytes<typename E::Formats>(size_t{1}, size_t{2}, size_t{3})
+    backend.template CacheBytes<typename E::Caching>(size_t{1}, size_t{2}, size_t{3})
     } -> std::same_as<std::optional<size_t>>;
   { cache.max_tokens() } -> std::convertible_to<size_t>;
   { cache.BytesPerToken() } -> std::convertible_to<size_t>;  // of a token after the first
@@ -161,11 +162,10 @@ concept BackendOperations = requires(const B backend, typename B::Stream& stream
 
   // Quantizes keys and values [tokens, kv_heads * head_dim], keys already rotated, and stores them, each at its token's
   // position of the cache of its sequence ...
-  backend.template Store<typename E::Cached, typename E::Head, typename E::Cached, typename E::Head>(
-      stream, reals, reals, where, caches);
+  backend.Store(stream, reals, reals, where, caches);
   // ... and y [tokens, heads * head_dim] = attention of queries [tokens * heads, head_dim], each over the tokens of its
   // sequence up to its own.
-  backend.template Attend<typename E::Formats>(stream, queries, where, filled, shape, y);
+  backend.Attend(stream, queries, where, filled, shape, y);
 
   // Draws a token by one random number of 64 bits from logits [1, vocab] (backend/sampling.h). Finishes the stream.
   { backend.Sample(stream, reals, sampling, uint64_t{0}) } -> std::same_as<Result<uint32_t>>;
@@ -178,7 +178,7 @@ concept BackendBorder = requires(const B backend, typename B::Stream& stream, Ma
                                  MatrixView<float> to, GrowingMatrix& host_reals, typename E::Rows& rows,
                                  const typename E::Rows& const_rows, QuantizedRows<typename E::X>& host_rows,
                                  typename B::Lists& lists, ChannelLists& host_lists, typename E::Cache& cache,
-                                 HostKeyValues<typename E::Formats>& host_cache) {
+                                 HostCache<typename E::Caching>& host_cache) {
   // Reals: logits and hidden states out, edited logits in. Read may give a view of host_reals, or of `from` itself.
   { backend.Read(stream, from, host_reals) } -> std::same_as<MatrixView<const float>>;
   backend.Write(stream, from, to);
@@ -187,8 +187,8 @@ concept BackendBorder = requires(const B backend, typename B::Stream& stream, Ma
   { backend.CountNonzero(stream, const_rows) } -> std::same_as<uint64_t>;
   { backend.CountNonzero(stream, const_rows, lists) } -> std::same_as<uint64_t>;
   // The first so many tokens of a cache, to save and to restore it.
-  backend.template ReadCache<typename E::Formats>(stream, cache, size_t{1}, host_cache);
-  backend.template WriteCache<typename E::Formats>(stream, host_cache, size_t{1}, cache);
+  backend.ReadCache(stream, cache, size_t{1}, host_cache);
+  backend.WriteCache(stream, host_cache, size_t{1}, cache);
   // Rows and lists (for tests).
   backend.Read(stream, const_rows, host_rows);
   backend.Write(stream, host_rows, rows);
@@ -198,7 +198,7 @@ concept BackendBorder = requires(const B backend, typename B::Stream& stream, Ma
 
   // What runs, in a line.
   { B::template DescribeProduct<typename E::W, typename E::X, Uses<Dense>>() } -> std::same_as<std::string>;
-  { B::template DescribeAttention<typename E::Head::Format, typename E::Formats>() } -> std::same_as<std::string>;
+  { B::template DescribeAttention<typename E::Caching>() } -> std::same_as<std::string>;
 };
 
 }  // namespace detail

@@ -42,8 +42,8 @@ class ReferenceBackend {
   using Matrix = ReferenceMatrix<W>;
   template <Operand X>
   using Rows = QuantizedRows<X>;
-  template <class Formats>
-  using Cache = HostKeyValues<Formats>;
+  template <class Quantizers>
+  using Cache = HostCache<Quantizers>;
   using Lists = ChannelLists;
   using Reals = GrowingMatrix;
   using Vector = std::vector<float>;
@@ -60,13 +60,13 @@ class ReferenceBackend {
     return Matrix<W, X, U>(weights);
   }
   Vector PrepareVector(std::span<const float> values) const { return {values.begin(), values.end()}; }
-  template <class Formats>
-  Cache<Formats> NewCache(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
-    return Cache<Formats>(kv_heads, head_dim, max_tokens);
+  template <class Quantizers>
+  Cache<Quantizers> NewCache(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
+    return Cache<Quantizers>(kv_heads, head_dim, max_tokens);
   }
-  template <class Formats>
+  template <class Quantizers>
   std::optional<size_t> CacheBytes(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
-    return Cache<Formats>::StoredBytes(kv_heads, head_dim, max_tokens);
+    return Cache<Quantizers>::StoredBytes(kv_heads, head_dim, max_tokens);
   }
   Stream NewStream() const { return {}; }
   MatrixView<float> Shape(Stream&, Reals& reals, size_t rows, size_t cols) const { return reals.Shape(rows, cols); }
@@ -130,15 +130,14 @@ class ReferenceBackend {
     reference::Glu<A>(gate, up, open, y);
   }
 
-  template <AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0>
+  template <class Quantizers>
   void Store(Stream&, MatrixView<const float> keys, MatrixView<const float> values, const Where& where,
-             std::span<Cache<FormatsOf<K, K0, V, V0>>* const> caches) const {
-    reference::Store<K, K0, V, V0>(keys, values, where, caches);
+             std::span<HostCache<Quantizers>* const> caches) const {
+    reference::Store(keys, values, where, caches);
   }
-  template <class Formats, Operand Q>
-  void Attend(Stream&, Rows<Q>& q, const Where& where, std::span<const Cache<Formats>* const> caches,
+  template <Operand Q, class Quantizers>
+  void Attend(Stream&, Rows<Q>& q, const Where& where, std::span<const HostCache<Quantizers>* const> caches,
               const AttentionShape& shape, MatrixView<float> y) const {
-    CheckHeadDotsFit<Q, Formats>(shape.head_dim);
     reference::Attend(q, where, caches, shape, y);
   }
   Result<uint32_t> Sample(Stream&, MatrixView<const float> logits, const SamplerOptions& options,
@@ -154,8 +153,8 @@ class ReferenceBackend {
     to = from;
   }
   void Read(Stream&, const Lists& from, ChannelLists& to) const { to = from; }
-  template <class Formats>
-  void ReadCache(Stream&, const Cache<Formats>& from, size_t, HostKeyValues<Formats>& to) const {
+  template <class Quantizers>
+  void ReadCache(Stream&, const HostCache<Quantizers>& from, size_t, HostCache<Quantizers>& to) const {
     to = from;
   }
   void Write(Stream&, MatrixView<const float> from, MatrixView<float> to) const { reference::Copy(from, to); }
@@ -164,8 +163,8 @@ class ReferenceBackend {
     to = from;
   }
   void Write(Stream&, const ChannelLists& from, Lists& to) const { to = from; }
-  template <class Formats>
-  void WriteCache(Stream&, const HostKeyValues<Formats>& from, size_t, Cache<Formats>& to) const {
+  template <class Quantizers>
+  void WriteCache(Stream&, const HostCache<Quantizers>& from, size_t, HostCache<Quantizers>& to) const {
     to = from;
   }
   Result<Done> Finish(Stream&) const { return Done{}; }
@@ -174,7 +173,7 @@ class ReferenceBackend {
   static std::string DescribeProduct() {
     return "reference: plain loops";
   }
-  template <Operand Q, class Formats>
+  template <class Quantizers>
   static std::string DescribeAttention() {
     return "reference: plain loops";
   }

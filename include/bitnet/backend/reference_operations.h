@@ -267,18 +267,20 @@ void StoreHead(std::span<const float> x, size_t head, size_t position, Heads& to
   }
 }
 
-// Quantizes and stores keys and values [tokens, kv_heads * head_dim], keys already rotated, each at its token's
+// Quantizes keys and values [tokens, kv_heads * head_dim], keys already rotated, and stores them, each at its token's
 // position of the cache of its sequence.
-template <AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0, class Cache>
+template <class Cache>
 void Store(MatrixView<const float> keys, MatrixView<const float> values, const HostWhere& where,
            std::span<Cache* const> caches) {
+  using Q = typename Cache::Quantizers;
   CheckStore(keys, values, where, caches);
   for (size_t t = 0; t < keys.rows(); ++t) {
     Cache& cache = *caches[where[t].sequence];
     const size_t dim = cache.head_dim();
     for (size_t h = 0; h < cache.kv_heads(); ++h) {
-      StoreHead<K, K0>(keys[t].subspan(h * dim, dim), h, where[t].position, cache.keys);
-      StoreHead<V, V0>(values[t].subspan(h * dim, dim), h, where[t].position, cache.values);
+      StoreHead<typename Q::Key, typename Q::FirstKey>(keys[t].subspan(h * dim, dim), h, where[t].position, cache.keys);
+      StoreHead<typename Q::Value, typename Q::FirstValue>(values[t].subspan(h * dim, dim), h, where[t].position,
+                                                           cache.values);
     }
   }
 }
@@ -360,6 +362,7 @@ void AttendOne(const QuantizedRows<Q>& q, size_t q_row, const Cache& cache, size
 template <Operand Q, class Cache>
 void Attend(const QuantizedRows<Q>& q, const HostWhere& where, std::span<const Cache* const> caches,
             const AttentionShape& shape, MatrixView<float> y) {
+  CheckHeadDotsFit<Q, typename Cache::Quantizers::Formats>(shape.head_dim);
   CheckAttend(q, where, caches, shape, y);
   for (size_t t = 0; t < y.rows(); ++t) {
     for (size_t h = 0; h < shape.heads; ++h) {

@@ -28,12 +28,27 @@ class Random {
   uint64_t state_;
 };
 
-// Uniform in [0, 1), 53 bits, from any generator of 64-bit numbers.
+// The next number of any generator of 64-bit numbers.
 template <class Generator>
-double UniformReal(Generator& generator) {
+uint64_t RandomBits(Generator& generator) {
   static_assert(Generator::min() == 0 && Generator::max() == std::numeric_limits<uint64_t>::max(),
                 "bitnet: a generator of 64-bit numbers is needed, such as bitnet::Random or std::mt19937_64");
-  return static_cast<double>(generator() >> 11) * 0x1p-53;
+  return generator();
+}
+
+// Uniform in [0, 1), 53 bits.
+template <class Generator>
+double UniformReal(Generator& generator) {
+  return static_cast<double>(RandomBits(generator) >> 11) * 0x1p-53;
+}
+
+// floor(bits * n / 2^64): uniform in [0, n), n > 0, if bits is in [0, 2^64).
+constexpr uint64_t ScaleBits(uint64_t bits, uint64_t n) {
+  constexpr uint64_t kLow = 0xffffffffu;
+  const uint64_t low = (bits & kLow) * (n & kLow);
+  const uint64_t middle = (bits >> 32) * (n & kLow) + (low >> 32);
+  const uint64_t other = (bits & kLow) * (n >> 32) + (middle & kLow);
+  return (bits >> 32) * (n >> 32) + (middle >> 32) + (other >> 32);
 }
 
 // Uniform in [0, n), n > 0; the bias is below n / 2^53.

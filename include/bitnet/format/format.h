@@ -3,7 +3,8 @@
 // To add a format, write a struct with `static constexpr auto kLevels = std::array{...};` and nothing else:
 //   struct FiveLevel { static constexpr auto kLevels = std::array{-2, -1, 0, 1, 2}; };
 // FormatTraits<F> derives every other fact from the list at compile time. A *code* is the index of a level, from 0.
-// `Float` stands where nothing is quantized; it has no levels. Nothing here quantizes: see quant/.
+// `Float` stands where nothing is quantized, `BFloat16` and `Float16` where reals are kept in 16 bits; they have no
+// levels. Nothing here quantizes: see quant/.
 #ifndef BITNET_FORMAT_FORMAT_H_
 #define BITNET_FORMAT_FORMAT_H_
 
@@ -13,6 +14,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+
+#include "bitnet/format/real16.h"
 
 namespace bitnet {
 
@@ -77,11 +80,29 @@ concept LevelFormat = requires {
   { F::kLevels[0] } -> std::convertible_to<int>;
 };
 
+// Reals. In products, in rows of inputs and in registers they are floats, whose values the format holds; matrices and
+// caches store StoredReal.
 template <class F>
-concept Format = LevelFormat<F> || std::same_as<F, Float>;
+concept RealFormat = std::same_as<F, Float> || std::same_as<F, BFloat16> || std::same_as<F, Float16>;
 
 template <class F>
-inline constexpr bool kIsFloat = std::same_as<F, Float>;
+concept Format = LevelFormat<F> || RealFormat<F>;
+
+template <class F>
+inline constexpr bool kIsFloat = RealFormat<F>;
+
+template <RealFormat F>
+using StoredReal = std::conditional_t<std::same_as<F, Float>, float, F>;
+
+// The value of the format nearest to x; Float's is x.
+template <RealFormat F>
+constexpr StoredReal<F> NearestReal(float x) {
+  if constexpr (std::same_as<F, Float>) {
+    return x;
+  } else {
+    return F::Nearest(x);
+  }
+}
 
 // Everything that follows from the list of levels.
 template <LevelFormat F>
@@ -168,13 +189,13 @@ template <class F>
 struct StoredTypeOf {
   using type = typename FormatTraits<F>::LevelType;
 };
-template <>
-struct StoredTypeOf<Float> {
+template <RealFormat F>
+struct StoredTypeOf<F> {
   using type = float;
 };
 }  // namespace detail
 
-// What one unpacked value is held in: the level's integer type, or float for Float.
+// What one unpacked value is held in: the level's integer type, or float for reals.
 template <Format F>
 using LevelOf = typename detail::StoredTypeOf<F>::type;
 

@@ -22,9 +22,10 @@
 
 namespace bitnet {
 
-// The formats of a scheme's cache.
+// What quantizes a scheme's cache.
 template <Scheme S>
-using CacheFormatsOf = FormatsOf<typename S::Key, typename S::FirstKey, typename S::Value, typename S::FirstValue>;
+using CacheQuantizersOf = CacheQuantizers<typename S::Query, typename S::Key, typename S::FirstKey, typename S::Value,
+                                          typename S::FirstValue>;
 
 // Buffers of one forward pass, shared by all layers of a model.
 template <Scheme S, Backend B>
@@ -55,7 +56,7 @@ class Attention {
   using Weights = typename Projection::Weights;
   using Inputs = typename Projection::Inputs;
   using Stream = typename B::Stream;
-  using Cache = typename B::template Cache<CacheFormatsOf<S>>;
+  using Cache = typename B::template Cache<CacheQuantizersOf<S>>;
   using Buffers = AttentionBuffers<S, B>;
 
   // Weights q [heads * head_dim, hidden], k and v [kv_heads * head_dim, hidden], o [hidden, heads * head_dim]; they
@@ -94,13 +95,12 @@ class Attention {
     v_.Apply(stream, x, v);
     backend.Rotate(stream, where, q);
     backend.Rotate(stream, where, k);
-    backend.template Store<typename S::Key, typename S::FirstKey, typename S::Value, typename S::FirstValue>(
-        stream, k, v, where, caches);
+    backend.Store(stream, k, v, where, caches);
     backend.template Quantize<typename S::Query>(
         stream, MatrixView<const float>(q.data(), tokens * shape_.heads, shape_.head_dim), buffers.queries);
 
     const MatrixView<float> attended = backend.Shape(stream, buffers.attended, tokens, q_.rows());
-    backend.template Attend<CacheFormatsOf<S>>(stream, buffers.queries, where, caches, shape_, attended);
+    backend.Attend(stream, buffers.queries, where, std::span<const Cache* const>(caches), shape_, attended);
     if constexpr (S::kSubLayerNorms) sub_norm_(backend, stream, attended, attended);
 
     if constexpr (S::OutputKeep::kAll) {

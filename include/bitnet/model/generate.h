@@ -5,13 +5,15 @@
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "bitnet/backend/sampling.h"
+#include "bitnet/base/random.h"
 #include "bitnet/base/result.h"
-#include "bitnet/model/sampler.h"
 #include "bitnet/model/transformer.h"
 
 namespace bitnet {
@@ -28,6 +30,12 @@ concept CanGoBack = requires(State& state, const State& then, const typename Sta
   { then.Here() } -> std::convertible_to<typename State::Mark>;
   state.GoBack(mark);
 };
+template <class Model>
+concept CanDraw = requires(const Model& model, typename Model::State& state, std::span<const Token> tokens,
+                           const SamplerOptions& options) {
+  { model.Feed(tokens, state) } -> std::same_as<Result<Done>>;
+  { model.Sample(state, options, uint64_t{0}) } -> std::same_as<Result<Token>>;
+};
 }  // namespace detail
 
 // Calls on_token(token) -> bool for every new token; false ends. Returns the new tokens (fewer than asked for if the
@@ -39,6 +47,9 @@ Result<std::vector<Token>> Generate(const Model& model, typename Model::State& s
                                     const GenerateOptions& options, Generator& generator, OnToken&& on_token) {
   static_assert(detail::CanGoBack<typename Model::State>,
                 "bitnet: Generate needs a State with Mark, Here() and GoBack(mark), as Transformer's has");
+  static_assert(detail::CanDraw<Model>,
+                "bitnet: Generate needs a model with Feed(tokens, state) and Sample(state, options, random), as "
+                "Transformer is");
   if (Result<Done> valid = options.sampler.Validate(); !valid.ok()) return Error{valid.error()};
   struct Guard {
     typename Model::State& state;
@@ -48,19 +59,19 @@ Result<std::vector<Token>> Generate(const Model& model, typename Model::State& s
       if (!done) state.GoBack(before);
     }
   } guard{state};
-  Sampler sampler(options.sampler);
+  const bool is_greedy = options.sampler.temperature == 0.0f;
   std::vector<Token> generated;
-  Result<std::span<const float>> logits = model.Forward(prompt, state);
+  Result<Done> fed = model.Feed(prompt, state);
   while (generated.size() < options.max_new_tokens) {
-    if (!logits.ok()) return Error{logits.error()};
-    const Result<Token> token = sampler(*logits, generator);
+    if (!fed.ok()) return Error{fed.error()};
+    const Result<Token> token = model.Sample(state, options.sampler, is_greedy ? 0 : RandomBits(generator));
     if (!token.ok()) return Error{token.error()};
     if (std::find(options.stop_tokens.begin(), options.stop_tokens.end(), *token) != options.stop_tokens.end()) break;
     generated.push_back(*token);
     if (!on_token(*token) || state.length() == state.max_tokens()) break;
-    if (generated.size() < options.max_new_tokens) logits = model.Forward({&generated.back(), 1}, state);
+    if (generated.size() < options.max_new_tokens) fed = model.Feed({&generated.back(), 1}, state);
   }
-  if (!logits.ok()) return Error{logits.error()};
+  if (!fed.ok()) return Error{fed.error()};
   guard.done = true;
   return generated;
 }

@@ -1,7 +1,7 @@
 // Files of packed models: ModelWeights in canonical form, the same on every machine.
 //
 // After the seal (base/bytes.h): the configuration, whether there are sub-layer norms, then every tensor in the order
-// of the members. A quantized tensor says its format by its levels, so one of other weights is refused; which
+// of the members. A tensor says its format, a quantized one by its levels, so one of other weights is refused; which
 // quantizers the activations have is not in the file: that is the caller's scheme to know.
 // Little-endian; every length is checked against the configuration and against what is left of the file before memory
 // is taken. Steps are finite and not negative; gains and real weights are finite: others are neither written nor read.
@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "bitnet/base/bytes.h"
@@ -26,19 +27,28 @@ inline constexpr FileKind kModelFile = {"BITNETMW", 1, "bitnet model file"};
 
 namespace detail {
 
-// A format's levels; none for reals.
+// A format's levels; none for floats. Of reals of 16 bits one number, as no list of levels is so short: the bits of
+// their exponent.
+inline constexpr int16_t kBFloat16Id = 8;
+inline constexpr int16_t kFloat16Id = 5;
 template <Format F>
 std::vector<int16_t> FormatId() {
-  std::vector<int16_t> levels;
-  if constexpr (!kIsFloat<F>) {
-    for (const int level : F::kLevels) levels.push_back(static_cast<int16_t>(level));
+  std::vector<int16_t> id;
+  if constexpr (LevelFormat<F>) {
+    for (const int level : F::kLevels) id.push_back(static_cast<int16_t>(level));
+  } else if constexpr (std::is_same_v<F, BFloat16>) {
+    id.push_back(kBFloat16Id);
+  } else if constexpr (std::is_same_v<F, Float16>) {
+    id.push_back(kFloat16Id);
   }
-  return levels;
+  return id;
 }
 
-// Levels in words: all of a short list, the ends of a long one.
+// A format in words: all of a short list of levels, the ends of a long one.
 inline std::string LevelsInWords(std::span<const int16_t> levels) {
   if (levels.empty()) return "reals";
+  if (levels.size() == 1 && levels[0] == kBFloat16Id) return "reals of 16 bits (bfloat16)";
+  if (levels.size() == 1 && levels[0] == kFloat16Id) return "reals of 16 bits (float16)";
   if (levels.size() > 8) {
     return "the levels " + std::to_string(levels.front()) + " ... " + std::to_string(levels.back()) + " (" +
            std::to_string(levels.size()) + " levels)";

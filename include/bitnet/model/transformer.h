@@ -70,7 +70,10 @@ class Transformer<S, B> {
     size_t length() const { return length_; }
     size_t max_tokens() const { return max_tokens_; }
     // Forgets all tokens, or those from `length` on. The memory stays.
-    void Truncate(size_t length) { length_ = std::min(length, length_); }
+    void Truncate(size_t length) {
+      if (length < length_) last_logits_.view = {};
+      length_ = std::min(length, length_);
+    }
 
     // The length and the counts at some moment, to go back to from a longer state of the same conversation.
     struct Mark {
@@ -117,6 +120,19 @@ class Transformer<S, B> {
     typename B::Reals hidden_, normed_, logits_;
     typename B::template Rows<OperandOf<typename S::HeadInput>> head_inputs_;
     GrowingMatrix read_;  // what the host reads
+    // Those that Sample draws from: a row of logits_, [1, vocab], or nothing. A copy has none: they are the other's.
+    struct LastLogits {
+      MatrixView<const float> view;
+      LastLogits() = default;
+      LastLogits(const LastLogits&) {}
+      LastLogits(LastLogits&&) noexcept = default;
+      LastLogits& operator=(const LastLogits&) {
+        view = {};
+        return *this;
+      }
+      LastLogits& operator=(LastLogits&&) noexcept = default;
+    };
+    LastLogits last_logits_;
     size_t length_ = 0;
     size_t max_tokens_ = 0;
     bool counting_ = false;
@@ -163,7 +179,7 @@ class Transformer<S, B> {
     state.max_tokens_ = std::min<size_t>(max_tokens, config_.max_positions);
     for (size_t i = 0; i < layers_.size(); ++i) {
       state.caches_.push_back(
-          backend_.template NewCache<CacheFormatsOf<S>>(config_.kv_heads, config_.head_dim, state.max_tokens_));
+          backend_.template NewCache<CacheQuantizersOf<S>>(config_.kv_heads, config_.head_dim, state.max_tokens_));
     }
     state.stream_ = backend_.NewStream();
     state.use_.resize(layers_.size());
@@ -178,29 +194,44 @@ class Transformer<S, B> {
   // State::CacheBytes() of NewState(max_tokens), to ask before; nothing if that does not fit size_t.
   std::optional<size_t> CacheBytes(size_t max_tokens) const {
     const size_t tokens = std::min<size_t>(max_tokens, config_.max_positions);
-    return CheckedProduct(std::optional(layers_.size()),
-                          backend_.template CacheBytes<CacheFormatsOf<S>>(config_.kv_heads, config_.head_dim, tokens));
+    return CheckedProduct(std::optional(layers_.size()), backend_.template CacheBytes<CacheQuantizersOf<S>>(
+                                                             config_.kv_heads, config_.head_dim, tokens));
   }
 
   // Appends tokens and returns the logits [vocab] that follow the last of them; they live until the next call. Refuses,
   // leaving the state as it was, no tokens, a token outside the vocabulary, and more tokens than the state has room
   // for.
   Result<std::span<const float>> Forward(std::span<const Token> tokens, State& state) const {
-    const Result<MatrixView<const float>> logits = Run(tokens, state, false);
+    const Result<MatrixView<const float>> logits = Run(tokens, state, false, true);
     if (!logits.ok()) return Error{logits.error()};
     return logits.value()[0];
   }
 
+  // The same, with the logits left where the backend is, for Sample.
+  Result<Done> Feed(std::span<const Token> tokens, State& state) const {
+    const Result<MatrixView<const float>> logits = Run(tokens, state, false, false);
+    if (!logits.ok()) return Error{logits.error()};
+    return Done{};
+  }
+
+  // Draws a token from the logits of the last token that Forward, ForwardAll or Feed gave this state (not one that it
+  // was copied from, and none is truncated since), by one random number of 64 bits: backend/sampling.h. Options must be
+  // valid.
+  Result<Token> Sample(State& state, const SamplerOptions& options, uint64_t random) const {
+    BITNET_ASSERT(state.last_logits_.view.rows() == 1, "Transformer::Sample: Forward or Feed must come first");
+    return backend_.Sample(state.stream_, state.last_logits_.view, options, random);
+  }
+
   // The same, with the logits [tokens, vocab] after each token: what perplexity needs.
   Result<MatrixView<const float>> ForwardAll(std::span<const Token> tokens, State& state) const {
-    return Run(tokens, state, true);
+    return Run(tokens, state, true, true);
   }
 
   // Appends tokens and returns what the output head reads, after the final norm: [tokens, hidden].
   Result<MatrixView<const float>> Hidden(std::span<const Token> tokens, State& state) const {
     if (Result<Done> checked = Check(tokens, state); !checked.ok()) return Error{checked.error()};
     const MatrixView<float> normed = backend_.Shape(state.stream_, state.normed_, tokens.size(), config_.hidden);
-    return RunChunks(tokens, state, normed, [&](size_t first, MatrixView<float> x) {
+    return RunChunks(tokens, state, normed, true, [&](size_t first, MatrixView<float> x) {
       final_norm_(backend_, state.stream_, x, normed.Rows(first, x.rows()));
     });
   }
@@ -257,35 +288,40 @@ class Transformer<S, B> {
     return Done{};
   }
 
-  Result<MatrixView<const float>> Run(std::span<const Token> tokens, State& state, bool all) const {
+  // The logits of all tokens or of the last; `read`: as the host reads them.
+  Result<MatrixView<const float>> Run(std::span<const Token> tokens, State& state, bool all, bool read) const {
     if (Result<Done> checked = Check(tokens, state); !checked.ok()) return Error{checked.error()};
     const MatrixView<float> logits =
         backend_.Shape(state.stream_, state.logits_, all ? tokens.size() : 1, config_.vocab);
-    return RunChunks(tokens, state, logits, [&](size_t first, MatrixView<float> x) {
+    auto result = RunChunks(tokens, state, logits, read, [&](size_t first, MatrixView<float> x) {
       if (!all && first + x.rows() < tokens.size()) return;
       const MatrixView<float> last = all ? x : x.Rows(x.rows() - 1, 1);
       NormQuantize<typename S::HeadInput>(backend_, state.stream_, final_norm_, last, state.normed_,
                                           state.head_inputs_);
       head_.Apply(state.stream_, state.head_inputs_, all ? logits.Rows(first, x.rows()) : logits);
     });
+    if (result.ok()) state.last_logits_.view = logits.Rows(logits.rows() - 1, 1);
+    return result;
   }
 
   // Runs all layers, at most kChunk tokens at a time; f(the first token's index, x of the last layer) for each run.
-  // Returns what f left in `results`. The tokens, and what they counted, are the state's when all is done: whatever
-  // fails or throws before leaves it as it was. (What the caches hold behind length() is nobody's.)
+  // Returns what f left in `results`; `read`: as the host reads it. The tokens, and what they counted, are the state's
+  // when all is done: whatever fails or throws before leaves it as it was. (What the caches hold behind length() is
+  // nobody's.)
   template <class F>
   Result<MatrixView<const float>> RunChunks(std::span<const Token> tokens, State& state,
-                                            MatrixView<const float> results, F&& f) const {
+                                            MatrixView<const float> results, bool read, F&& f) const {
+    state.last_logits_.view = {};
     std::fill(state.use_of_call_.begin(), state.use_of_call_.end(), WeightUse());
     for (size_t first = 0; first < tokens.size(); first += kChunk) {
       const size_t count = std::min(kChunk, tokens.size() - first);
       f(first, RunLayers(tokens.subspan(first, count), state.length_ + first, state));
     }
-    const MatrixView<const float> read = backend_.Read(state.stream_, results, state.read_);
+    if (read) results = backend_.Read(state.stream_, results, state.read_);
     if (Result<Done> finished = backend_.Finish(state.stream_); !finished.ok()) return Error{finished.error()};
     state.length_ += tokens.size();
     for (size_t i = 0; i < layers_.size(); ++i) state.use_[i] += state.use_of_call_[i];
-    return read;
+    return results;
   }
 
   // Runs all layers on at most kChunk tokens, which stand at `position` and after.

@@ -1,8 +1,9 @@
 // Quantizer<Format, Rule, Granularity>: reals to levels and a step, and back.
 //
 // The same type serves inference, training, export and the cache, and all of them by one function: Quantize, of each
-// span that shares a step. A quantizer has no state. `Unquantized` stands where a scheme keeps reals. The functions
-// here are the definition, plain loops; backends have vector versions that give the same bits.
+// span that shares a step. A quantizer has no state. `Unquantized` stands where a scheme keeps reals, Rounded<BFloat16>
+// and Rounded<Float16> where it keeps them in 16 bits. The functions here are the definition, plain loops; backends
+// have vector versions that give the same bits.
 //
 // To write one that is no format and scale rule, derive from a Quantizer and hide Quantize, or write a struct with what
 // AnyQuantizer asks for (FakeQuantize and Error serve only who calls them). Spans may have any length. What is trained
@@ -167,6 +168,33 @@ struct Unquantized {
   static QuantizationError Error(std::span<const float>) { return {}; }
 };
 
+// Keeps reals in 16 bits, each rounded to the nearest.
+template <RealFormat FormatT>
+struct Rounded {
+  using Format = FormatT;
+  using Granularity = Whole;
+  using Level = float;
+  static float Quantize(std::span<const float> x, float* y) {
+    for (size_t i = 0; i < x.size(); ++i) y[i] = NearestReal<Format>(x[i]);
+    return 1.0f;
+  }
+  static float FakeQuantize(std::span<const float> x, float* y) { return Quantize(x, y); }
+  // Clipped is what becomes infinite.
+  static QuantizationError Error(std::span<const float> x) {
+    QuantizationError error;
+    for (const float value : x) {
+      const float rounded = NearestReal<Format>(value);
+      const double difference = static_cast<double>(rounded) - static_cast<double>(value);
+      error.mean_squared += difference * difference;
+      // A NaN is kept, and so seen.
+      if (!std::isnan(error.max) && !(std::fabs(difference) <= error.max)) error.max = std::fabs(difference);
+      error.clipped += std::isinf(rounded) && std::isfinite(value);
+    }
+    if (!x.empty()) error.mean_squared /= static_cast<double>(x.size());
+    return error;
+  }
+};
+
 template <class Q>
 concept AnyQuantizer = Format<typename Q::Format> &&
     requires(std::span<const float> x, LevelOf<typename Q::Format>* y) {
@@ -185,6 +213,12 @@ template <class Q>
 inline constexpr bool kIsBuiltInQuantizer = false;
 template <LevelFormat F, class R, class G>
 inline constexpr bool kIsBuiltInQuantizer<Quantizer<F, R, G>> = true;
+
+// Whether Q keeps reals, each by itself and with the step 1: Unquantized or Rounded itself.
+template <class Q>
+inline constexpr bool kKeepsReals = std::same_as<Q, Unquantized>;
+template <RealFormat F>
+inline constexpr bool kKeepsReals<Rounded<F>> = true;
 
 }  // namespace bitnet
 

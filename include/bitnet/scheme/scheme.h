@@ -3,7 +3,8 @@
 //     using Weight = Quantizer<Binary, AbsMean>;
 //     using Input = Quantizer<Int<3>, AbsMean>;
 //   };
-// Layers, model, training and export are templates over it. `Unquantized` may stand anywhere.
+// Layers, model, training and export are templates over it. `Unquantized` may stand anywhere, and so may
+// Rounded<BFloat16> and Rounded<Float16>, which take half of its bytes.
 #ifndef BITNET_SCHEME_SCHEME_H_
 #define BITNET_SCHEME_SCHEME_H_
 

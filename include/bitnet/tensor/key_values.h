@@ -1,5 +1,5 @@
-// KeyValues: the keys and values of one layer and one sequence, each in a form of the backend's. CacheFormats names
-// what they are quantized to.
+// KeyValues: the keys and values of one layer and one sequence, each in a form of the backend's. CacheQuantizers names
+// what quantizes them, CacheFormats what they are quantized to.
 #ifndef BITNET_TENSOR_KEY_VALUES_H_
 #define BITNET_TENSOR_KEY_VALUES_H_
 
@@ -22,9 +22,17 @@ struct CacheFormats {
   using FirstValue = V0;
 };
 
-// What these quantizers make.
-template <AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0>
-using FormatsOf = CacheFormats<typename K::Format, typename K0::Format, typename V::Format, typename V0::Format>;
+// Of queries, keys, the first token's keys, values, the first token's values: a cache is for queries of one format, as
+// a matrix is for inputs of one.
+template <AnyQuantizer Q, AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0>
+struct CacheQuantizers {
+  using Query = Q;
+  using Key = K;
+  using FirstKey = K0;
+  using Value = V;
+  using FirstValue = V0;
+  using Formats = CacheFormats<typename K::Format, typename K0::Format, typename V::Format, typename V0::Format>;
+};
 
 template <class Keys, class Values>
 struct KeyValues {
@@ -55,6 +63,13 @@ struct KeyValues {
     return CheckedSum(Keys::StoredBytes(kv_heads, head_dim, max_tokens),
                       Values::StoredBytes(kv_heads, head_dim, max_tokens));
   }
+};
+
+// A cache that knows its quantizers: a type of its own, over one that depends on the formats alone.
+template <class Quantizers_, class OfFormats>
+struct CacheBy : OfFormats {
+  using Quantizers = Quantizers_;
+  using OfFormats::OfFormats;
 };
 
 }  // namespace bitnet

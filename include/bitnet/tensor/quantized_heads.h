@@ -1,11 +1,10 @@
 // QuantizedHeads<F, First>: the keys or the values of one layer and one sequence. Each (token, head) holds head_dim
-// packed codes of F (token 0: of First) and one step. The plain form, on the host; backends have their own.
+// packed codes of F (token 0: of First) and one step, or reals. The plain form, on the host; backends have their own.
 #ifndef BITNET_TENSOR_QUANTIZED_HEADS_H_
 #define BITNET_TENSOR_QUANTIZED_HEADS_H_
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <optional>
 #include <span>
 #include <type_traits>
@@ -16,6 +15,7 @@
 #include "bitnet/format/packing.h"
 #include "bitnet/tensor/key_values.h"
 #include "bitnet/tensor/quantized_matrix.h"
+#include "bitnet/tensor/stored_reals.h"
 
 namespace bitnet {
 
@@ -45,7 +45,7 @@ class QuantizedHeads {
     Check<Stored>(head, token);
     uint8_t* to = codes_.data() + Offset(head, token);
     if constexpr (kIsFloat<Stored>) {
-      std::memcpy(to, levels, head_dim_ * sizeof(float));
+      StoreReals<Stored>({levels, head_dim_}, to);
     } else {
       std::vector<uint8_t> codes(head_dim_);
       for (size_t i = 0; i < head_dim_; ++i) codes[i] = static_cast<uint8_t>(CodeOfLevel<Stored>(levels[i]));
@@ -61,7 +61,7 @@ class QuantizedHeads {
     BITNET_ASSERT(levels.size() == head_dim_, "QuantizedHeads: a head has head_dim levels");
     const uint8_t* from = codes_.data() + Offset(head, token);
     if constexpr (kIsFloat<Stored>) {
-      std::memcpy(levels.data(), from, levels.size_bytes());
+      LoadReals<Stored>(from, levels);
     } else {
       Packing<Stored>::UnpackLevels(from, 0, levels);
     }
@@ -105,6 +105,9 @@ class QuantizedHeads {
 template <class Formats>
 using HostKeyValues = KeyValues<QuantizedHeads<typename Formats::Key, typename Formats::FirstKey>,
                                 QuantizedHeads<typename Formats::Value, typename Formats::FirstValue>>;
+
+template <class Quantizers>
+using HostCache = CacheBy<Quantizers, HostKeyValues<typename Quantizers::Formats>>;
 
 }  // namespace bitnet
 

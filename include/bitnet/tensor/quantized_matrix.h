@@ -1,12 +1,12 @@
 // QuantizedMatrix<F>: weights in their canonical form, the same on every machine: codes packed row by row (each row
-// starts on a byte) and steps. Files hold it; backends turn it into their own layout once (Prepare).
+// starts on a byte), or reals, and steps. Files hold it; backends turn it into their own layout once (Prepare).
 #ifndef BITNET_TENSOR_QUANTIZED_MATRIX_H_
 #define BITNET_TENSOR_QUANTIZED_MATRIX_H_
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -22,6 +22,7 @@
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/matrix_view.h"
 #include "bitnet/tensor/segments.h"
+#include "bitnet/tensor/stored_reals.h"
 
 namespace bitnet {
 
@@ -52,7 +53,7 @@ class QuantizedMatrix {
     return *this = std::move(copy);
   }
   QuantizedMatrix& operator=(QuantizedMatrix&&) noexcept = default;
-  // [rows, cols], zero codes, zero steps (Float: zeros).
+  // [rows, cols], zero codes, zero steps (reals: zeros).
   QuantizedMatrix(size_t rows, size_t cols, StepLayout layout)
       : rows_(rows),
         cols_(cols),
@@ -78,10 +79,10 @@ class QuantizedMatrix {
   StepLayout layout() const { return layout_; }
   Segments segments() const { return {cols_, layout_.group}; }
 
-  // Packed codes of a row (for Float: its values).
+  // Packed codes of a row (of reals: StoredReal<F>).
   static constexpr size_t RowBytes(size_t cols) {
     if constexpr (kIsFloat<F>) {
-      return SizeProduct(sizeof(float), cols);
+      return SizeProduct(sizeof(StoredReal<F>), cols);
     } else {
       return Packing<F>::Bytes(cols);
     }
@@ -90,7 +91,7 @@ class QuantizedMatrix {
     return {bytes_.data() + row * RowBytes(cols_), RowBytes(cols_)};
   }
 
-  // The step of a row's segment; 1 for Float.
+  // The step of a row's segment; 1 for reals.
   float Step(size_t row, size_t segment) const {
     return steps_[(layout_.per_row ? row * segments().Count() : 0) + segment];
   }
@@ -101,11 +102,11 @@ class QuantizedMatrix {
     BITNET_ASSERT(codes.size() == cols_, "UnpackCodes: the destination must hold one code a column");
     Packing<F>::Unpack(RowCodes(row).data(), 0, codes);
   }
-  // levels[0, cols) of a row (for Float: its values).
+  // levels[0, cols) of a row (of reals: the values).
   void UnpackRow(size_t row, std::span<LevelOf<F>> levels) const {
     BITNET_ASSERT(levels.size() == cols_, "UnpackRow: the destination must hold one value a column");
     if constexpr (kIsFloat<F>) {
-      std::memcpy(levels.data(), RowCodes(row).data(), cols_ * sizeof(float));
+      LoadReals<F>(RowCodes(row).data(), levels);
     } else {
       Packing<F>::UnpackLevels(RowCodes(row).data(), 0, levels);
     }
@@ -143,11 +144,14 @@ class QuantizedMatrix {
   }
 
  private:
-  // Packs levels [cols] into a row (for Float: copies its values); `codes` is a buffer. Returns the first column whose
+  // Packs levels [cols] into a row (of reals: stores the values); `codes` is a buffer. Returns the first column whose
   // level the format lacks, or cols.
   size_t PackRow(size_t row, std::span<const LevelOf<F>> levels, std::vector<uint8_t>& codes) {
     if constexpr (kIsFloat<F>) {
-      if (cols_ != 0) std::memcpy(bytes_.data() + row * RowBytes(cols_), levels.data(), cols_ * sizeof(float));
+      for (size_t c = 0; c < cols_; ++c) {
+        if (std::bit_cast<uint32_t>(float{NearestReal<F>(levels[c])}) != std::bit_cast<uint32_t>(levels[c])) return c;
+      }
+      StoreReals<F>(levels, bytes_.data() + row * RowBytes(cols_));
     } else {
       codes.resize(cols_);
       for (size_t c = 0; c < cols_; ++c) {
@@ -181,6 +185,12 @@ requires std::is_same_v<typename Q::Format, F> QuantizedMatrix<F> QuantizedMatri
   };
   if constexpr (std::is_same_v<Q, Unquantized>) {
     for (size_t r = 0; r < rows; ++r) row_of_levels(r, weights[r]);
+  } else if constexpr (kKeepsReals<Q>) {
+    std::vector<float> reals(cols);
+    for (size_t r = 0; r < rows; ++r) {
+      Q::Quantize(weights[r], reals.data());
+      row_of_levels(r, reals);
+    }
   } else {
     const auto set_step = [&](size_t i, float step) {
       if constexpr (kIsFloat<F>) {

@@ -87,7 +87,7 @@ template <Scheme S>
 Result<Done> CheckQuantizers(const ModelConfig& c) {
   std::string problem;
   const auto check = [&]<class Q>(const char* place, size_t width) {
-    if constexpr (!kIsBuiltInQuantizer<Q> && !std::same_as<Q, Unquantized>) {
+    if constexpr (!kIsBuiltInQuantizer<Q> && !kKeepsReals<Q>) {
       if (!problem.empty()) return;
       constexpr size_t kGroup = kGroupSize<typename Q::Granularity>;
       // All places of a short span; then some of a long one, for blocks of which a short span holds none.

@@ -22,6 +22,7 @@
 #include "bitnet/backend/check_shapes.h"
 #include "bitnet/backend/definitions.h"
 #include "bitnet/backend/simd/attention_kernels-inl.h"
+#include "bitnet/backend/simd/attention_reals-inl.h"
 #include "bitnet/backend/simd/attention_unit-inl.h"
 #include "bitnet/backend/simd/dot_floats-inl.h"
 #include "bitnet/backend/simd/dot_segments-inl.h"
@@ -45,8 +46,8 @@ struct ValueSumOf {
   static_assert(kLargest < int64_t{1} << 53, "bitnet: a block's sum must be exact in double");
   using type = std::conditional_t<kLargest <= std::numeric_limits<int32_t>::max(), int32_t, int64_t>;
 };
-template <>
-struct ValueSumOf<Float, Float> {
+template <RealFormat V, RealFormat V0>
+struct ValueSumOf<V, V0> {
   using type = double;  // in the order of the tokens
 };
 
@@ -84,16 +85,16 @@ std::string DescribeGroups(bool in_pairs) {
 }
 
 // What runs, in a line.
-template <Format Q, class Formats>
+template <class Quantizers>
 std::string DescribeAttention() {
-  using K = typename Formats::Key;
-  using V = typename Formats::Value;
-  using Facts = AttentionFacts<Q, K, V, typename Formats::FirstValue>;
+  using K = typename Quantizers::Formats::Key;
+  using V = typename Quantizers::Formats::Value;
+  using Facts = AttentionFacts<typename Quantizers::Query::Format, K, V, typename Quantizers::Formats::FirstValue>;
   std::string text = "scores: ";
   if constexpr (Facts::kFastScores) {
     text += DescribeGroups<K>(Facts::kKeyPairs);
   } else {
-    text += kIsFloat<K> ? "float, sums in double" : "token by token";
+    text += kIsFloat<K> ? "float, sums in double" : "one by one";
   }
   text += "; sums of values: ";
   if constexpr (Facts::kSumsGroups) {
@@ -102,7 +103,7 @@ std::string DescribeAttention() {
       text += ", from " + std::to_string(kLeastUnitTokens) + " tokens on matrix unit for 3 or 4 rows";
     }
   } else {
-    text += kIsFloat<V> ? "float, sums in double" : "token by token";
+    text += kIsFloat<V> ? "float, sums in double" : "one by one";
   }
   return text;
 }
@@ -211,12 +212,12 @@ class AttentionCall {
       const size_t end = std::min(begin + kAttentionBlock, visible_[count_ - 1]);
       if (HasFastScores()) {
         ScoreGroups(begin, end, of);
-      } else if (ScoresReals()) {
-        if constexpr (kIsFloat<K>) ScoreReals(begin, end, of);
+      } else if (kIsFloat<K> && call_.shape_.head_dim <= kMostRealDims) {
+        ScoreReals(std::max<size_t>(1, begin), end, of);
       } else {
         ScoreEach<K>(std::max<size_t>(1, begin), end, of);
       }
-      if (begin == 0 && !ScoresReals()) ScoreEach<K0>(0, 1, of);
+      if (begin == 0) ScoreEach<K0>(0, 1, of);
       for (size_t r = 0; r < count_; ++r) {
         const size_t n = InBlock(r, begin);
         of.maxima[r * call_.max_blocks_ + b] =
@@ -250,7 +251,8 @@ class AttentionCall {
         }
       }
       if constexpr (kIsFloat<V>) {
-        SumAllReals(b, p, of);
+        for (size_t r = count_; r < kTileRows; ++r) std::fill(p[r], p[r] + tokens, 0.0f);
+        SumRealValues(b, p[0], of);
       } else {
         if (!counts) {
           for (size_t r = 0; r < count_; ++r) std::fill(Sums(r, b, of), Sums(r, b, of) + call_.dims_, Sum{0});
@@ -295,15 +297,15 @@ class AttentionCall {
    private:
     using Facts = AttentionFacts<Q, K, V, V0>;
     static constexpr bool kFastScores = Facts::kFastScores;
+    static constexpr size_t kMostPairedDims = Facts::kMostPairedDims;
     static constexpr bool kKeyPairs = Facts::kKeyPairs;
+    bool HasFastScores() const { return kFastScores && (!kKeyPairs || call_.shape_.head_dim <= kMostPairedDims); }
     static constexpr bool kSumsGroups = Facts::kSumsGroups;
-    bool HasFastScores() const {
-      return kFastScores && (!kKeyPairs || call_.shape_.head_dim <= Facts::kMostPairedDims);
-    }
-    bool ScoresReals() const { return kIsFloat<K> && call_.shape_.head_dim <= kFloatChunk; }
+    // The matrix unit takes as long for one row as for all: at one and two rows vectors are faster. And it must be set
+    // up, for a call and for a block: 512 tokens are 5 % faster, 128 tokens would be 5 % slower, 64 dimensions 2 %.
     bool SumsByUnit() const {
-      return Facts::kUnitSums && count_ > 2 && call_.shape_.head_dim > 64 && visible_[count_ - 1] >= kLeastUnitTokens &&
-             bitnet::detail::HasAmx();
+      return kSumsGroups && UnitSums::kCanRead<V> && count_ > 2 && call_.shape_.head_dim > 64 &&
+             visible_[count_ - 1] >= 2 * kAttentionBlock && bitnet::detail::HasAmx();
     }
 
     float* Scores(size_t r, const Tile& of) const { return of.scores + r * call_.ScoreStride(); }
@@ -400,36 +402,6 @@ class AttentionCall {
       }
     }
 
-    // Keys that are reals, each once for all rows. (A head longer than a chunk is scored token by token.)
-    void ScoreReals(size_t begin, size_t end, const Tile& of) const {
-      const size_t dim = call_.shape_.head_dim;
-      const LevelOf<Q>* rows[kTileRows];
-      for (size_t r = 0; r < kTileRows; ++r) rows[r] = q_[std::min(r, count_ - 1)];
-      for (size_t s = begin; s < end; s += kFloatRowTile) {
-        // The last token again, where there are no more.
-        const float* keys[kFloatRowTile];
-        for (size_t k = 0; k < kFloatRowTile; ++k) keys[k] = LevelsOf<Float>(call_.keys_, std::min(s + k, end - 1));
-        FetchReals(LevelsOf<Float>(call_.keys_, std::min(s + kFetchedTokens, end - 1)), kFloatRowTile * dim);
-        const auto score = [&]<size_t kRows>(size_t first) HWY_ATTR {
-          FloatTile<kRows> dots;
-          MultiplyFloatChunk<LevelOf<Q>, kRows>(keys, rows + first, dim, dots);
-          for (size_t r = first; r < std::min(first + kRows, count_); ++r) {
-            for (size_t k = 0; k < std::min(kFloatRowTile, end - s); ++k) {
-              const auto dot = static_cast<float>(Fold(dots[r - first][k]));
-              Scores(r, of)[s + k] = static_cast<float>(static_cast<double>(dot) * static_cast<double>(factor_[r]));
-            }
-          }
-        };
-        for (size_t r = 0; r < count_; r += kFloatTokenTile) {
-          if (r + 1 == count_) {
-            score.template operator()<1>(r);
-          } else {
-            score.template operator()<kFloatTokenTile>(r);
-          }
-        }
-      }
-    }
-
     // Scores of tokens [begin, end), whose keys are stored as `Stored`, one by one.
     template <Format Stored>
     void ScoreEach(size_t begin, size_t end, const Tile& of) const {
@@ -451,16 +423,27 @@ class AttentionCall {
       }
     }
 
-    // The levels of a head at a token: where they lie, or unpacked.
+    void ScoreReals(size_t begin, size_t end, const Tile& of) const {
+      if constexpr (kIsFloat<K>) {
+        if (begin == end) return;
+        ScoresOfReals(RealsOf<K>(call_.keys_, begin), call_.shape_.head_dim, end - begin,
+                      call_.keys_.max_tokens() - 1 - begin, q_, count_, call_.shape_.head_dim, factor_,
+                      of.scores + begin, call_.ScoreStride());
+      }
+    }
+
+    // The reals of a head at a token after the first, where they lie.
+    template <RealFormat Stored>
+    const StoredReal<Stored>* RealsOf(const auto& cache, size_t s) const {
+      return reinterpret_cast<const StoredReal<Stored>*>(cache.Group(kv_head_, s));
+    }
+
+    // The levels of a head at a token, unpacked.
     template <Format Stored>
     const LevelOf<Stored>* LevelsOf(const auto& cache, size_t s) const {
-      if constexpr (kIsFloat<Stored>) {
-        return reinterpret_cast<const float*>(cache.Group(kv_head_, s));
-      } else {
-        auto* to = reinterpret_cast<LevelOf<Stored>*>(levels_);
-        cache.template Load<Stored>(kv_head_, s, {to, call_.shape_.head_dim});
-        return to;
-      }
+      auto* to = reinterpret_cast<LevelOf<Stored>*>(levels_);
+      cache.template Load<Stored>(kv_head_, s, {to, call_.shape_.head_dim});
+      return to;
     }
 
     template <class Level>
@@ -469,22 +452,32 @@ class AttentionCall {
       for (size_t i = 0; i < call_.shape_.head_dim; ++i) sums[i] += static_cast<Sum>(weight) * static_cast<Sum>(v[i]);
     }
 
-    // Values that are reals, of tokens that all rows see, and then of those that some do.
-    void SumAllReals(size_t b, const float (&p)[kTileRows][kAttentionBlock], const Tile& of) const {
+    // Sums of values that are reals, given the weights p [row][token of the block]: of the tokens that all rows see for
+    // all rows, then of the others.
+    void SumRealValues(size_t b, const float* p, const Tile& of) const {
       const size_t begin = b * kAttentionBlock;
       const size_t dim = call_.shape_.head_dim;
-      const size_t shared = InBlock(0, begin);
-      const auto run = [&]<size_t kRows>(std::integral_constant<size_t, kRows>) {
-        const float* weights[kRows];
-        double* sums[kRows];
-        for (size_t r = 0; r < kRows; ++r) weights[r] = p[std::min(r, count_ - 1)], sums[r] = Sums(r, b, of);
-        SumReals<kRows>(LevelsOf<Float>(call_.values_, begin), dim, 0, shared, weights, sums);
+      const size_t stride = of.sum_blocks * call_.dims_;
+      double* const sums = Sums(0, b, of);
+      for (size_t r = 0; r < kTileRows; ++r) std::fill(sums + r * stride, sums + r * stride + call_.dims_, 0.0);
+      const size_t first = begin == 0 ? 1 : 0;
+      if (first == 1) {
+        const float* v = LevelsOf<V0>(call_.values_, 0);
+        for (size_t r = 0; r < count_; ++r) {
+          const auto weight = static_cast<double>(p[r * kAttentionBlock]);
+          for (size_t i = 0; i < dim; ++i) sums[r * stride + i] += weight * static_cast<double>(v[i]);
+        }
+      }
+      const size_t shared = std::max(first, InBlock(0, begin));
+      const auto add = [&]<size_t kRows>(std::integral_constant<size_t, kRows>, size_t row, size_t from, size_t to) {
+        if (from == to) return;
+        SumReals<kRows>(RealsOf<V>(call_.values_, begin + from), dim, to - from,
+                        call_.values_.max_tokens() - 1 - begin - from, dim, p + row * kAttentionBlock + from,
+                        kAttentionBlock, sums + row * stride, stride);
       };
-      WithRows(run);
+      WithRows([&](auto rows) { add(rows, 0, first, shared); });
       for (size_t r = 1; r < count_; ++r) {
-        const float* const weights[] = {p[r]};
-        double* const sums[] = {Sums(r, b, of)};
-        SumReals<1>(LevelsOf<Float>(call_.values_, begin), dim, shared, InBlock(r, begin), weights, sums);
+        add(std::integral_constant<size_t, 1>(), r, shared, std::max(shared, InBlock(r, begin)));
       }
     }
 
@@ -650,12 +643,14 @@ void AttendRun(Executor& executor, AttentionScratch& scratch, const SimdRows<Q>&
   });
 }
 
+template <class Quantizers>
+using SimdCache = CacheBy<Quantizers, SimdKeyValues<typename Quantizers::Formats>>;
+
 // Each token over the tokens of its sequence up to its own.
-template <class Formats, Format Q>
+template <class Cache, Format Q>
 void AttendTokens(Executor& executor, AttentionScratch& scratch, const SimdRows<Q>& q, const HostWhere& where,
-                  std::span<const SimdKeyValues<Formats>* const> caches, const AttentionShape& shape,
-                  MatrixView<float> out) {
-  CheckHeadDotsFit<Q, Formats>(shape.head_dim);
+                  std::span<const Cache* const> caches, const AttentionShape& shape, MatrixView<float> out) {
+  CheckHeadDotsFit<Q, typename Cache::Quantizers::Formats>(shape.head_dim);
   CheckAttend(q, where, caches, shape, out);
   for (const HostWhere::Run& run : where.runs()) {
     const auto& cache = *caches[run.sequence];

@@ -355,52 +355,6 @@ HWY_NOINLINE void SumGroups(const uint8_t* HWY_RESTRICT groups, size_t group_byt
   }
 }
 
-// Asks for n values. Reals are read faster than the hardware fetches them. (Measured, 256 tokens, one thread, us:
-// 32x32x128 heads 930 without, 795 with what is read eight tokens later; 20x5x128 heads 254 and 180.)
-inline constexpr size_t kFetchedTokens = 8;
-HWY_INLINE void FetchReals(const float* from, size_t n) {
-  for (size_t i = 0; i < n; i += 64 / sizeof(float)) hwy::Prefetch(from + i);
-}
-
-// sums[r][i] = (begin != 0: sums[r][i] +) the sum of p[r][s] * v[s * dim + i] over s in [begin, end), in this order. As
-// many dimensions as registers hold stay in them while the tokens go by: of one row, 128 with AVX-512.
-template <size_t kRows>
-HWY_NOINLINE void SumReals(const float* HWY_RESTRICT v, size_t dim, size_t begin, size_t end, const float* const* p,
-                           double* const* sums) {
-  constexpr size_t kGroups = HWY_MAX(1, (kManyRegisters ? 16 : 8) / (kRows * Doubles8::kParts));
-  if (begin == end && begin != 0) return;
-  const auto sum_groups = [&]<size_t kCount>(size_t first, size_t dims) HWY_ATTR {
-    Doubles8 sum[kRows][kCount];
-    HWY_UNROLL(4) for (size_t r = 0; r < kRows; ++r) {
-      HWY_UNROLL(16) for (size_t g = 0; g < kCount; ++g) {
-        sum[r][g] = begin == 0 ? Doubles8::Set(0.0) : Doubles8::Load(sums[r] + first + g * kSumLanes);
-      }
-    }
-    const auto add = [&](size_t s, size_t g, const Doubles8& value) HWY_ATTR {
-      HWY_UNROLL(4) for (size_t r = 0; r < kRows; ++r) {
-        sum[r][g] = Doubles8::MulAdd(Doubles8::Set(static_cast<double>(p[r][s])), value, sum[r][g]);
-      }
-    };
-    for (size_t s = begin; s < end; ++s) {
-      const float* HWY_RESTRICT from = v + s * dim + first;
-      FetchReals(from + kFetchedTokens * dim, kCount * kSumLanes);
-      if (kCount > 1 || dims >= kSumLanes) {
-        HWY_UNROLL(16) for (size_t g = 0; g < kCount; ++g) add(s, g, Doubles8::Load(from + g * kSumLanes));
-      } else {
-        add(s, 0, LoadTail(from, dims));
-      }
-    }
-    HWY_UNROLL(4) for (size_t r = 0; r < kRows; ++r) {
-      HWY_UNROLL(16) for (size_t g = 0; g < kCount; ++g) sum[r][g].Store(sums[r] + first + g * kSumLanes);
-    }
-  };
-  size_t first = 0;
-  for (; first + kGroups * kSumLanes <= dim; first += kGroups * kSumLanes) {
-    sum_groups.template operator()<kGroups>(first, kGroups * kSumLanes);
-  }
-  for (; first < dim; first += kSumLanes) sum_groups.template operator()<1>(first, dim - first);
-}
-
 }  // namespace HWY_NAMESPACE
 }  // namespace bitnet
 HWY_AFTER_NAMESPACE();

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "bitnet/backend/simd/block_lookup-inl.h"
 #include "bitnet/backend/simd/codes-inl.h"
@@ -28,11 +29,10 @@ namespace bitnet {
 namespace HWY_NAMESPACE {
 
 // Products of the quads of W weights with some tokens.
-template <LevelFormat W, class Quads>
+template <LevelFormat W, class Quads, class Steps>
 class BlockProduct {
  public:
-  BlockProduct(const Quads& quads, const WeightSteps& steps, size_t cols, const InputRows<int8_t>& x,
-               MatrixView<float> y)
+  BlockProduct(const Quads& quads, const Steps& steps, size_t cols, const InputRows<int8_t>& x, MatrixView<float> y)
       : quads_(quads), steps_(steps), cols_(cols), x_(x), y_(y) {}
 
   // Memory of one thread.
@@ -103,7 +103,7 @@ class BlockProduct {
   }
 
   const Quads& quads_;
-  const WeightSteps& steps_;
+  const Steps& steps_;
   size_t cols_;
   InputRows<int8_t> x_;
   MatrixView<float> y_;
@@ -126,7 +126,8 @@ template <LevelFormat W, class Weights>
 void MultiplyBlocks(Executor& executor, ProductScratch& scratch, const Weights& weights, const InputRows<int8_t>& x,
                     MatrixView<float> y) {
   const auto quads = weights.quads();
-  const BlockProduct<W, typename Weights::Quads> product(quads, weights.steps(), weights.cols(), x, y);
+  const BlockProduct<W, typename Weights::Quads, std::remove_cvref_t<decltype(weights.steps())>> product(
+      quads, weights.steps(), weights.cols(), x, y);
   EachShareOfBlocks(
       executor, scratch, quads.blocks(), weights.cols(), x.tokens, [&](size_t) { return product.ScratchBytes(); },
       [&](size_t begin, size_t end, std::byte* memory) {
@@ -140,7 +141,8 @@ void LookUpBlocks(Executor& executor, ProductScratch& scratch, const Weights& we
                   const InputRows<int8_t>& x, MatrixView<float> y) {
   using Quads = typename Weights::Quads;
   const auto quads = weights.quads();
-  const BlockProduct<W, Quads> product(quads, weights.steps(), weights.cols(), x, y);
+  const BlockProduct<W, Quads, std::remove_cvref_t<decltype(weights.steps())>> product(quads, weights.steps(),
+                                                                                       weights.cols(), x, y);
   EachShareOfBlocks(
       executor, scratch, quads.blocks(), weights.cols(), x.tokens,
       [&](size_t blocks) { return Lookup::Scratch::template Bytes<Quads>(blocks, weights.cols()); },

@@ -1,7 +1,5 @@
-// ColumnRuns: the runs of columns in which weights and inputs both have one step, of a product of weights in quads.
-//
-// A run reads whole units of its group of weights. Where it begins or ends within one (an input's group that does not
-// end where units do), its inputs are copied with zeros around them; else they are read as they lie.
+// ColumnRuns: the runs of columns in which weights and inputs both have one step, and each run's inputs as kernels read
+// them: in whole units of columns.
 #ifndef BITNET_BACKEND_SIMD_COLUMN_RUNS_H_
 #define BITNET_BACKEND_SIMD_COLUMN_RUNS_H_
 
@@ -17,39 +15,37 @@
 namespace bitnet {
 
 struct ColumnRun {
-  size_t begin, end;    // columns
-  size_t x_segment;     // of the inputs' steps
-  size_t steps, codes;  // in a block of weights: the steps, and the first unit
+  size_t begin, end;            // columns
+  size_t w_segment, x_segment;  // whose steps they have
+  size_t before;                // columns of the first unit that come before the run
   size_t units;
-  size_t input;   // where a token's inputs for these units begin
-  size_t before;  // columns of the first unit that come before the run
+  size_t input;         // where a token's inputs for these units begin
+  size_t steps, codes;  // of weights in quads: where, in a block, the steps and the first unit are
 };
 
 // What a product keeps of its tokens; the memory is kept between calls.
 class ColumnRuns {
  public:
-  // For weights of this layout (QuadWeights) and inputs cut so.
+  // Of weights in quads (QuadWeights), whose units begin anew with each of their groups. Only where a run begins within
+  // a unit, because of a group of inputs, are the inputs copied, with zeros around each run.
   template <class Weights>
-  void Find(const Weights& weights, const Segments& x) {
+  void FindInUnits(const Weights& weights, const Segments& x) {
     constexpr size_t kUnitCols = Weights::Packing::kUnitCols;
-    runs_.clear();
+    Find(weights.segments(), x, kUnitCols, [&](size_t begin) { return weights.ColumnInGroup(begin) % kUnitCols; });
     are_copied_ = false;
-    width_ = 0;
-    EachCommonSegment(weights.segments(), x, [&](size_t begin, size_t end, size_t ws, size_t xs) {
-      const size_t first = weights.ColumnInGroup(begin) / kUnitCols * kUnitCols;  // of the group, as are these
-      const size_t before = weights.ColumnInGroup(begin) - first;
-      const size_t units = (before + (end - begin) + kUnitCols - 1) / kUnitCols;
-      const bool ends_within = (before + (end - begin)) % kUnitCols != 0 && end != weights.segments().End(begin);
-      are_copied_ = are_copied_ || before != 0 || ends_within;
-      runs_.push_back({begin, end, xs, weights.StepsOffset(ws), weights.UnitOffset(begin), units, begin, before});
-      width_ += units * kUnitCols;
-    });
-    if (!are_copied_) return;
-    size_t at = 0;
     for (ColumnRun& run : runs_) {
-      run.input = at;
-      at += run.units * kUnitCols;
+      run.steps = weights.StepsOffset(run.w_segment);
+      run.codes = weights.UnitOffset(run.begin);
+      are_copied_ = are_copied_ || run.before != 0;
     }
+    if (are_copied_) return;
+    for (ColumnRun& run : runs_) run.input = run.begin;
+  }
+  // Of weights of which any column can be the first; units of `unit_cols` columns. Inputs are copied, with zeros after
+  // each run.
+  void FindAnywhere(const Segments& w, const Segments& x, size_t unit_cols) {
+    Find(w, x, unit_cols, [](size_t) { return size_t{0}; });
+    are_copied_ = true;
   }
 
   // to[token * width() + run.input ...) = the inputs of each run, with zeros around them.
@@ -68,6 +64,18 @@ class ColumnRuns {
   size_t width() const { return width_; }
 
  private:
+  template <class Before>
+  void Find(const Segments& w, const Segments& x, size_t unit_cols, Before&& before_first) {
+    runs_.clear();
+    width_ = 0;
+    EachCommonSegment(w, x, [&](size_t begin, size_t end, size_t ws, size_t xs) {
+      const size_t before = before_first(begin);
+      const size_t units = (before + (end - begin) + unit_cols - 1) / unit_cols;
+      runs_.push_back({begin, end, ws, xs, before, units, width_, 0, 0});
+      width_ += units * unit_cols;
+    });
+  }
+
   std::vector<ColumnRun> runs_;
   bool are_copied_ = false;
   size_t width_ = 0;  // of a token's copied inputs

@@ -17,6 +17,7 @@
 #include "bitnet/backend/simd/input_rows-inl.h"
 #include "bitnet/backend/simd/plane_run-inl.h"
 #include "bitnet/backend/simd/quads-inl.h"
+#include "bitnet/backend/simd/run_totals-inl.h"
 #include "bitnet/backend/simd/scale_dots-inl.h"
 #include "bitnet/backend/simd/store_transposed.h"
 #include "bitnet/backend/simd/weight_steps.h"
@@ -62,7 +63,7 @@ requires(OffsetTraits<W>::kFitsByte) class ColumnWeights {
   size_t StoredBytes() const { return bytes_.size() + steps_.StoredBytes(); }
   Segments segments() const { return steps_.segments(); }
   float Step(size_t row, size_t segment = 0) const { return steps_.Of(row, segment); }
-  const WeightSteps& steps() const { return steps_; }
+  const auto& steps() const { return steps_; }
   const PlaneRun<Codes>& run() const { return run_; }
   // The last tile may have fewer rows.
   size_t tiles() const { return (rows_ + kTileRows - 1) / kTileRows; }
@@ -109,32 +110,48 @@ requires(OffsetTraits<W>::kFitsByte) class ColumnWeights {
     }
   }
 
-  // As MultiplyTile, with steps for groups of columns on either side.
+  // y of the rows of tiles [begin, begin + count), at most kTileGroup, of one token, over the listed columns, with
+  // steps for groups of columns on either side.
   template <class X>
-  HWY_NOINLINE void MultiplyTileBySegments(size_t tile, const IndexList& columns, const InputRows<X>& x, size_t token,
-                                           float* HWY_RESTRICT y) const {
-    double totals[kTileRows] = {};
+  HWY_NOINLINE void MultiplyTilesBySegments(size_t begin, size_t count, const IndexList& columns, const InputRows<X>& x,
+                                            size_t token, float* HWY_RESTRICT y) const {
+    HWY_ALIGN double totals[kTileGroup * kTileRows];
+    std::fill(totals, totals + count * kTileRows, 0.0);
     size_t next = 0;
     EachCommonSegment(steps_.segments(), x.segments, [&](size_t, size_t end, size_t ws, size_t xs) HWY_ATTR {
       const size_t first = next;
       while (next < columns.count && columns[next] < end) ++next;
       const IndexList part = columns.Part(first, next - first);
-      HWY_ALIGN int32_t sums[kTileRows] = {};
-      AddColumnsOfTiles(tile, 1, part, x.Row(token), sums);
-      HWY_ALIGN int32_t dots[kTileRows];
-      const size_t rows = DotsOfTile(tile, SumOfListed(part, x.Row(token)), sums, dots);
-      for (size_t r = 0; r < rows; ++r) {
-        const float scale = steps_.Of(tile * kTileRows + r, ws) * x.Step(token, xs);
-        totals[r] += static_cast<double>(dots[r]) * static_cast<double>(scale);
+      HWY_ALIGN int32_t sums[kTileGroup * kTileRows];
+      std::fill(sums, sums + count * kTileRows, 0);
+      AddColumnsOfTiles(begin, count, part, x.Row(token), sums);
+      const int32_t sum_of_inputs = Correction<W>::kBottom == 0 ? 0 : SumOfListed(part, x.Row(token));
+      for (size_t tile = 0; tile < count; ++tile) {
+        HWY_ALIGN int32_t dots[kTileRows];
+        HWY_ALIGN float steps[kTileRows] = {};
+        const size_t rows = DotsOfTile(begin + tile, sum_of_inputs, sums + tile * kTileRows, dots);
+        const float* of_rows = steps_.OfRows(ws);
+        if (of_rows == nullptr) {
+          std::fill(steps, steps + rows, steps_.Of(0, ws));
+        } else if (rows != kTileRows) {
+          std::copy_n(of_rows + (begin + tile) * kTileRows, rows, steps);
+        } else {
+          of_rows += (begin + tile) * kTileRows;
+        }
+        const bool is_whole = of_rows != nullptr && rows == kTileRows;
+        for (size_t i = 0; i < rows; i += kVectorBytes) {
+          AddScaled(dots + i, (is_whole ? of_rows : steps) + i, x.Step(token, xs), totals + tile * kTileRows + i);
+        }
       }
     });
-    const size_t begin = tile * kTileRows;
-    for (size_t r = begin; r < std::min(begin + kTileRows, rows_); ++r) y[r] = static_cast<float>(totals[r - begin]);
+    const size_t first_row = begin * kTileRows;
+    StoreTotals(totals, std::min(count * kTileRows, rows_ - first_row), y + first_row);
   }
 
- private:
   // Tiles whose accumulators are in the first-level cache together.
   static constexpr size_t kTileGroup = 16;
+
+ private:
   // Rows whose bytes in a column are written at once.
   static constexpr size_t kRowsAtOnce = 16;
 
@@ -217,7 +234,7 @@ requires(OffsetTraits<W>::kFitsByte) class ColumnWeights {
   size_t cols_ = 0;
   PlaneRun<Codes> run_;
   AlignedVector<uint8_t> bytes_;
-  WeightSteps steps_;
+  WeightSteps<StepOrder::kBySegment> steps_;
 };
 
 // A block is one plane of a tile of rows.

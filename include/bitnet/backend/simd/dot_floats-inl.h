@@ -28,11 +28,11 @@ template <size_t kTokens>
 using FloatTile = Doubles8[kTokens][kFloatRowTile];
 
 // tile = (kAdd: tile +) the products w[r] x[t] over columns [begin, end), which lie in one block.
-template <bool kAdd, class X, size_t kTokens>
-HWY_NOINLINE void MultiplyFloatBlock(const float* const* w, const X* const* x, size_t begin, size_t end,
+template <bool kAdd, class W, class X, size_t kTokens>
+HWY_NOINLINE void MultiplyFloatBlock(const W* const* w, const X* const* x, size_t begin, size_t end,
                                      FloatTile<kTokens>& tile) {
   Doubles8 sum[kTokens][kFloatRowTile];
-  const float* HWY_RESTRICT row[kFloatRowTile];
+  const W* HWY_RESTRICT row[kFloatRowTile];
   const X* HWY_RESTRICT input[kTokens];
   HWY_UNROLL(4) for (size_t r = 0; r < kFloatRowTile; ++r) row[r] = w[r];
   HWY_UNROLL(4) for (size_t t = 0; t < kTokens; ++t) {
@@ -59,13 +59,13 @@ HWY_NOINLINE void MultiplyFloatBlock(const float* const* w, const X* const* x, s
 }
 
 // tile = the products over columns [0, n), n <= kFloatChunk: (block 0 + block 1) + (block 2 + block 3).
-template <class X, size_t kTokens>
-HWY_NOINLINE void MultiplyFloatChunk(const float* const* w, const X* const* x, size_t n, FloatTile<kTokens>& tile) {
+template <class W, class X, size_t kTokens>
+HWY_NOINLINE void MultiplyFloatChunk(const W* const* w, const X* const* x, size_t n, FloatTile<kTokens>& tile) {
   static_assert(kFloatChunk == 4 * kSumBlock);
   const auto pair = [&](size_t begin, FloatTile<kTokens>& to) HWY_ATTR {
-    MultiplyFloatBlock<false, X, kTokens>(w, x, begin, HWY_MIN(n, begin + kSumBlock), to);
+    MultiplyFloatBlock<false, W, X, kTokens>(w, x, begin, HWY_MIN(n, begin + kSumBlock), to);
     begin += kSumBlock;
-    if (begin < n) MultiplyFloatBlock<true, X, kTokens>(w, x, begin, HWY_MIN(n, begin + kSumBlock), to);
+    if (begin < n) MultiplyFloatBlock<true, W, X, kTokens>(w, x, begin, HWY_MIN(n, begin + kSumBlock), to);
   };
   pair(0, tile);
   if (n <= 2 * kSumBlock) return;

@@ -23,51 +23,13 @@
 #include "bitnet/backend/simd/dot_block-inl.h"
 #include "bitnet/backend/simd/input_rows-inl.h"
 #include "bitnet/backend/simd/quad_weights-inl.h"
+#include "bitnet/backend/simd/run_totals-inl.h"
 #include "bitnet/base/size.h"
 #include "bitnet/tensor/matrix_view.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
 namespace HWY_NAMESPACE {
-
-// sum of x[0, n), modulo 2^32.
-HWY_INLINE int32_t SumOfLevels(const int8_t* HWY_RESTRICT x, size_t n) {
-  using Ones = ByteCodes<8, 1, Unlisted>;
-  auto sum = DotSum<Ones, int8_t>::Zero();
-  for (size_t i = 0; i < n; i += kVectorBytes) {
-    sum.Add(Ones::Ones(), n - i >= kVectorBytes ? hn::LoadU(DI8(), x + i) : hn::LoadN(DI8(), x + i, n - i));
-    sum.Flush();
-  }
-  return hn::ReduceSum(DI32(), sum.sum);
-}
-
-// Inputs as runs read them.
-struct RunInputs {
-  const int8_t* levels;  // of a token: `stride` further from token to token
-  size_t stride;
-  const int32_t* corrections;  // [token][run]: what makes a dot of offsets one of levels
-};
-
-// totals[0, N) += double(dot) * double(float(step * x_step)), exact products.
-HWY_INLINE void AddScaled(const int32_t* HWY_RESTRICT dots, const float* HWY_RESTRICT steps, float x_step,
-                          double* HWY_RESTRICT totals) {
-  // (By memory: halves of registers cost a shuffle each.)
-  HWY_ALIGN float scales[kVectorBytes];
-  for (size_t i = 0; i < kVectorBytes; i += kVectorBytes / 4) {
-    hn::Store(hn::Mul(hn::LoadU(DF32(), steps + i), hn::Set(DF32(), x_step)), DF32(), scales + i);
-  }
-  HWY_UNROLL(8) for (size_t i = 0; i < kVectorBytes; i += kSumLanes) {
-    Doubles8::MulAdd(Doubles8::Load(dots + i), Doubles8::Load(scales + i), Doubles8::Load(totals + i))
-        .Store(totals + i);
-  }
-}
-
-// y[0, n) = float(totals).
-HWY_INLINE void StoreTotals(const double* HWY_RESTRICT totals, size_t n, float* HWY_RESTRICT y) {
-  size_t i = 0;
-  for (; i + kSumLanes <= n; i += kSumLanes) Doubles8::Load(totals + i).StoreFloats(y + i);
-  for (; i < n; ++i) y[i] = static_cast<float>(totals[i]);
-}
 
 template <LevelFormat W>
 class QuadProduct {
@@ -220,11 +182,19 @@ class QuadProduct {
     const ColumnRun& run = runs_[r];
     const uint8_t* const packed = weights_.Block(block);
     const float* const steps = Steps(packed, run);
+    // Sums begin with what makes dots of offsets dots of levels, or that is left for the end.
+    constexpr bool kIsSum = Correction<W>::kFactor == 1;
+    const auto correction = [&](size_t t) { return inputs_.corrections[(first + t) * runs_.size() + r]; };
+    const auto begin_sums = [&](size_t t, size_t count, int32_t* HWY_RESTRICT to) {
+      for (size_t k = 0; k < count; ++k) {
+        const bool is_corrected = kIsSum && Correction<W>::kBottom != 0 && t + k < tokens;
+        std::fill_n(to + k * kVectorBytes, kVectorBytes, is_corrected ? correction(t + k) : 0);
+      }
+    };
     const auto add_totals = [&](size_t t, int32_t* HWY_RESTRICT dots) HWY_ATTR {
-      if constexpr (Correction<W>::kFactor != 1 || Correction<W>::kBottom != 0) {
-        const int32_t correction = inputs_.corrections[(first + t) * runs_.size() + r];
+      if constexpr (!kIsSum) {
         for (size_t i = 0; i < kVectorBytes; i += kLanes) {
-          hn::Store(Corrected(hn::Load(DI32(), dots + i), correction), DI32(), dots + i);
+          hn::Store(Corrected(hn::Load(DI32(), dots + i), correction(t)), DI32(), dots + i);
         }
       }
       AddScaled(dots, steps, x_.Step(first + t, run.x_segment), totals + t * kVectorBytes);
@@ -233,7 +203,7 @@ class QuadProduct {
     // A run of several chunks keeps the sums of all tokens between them; of one chunk, those of a tile do.
     constexpr size_t kChunkUnits = kChunkCols / Packing::kUnitCols;
     const bool is_one_chunk = run.units <= kChunkUnits;
-    if (!is_one_chunk) std::fill(sums, sums + RoundUp(tokens, kAmxTokens) * kVectorBytes, 0);
+    if (!is_one_chunk) begin_sums(0, RoundUp(tokens, kAmxTokens), sums);
     for (size_t unit = 0; unit < run.units; unit += kChunkUnits) {
       const size_t units = std::min(kChunkUnits, run.units - unit);
       const size_t cols = units * Packing::kUnitCols;
@@ -243,10 +213,12 @@ class QuadProduct {
       Dot::EachTile(matrix_unit, quads, cols, x, inputs_.stride, tokens,
                     [&](size_t t, size_t count, auto&& multiply) HWY_ATTR {
                       int32_t* const to = is_one_chunk ? sums : sums + t * kVectorBytes;
-                      if (is_one_chunk) std::fill(to, to + count * kVectorBytes, 0);
+                      if (is_one_chunk) begin_sums(t, count, to);
                       multiply(to);
                       if (!is_last) return;
-                      for (size_t k = 0; k < std::min(count, tokens - t); ++k) add_totals(t + k, to + k * kVectorBytes);
+                      for (size_t k = 0; k < std::min(count, tokens - t); ++k) {
+                        add_totals(t + k, to + k * kVectorBytes);
+                      }
                     });
     }
   }

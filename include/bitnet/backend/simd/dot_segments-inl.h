@@ -118,10 +118,10 @@ void MultiplyBySegments(const Weights& weights, size_t begin, size_t end, const 
 
 // Row `row` times one token, of which only the listed columns count. For weights that may be NaN or infinite: others
 // need no list, since zeros add nothing.
-template <class X>
-HWY_NOINLINE float DotRowOfColumns(const RealWeights& weights, size_t row, const InputRows<X>& x, size_t token,
+template <RealFormat W, class X>
+HWY_NOINLINE float DotRowOfColumns(const RealWeights<W>& weights, size_t row, const InputRows<X>& x, size_t token,
                                    std::span<const uint32_t> columns) {
-  const float* w = weights.Row(row);
+  const StoredReal<W>* w = weights.Row(row);
   double total = 0.0;
   size_t next = 0;
   EachCommonSegment(weights.segments(), x.segments, [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {

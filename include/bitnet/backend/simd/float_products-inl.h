@@ -13,6 +13,7 @@
 
 #include "bitnet/backend/simd/dot_floats-inl.h"
 #include "bitnet/backend/simd/input_rows-inl.h"
+#include "bitnet/backend/simd/real_weights-inl.h"
 #include "bitnet/tensor/matrix_view.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -23,20 +24,31 @@ inline constexpr size_t kFloatTokenBlock = 16;
 // Of the tree over chunks: 2^32 columns.
 inline constexpr size_t kChunkLevels = 22;
 
+// What the kernel reads of a row: its reals where they lie, or levels unpacked to floats.
+template <class Weights>
+struct ReadWeight {
+  using type = float;
+};
+template <RealFormat F>
+struct ReadWeight<RealWeights<F>> {
+  using type = StoredReal<F>;
+};
+
 // y of the listed rows of tokens [first, first + tokens), at most kFloatTokenBlock.
 template <class Weights, class X>
 HWY_NOINLINE void MultiplyFloats(const Weights& weights, const IndexList& rows, const InputRows<X>& x, size_t first,
                                  size_t tokens, MatrixView<float> y) {
   constexpr bool kIsReal = std::is_same_v<typename Weights::Level, float>;
+  using W = typename ReadWeight<Weights>::type;
   constexpr size_t kChunk = kFloatChunk;  // of a row tile: they stay in the first-level cache
   static_assert(kChunk % Weights::kUnpackMultiple == 0);
   HWY_ALIGN float unpacked[kIsReal ? 1 : kFloatRowTile * kChunk];
   for (size_t i = 0; i < rows.count; i += kFloatRowTile) {
     const size_t n = std::min(kFloatRowTile, rows.count - i);
-    BlockTree<Doubles8, kChunkLevels> sums[kFloatTokenBlock][kFloatRowTile];
+    BlockTree<SumLanes, kChunkLevels> sums[kFloatTokenBlock][kFloatRowTile];
     for (size_t col = 0; col < weights.cols(); col += kChunk) {
       const size_t cols = std::min(kChunk, weights.cols() - col);
-      const float* w[kFloatRowTile];
+      const W* w[kFloatRowTile];
       for (size_t k = 0; k < kFloatRowTile; ++k) {
         const size_t row = rows[i + std::min(k, n - 1)];
         if constexpr (kIsReal) {
@@ -52,9 +64,9 @@ HWY_NOINLINE void MultiplyFloats(const Weights& weights, const IndexList& rows, 
         const X* inputs[kTokens];
         for (size_t k = 0; k < kTokens; ++k) inputs[k] = x.Row(first + std::min(t + k, tokens - 1)) + col;
         FloatTile<kTokens> tile;
-        MultiplyFloatChunk<X, kTokens>(w, inputs, cols, tile);
+        MultiplyFloatChunk<W, X, kTokens>(w, inputs, cols, tile);
         for (size_t k = 0; k < std::min(kTokens, tokens - t); ++k) {
-          for (size_t r = 0; r < n; ++r) sums[t + k][r].Add(tile[k][r]);
+          for (size_t r = 0; r < n; ++r) sums[t + k][r].Add(LanesOf(tile[k][r]));
         }
       };
       for (size_t t = 0; t < tokens; t += kFloatTokenTile) {
@@ -69,7 +81,7 @@ HWY_NOINLINE void MultiplyFloats(const Weights& weights, const IndexList& rows, 
       for (size_t k = 0; k < n; ++k) {
         const size_t row = rows[i + k];
         const float scale = weights.Step(row, 0) * x.Step(first + t);
-        const auto dot = static_cast<float>(weights.cols() == 0 ? 0.0 : Fold(sums[t][k].Total()));
+        const auto dot = static_cast<float>(sums[t][k].Total().Fold());
         y.Row(first + t)[row] = static_cast<float>(0.0 + static_cast<double>(dot) * static_cast<double>(scale));
       }
     }

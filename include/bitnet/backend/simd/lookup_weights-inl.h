@@ -66,7 +66,7 @@ class LookupWeights {
   size_t StoredBytes() const { return bytes_.size() + steps_.StoredBytes(); }
   Segments segments() const { return steps_.segments(); }
   float Step(size_t row, size_t segment = 0) const { return steps_.Of(row, segment); }
-  const WeightSteps& steps() const { return steps_; }
+  const auto& steps() const { return steps_; }
   const uint8_t* Block(size_t block) const { return bytes_.data() + block * Layout::BlockBytes(cols_); }
   Quads quads() const { return Quads(*this); }
 
@@ -137,7 +137,7 @@ class LookupWeights {
   size_t rows_ = 0;
   size_t cols_ = 0;
   AlignedVector<uint8_t> bytes_;
-  WeightSteps steps_;
+  WeightSteps<StepOrder::kBySegment> steps_;
 };
 
 template <LevelFormat W, LookupPlan kPlan>

@@ -16,6 +16,7 @@
 #include "bitnet/backend/check_shapes.h"
 #include "bitnet/backend/simd/block_products-inl.h"
 #include "bitnet/backend/simd/dot_quads-inl.h"
+#include "bitnet/backend/simd/dot_row_runs-inl.h"
 #include "bitnet/backend/simd/dot_segments-inl.h"
 #include "bitnet/backend/simd/float_products-inl.h"
 #include "bitnet/backend/simd/grain.h"
@@ -41,7 +42,8 @@ enum class ProductKernel {
   kReals,         // an operand is real: sums in double
   kQuads,         // QuadWeights: steps for groups of columns, integer dots in the lanes of rows
   kQuadBlocks,    // the same for many tokens, each group unpacked once for all
-  kSegments,      // steps for groups of columns: a dot, or a sum, for each run of columns of each row
+  kRowRuns,       // RowWeights: steps for groups of columns, integer dots of unpacked rows
+  kSegments,      // other steps for groups: a dot, or a sum, for each run of columns, row by row
   kBlocks,        // many tokens: quads, multiplied by the matrix unit or vectors
   kBlockLookups,  // many tokens: quads, looked up
 };
@@ -65,6 +67,12 @@ struct ProductFacts {
     }
     return false;
   }();
+  static constexpr bool kHasRowRuns = [] {
+    if constexpr (kIsInteger && !kHasOneStep && kLayout == WeightLayout::kRows) {
+      return std::is_same_v<Level, int8_t> && OffsetTraits<FormatOf<W>>::kFitsByte;
+    }
+    return false;
+  }();
   static constexpr LookupPlan kBlockPlan = PlanProduct<FormatOf<W>, FormatOf<X>>(kBlockTableEntries);
   static constexpr bool kHasBlockLookups = [] {
     if constexpr (kHasBlocks) return BlockLookup<FormatOf<W>, kBlockPlan>::kPays;
@@ -81,6 +89,7 @@ ProductKernel ChooseKernel(size_t tokens) {
   if (Facts::kLayout == WeightLayout::kQuads) {
     return tokens >= kManyTokens ? ProductKernel::kQuadBlocks : ProductKernel::kQuads;
   }
+  if (Facts::kHasRowRuns) return ProductKernel::kRowRuns;
   if (!Facts::kHasOneStep) return ProductKernel::kSegments;
   if (!Facts::kIsInteger) return ProductKernel::kReals;
   if (Facts::kHasBlocks && tokens >= kManyTokens) {
@@ -133,6 +142,8 @@ std::string DescribeProduct() {
         return "integer dot product of each group of columns";
       case ProductKernel::kQuadBlocks:
         return HasMatrixUnit() ? "matrix unit, group by group" : "integer dot product of blocks, group by group";
+      case ProductKernel::kRowRuns:
+        return "integer dot product of rows, group by group";
       case ProductKernel::kSegments:
         return Facts::kIsInteger ? "integer dot product of each group of columns, row by row"
                                  : "float: sums in double of each group of columns, row by row";
@@ -267,13 +278,16 @@ void MultiplyByColumns(Executor& executor, ProductScratch& scratch, const SimdMa
   }
   ParallelRanges(executor, weights.tiles(), Grain(weights.cols(), kRowsOfTile, x.tokens), 1,
                  [&](size_t begin, size_t end) {
-                   for (size_t tile = begin; tile < end; ++tile) {
-                     for (size_t t = 0; t < x.tokens; ++t) {
-                       if constexpr (ProductFacts<W, X, U>::kHasOneStep) {
-                         weights.MultiplyTile(tile, list(t), x, t, y.Row(t));
-                       } else {
-                         weights.MultiplyTileBySegments(tile, list(t), x, t, y.Row(t));
-                       }
+                   if constexpr (ProductFacts<W, X, U>::kHasOneStep) {
+                     for (size_t tile = begin; tile < end; ++tile) {
+                       for (size_t t = 0; t < x.tokens; ++t) weights.MultiplyTile(tile, list(t), x, t, y.Row(t));
+                     }
+                   } else {
+                     constexpr size_t kAtOnce = SimdMatrix<W, X, U>::Weights::kTileGroup;
+                     for (size_t tile = begin; tile < end; tile += kAtOnce) {
+                       const size_t tiles = std::min(kAtOnce, end - tile);
+                       for (size_t t = 0; t < x.tokens; ++t)
+                         weights.MultiplyTilesBySegments(tile, tiles, list(t), x, t, y.Row(t));
                      }
                    }
                  });
@@ -284,24 +298,8 @@ template <LevelFormat W>
 void MultiplyQuads(Executor& executor, ProductScratch& scratch, const QuadWeights<W>& weights,
                    const InputRows<int8_t>& x, MatrixView<float> y, bool are_many) {
   ColumnRuns& runs = scratch.runs();
-  runs.Find(weights, x.segments);
-  const size_t count = runs.runs().size();
-  RunInputs inputs{x.levels, x.stride, nullptr};
-  if (runs.are_copied()) {
-    int8_t* copies = scratch.Inputs(SizeSum(SizeProduct(x.tokens, runs.width()), SimdRows<Int<8>>::kReadBeyond));
-    runs.CopyInputs(x, copies);
-    inputs.levels = copies;
-    inputs.stride = runs.width();
-  }
-  int32_t* corrections = scratch.Sums(SizeProduct(x.tokens, count));
-  for (size_t t = 0; t < x.tokens && Correction<W>::kBottom != 0; ++t) {
-    for (size_t r = 0; r < count; ++r) {
-      const ColumnRun& run = runs.runs()[r];
-      const int32_t sum = SumOfLevels(x.Row(t) + run.begin, run.end - run.begin);
-      corrections[t * count + r] = Correction<W>::DotOfLevels(0, sum);
-    }
-  }
-  inputs.corrections = corrections;
+  runs.FindInUnits(weights, x.segments);
+  const RunInputs inputs = InputsOfRuns<W>(scratch, x);
   const QuadProduct<W> product(weights, runs, inputs, x, y);
   if (are_many) {
     EachShareOfBlocks(
@@ -312,6 +310,23 @@ void MultiplyQuads(Executor& executor, ProductScratch& scratch, const QuadWeight
     ParallelRanges(executor, weights.blocks(), Grain(weights.cols(), x.tokens, kVectorBytes), 1,
                    [&](size_t begin, size_t end) { product.MultiplyFew(begin, end); });
   }
+}
+
+// Products of rows with steps for groups of columns on either side.
+template <LevelFormat W>
+RowRunsProduct<W> RowRunsOf(ProductScratch& scratch, const RowWeights<W>& weights, const InputRows<int8_t>& x,
+                            MatrixView<float> y) {
+  scratch.runs().FindAnywhere(weights.segments(), x.segments, kVectorBytes);
+  return RowRunsProduct<W>(weights, scratch.runs(), InputsOfRuns<W>(scratch, x), x, y);
+}
+// f(begin, end, memory of the product) for shares of n rows.
+template <class Product, class F>
+void EachShareOfRows(Executor& executor, ProductScratch& scratch, const Product& product, size_t n, size_t grain,
+                     F&& f) {
+  const size_t bytes = RoundUp(product.ScratchBytes(), kVectorBytes);
+  std::byte* const memory = scratch.Bytes(SizeProduct(executor.Threads(), bytes));
+  ParallelRanges(executor, n, grain, kRowsAtOnce,
+                 [&](size_t begin, size_t end, size_t part) { f(begin, end, memory + part * bytes); });
 }
 
 template <Operand W, Operand X, class U>
@@ -348,6 +363,12 @@ void MultiplyByKernel(Executor& executor, ProductScratch& scratch, const SimdMat
     });
   } else if constexpr (Facts::kLayout == WeightLayout::kQuads) {
     MultiplyQuads(executor, scratch, weights, inputs, y, kernel == ProductKernel::kQuadBlocks);
+  } else if constexpr (Facts::kHasRowRuns) {
+    const auto product = RowRunsOf(scratch, weights, inputs, y);
+    EachShareOfRows(executor, scratch, product, matrix.rows(), Grain(matrix.cols(), x.rows()),
+                    [&](size_t begin, size_t end, std::byte* memory) {
+                      product.Multiply({nullptr, begin, end - begin}, 0, x.rows(), memory);
+                    });
   } else if constexpr (Facts::kLayout == WeightLayout::kColumns) {
     MultiplyByColumns(executor, scratch, matrix, inputs, y, [&](size_t) {
       return IndexList{nullptr, 0, matrix.cols()};
@@ -404,7 +425,17 @@ void MultiplyRows(Executor& executor, ProductScratch& scratch, const SimdMatrix<
     const ProductKernel kernel = ChooseKernel<W, X, U>(x.rows());
     if (IsWorthAll(rows, matrix.rows(), kernel)) return MultiplyByKernel(executor, scratch, matrix, x, y, kernel);
     const InputRows<LevelOf<FormatOf<X>>> inputs(x);
-    if (x.rows() == 1 || x.rows() < executor.Threads()) {
+    if constexpr (ProductFacts<W, X, U>::kHasRowRuns) {
+      const auto product = RowRunsOf(scratch, matrix.weights(), inputs, y);
+      uint32_t* order = scratch.Order(matrix.rows());
+      for (size_t t = 0; t < x.rows(); ++t) {
+        EachShareOfRows(executor, scratch, product, rows.Count(t), Grain(matrix.cols()),
+                        [&](size_t begin, size_t end, std::byte* memory) {
+                          const IndexList list = InTurns({rows[t].data() + begin, 0, end - begin}, order + begin);
+                          product.Multiply(list, t, t + 1, memory);
+                        });
+      }
+    } else if (x.rows() == 1 || x.rows() < executor.Threads()) {
       uint32_t* order = scratch.Order(matrix.rows());
       for (size_t t = 0; t < x.rows(); ++t) {
         ParallelRanges(executor, rows.Count(t), Grain(matrix.cols()), kRowsAtOnce, [&](size_t begin, size_t end) {

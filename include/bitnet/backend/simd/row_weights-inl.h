@@ -61,7 +61,7 @@ class RowWeights {
   size_t StoredBytes() const { return bytes_.size() + steps_.StoredBytes(); }
   Segments segments() const { return steps_.segments(); }
   float Step(size_t row, size_t segment = 0) const { return steps_.Of(row, segment); }
-  const WeightSteps& steps() const { return steps_; }
+  const auto& steps() const { return steps_; }
   const PlaneRun<Codes>& run() const { return run_; }
   // Kernels may read kReadBeyondRuns bytes past the last.
   const uint8_t* Row(size_t row) const { return bytes_.data() + row * run_.Bytes(); }
@@ -169,7 +169,7 @@ class RowWeights {
   size_t cols_ = 0;
   PlaneRun<Codes> run_;
   AlignedVector<uint8_t> bytes_;
-  WeightSteps steps_;
+  WeightSteps<StepOrder::kByRow> steps_;
 };
 
 // For vectors of 64 bytes (others' dot product needs no quads of rows).

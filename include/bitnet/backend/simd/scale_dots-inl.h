@@ -59,7 +59,8 @@ HWY_NOINLINE inline void ScaleDots(const int32_t* HWY_RESTRICT dots, size_t n, c
 }
 
 // y[row ... row + n) of one token, from the dots of these rows.
-HWY_INLINE void StoreDots(const int32_t* HWY_RESTRICT dots, size_t row, size_t n, const WeightSteps& steps,
+template <StepOrder kOrder>
+HWY_INLINE void StoreDots(const int32_t* HWY_RESTRICT dots, size_t row, size_t n, const WeightSteps<kOrder>& steps,
                           float x_step, bool are_floats, bool past_caches, float* HWY_RESTRICT y) {
   const float* of_rows = steps.OfRows() == nullptr ? nullptr : steps.OfRows() + row;
   ScaleDots(dots, n, of_rows, steps.Of(0), x_step, are_floats, past_caches, y + row);

@@ -40,8 +40,8 @@ class SimdBackend {
   using Matrix = SimdMatrix<W, X, U>;
   template <Operand X>
   using Rows = SimdRows<X>;
-  template <class Formats>
-  using Cache = SimdKeyValues<Formats>;
+  template <class Quantizers>
+  using Cache = SimdCache<Quantizers>;
   using Lists = ChannelLists;
   using Reals = GrowingMatrix;
   using Vector = std::vector<float>;
@@ -63,13 +63,13 @@ class SimdBackend {
     return Matrix<W, X, U>(weights, executor());
   }
   Vector PrepareVector(std::span<const float> values) const { return {values.begin(), values.end()}; }
-  template <class Formats>
-  Cache<Formats> NewCache(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
-    return Cache<Formats>(kv_heads, head_dim, max_tokens);
+  template <class Quantizers>
+  Cache<Quantizers> NewCache(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
+    return Cache<Quantizers>(kv_heads, head_dim, max_tokens);
   }
-  template <class Formats>
+  template <class Quantizers>
   std::optional<size_t> CacheBytes(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
-    return Cache<Formats>::StoredBytes(kv_heads, head_dim, max_tokens);
+    return Cache<Quantizers>::StoredBytes(kv_heads, head_dim, max_tokens);
   }
   Stream NewStream() const { return {}; }
   MatrixView<float> Shape(Stream&, Reals& reals, size_t rows, size_t cols) const { return reals.Shape(rows, cols); }
@@ -135,15 +135,16 @@ class SimdBackend {
     GluOfRows<A>(executor(), gate, up, open, y);
   }
 
-  template <AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0>
+  template <class Quantizers>
   void Store(Stream& stream, MatrixView<const float> keys, MatrixView<const float> values, const Where& where,
-             std::span<Cache<FormatsOf<K, K0, V, V0>>* const> caches) const {
-    StoreTokens<K, K0, V, V0>(executor(), stream.store, keys, values, where, caches);
+             std::span<SimdCache<Quantizers>* const> caches) const {
+    StoreTokens(executor(), stream.store, keys, values, where, caches);
   }
-  template <class Formats, Operand Q>
-  void Attend(Stream& stream, const Rows<Q>& q, const Where& where, std::span<const Cache<Formats>* const> caches,
-              const AttentionShape& shape, MatrixView<float> y) const {
-    AttendTokens<Formats>(executor(), stream.attention, q, where, caches, shape, y);
+  template <Operand Q, class Quantizers>
+  void Attend(Stream& stream, const SimdRows<Q>& q, const Where& where,
+              std::span<const SimdCache<Quantizers>* const> caches, const AttentionShape& shape,
+              MatrixView<float> y) const {
+    AttendTokens(executor(), stream.attention, q, where, caches, shape, y);
   }
   Result<uint32_t> Sample(Stream& stream, MatrixView<const float> logits, const SamplerOptions& options,
                           uint64_t random) const {
@@ -163,14 +164,14 @@ class SimdBackend {
   }
   void Read(Stream&, const Lists& from, ChannelLists& to) const { to = from; }
   void Write(Stream&, const ChannelLists& from, Lists& to) const { to = from; }
-  template <class Formats>
-  void ReadCache(Stream&, const Cache<Formats>& from, size_t tokens, HostKeyValues<Formats>& to) const {
-    to = HostKeyValues<Formats>(from.kv_heads(), from.head_dim(), tokens);
-    CopyKeyValues<Formats>(from, tokens, to);
+  template <class Quantizers>
+  void ReadCache(Stream&, const SimdCache<Quantizers>& from, size_t tokens, HostCache<Quantizers>& to) const {
+    to = HostCache<Quantizers>(from.kv_heads(), from.head_dim(), tokens);
+    CopyKeyValues<typename Quantizers::Formats>(from, tokens, to);
   }
-  template <class Formats>
-  void WriteCache(Stream&, const HostKeyValues<Formats>& from, size_t tokens, Cache<Formats>& to) const {
-    CopyKeyValues<Formats>(from, tokens, to);
+  template <class Quantizers>
+  void WriteCache(Stream&, const HostCache<Quantizers>& from, size_t tokens, SimdCache<Quantizers>& to) const {
+    CopyKeyValues<typename Quantizers::Formats>(from, tokens, to);
   }
   Result<Done> Finish(Stream&) const { return Done{}; }
 
@@ -178,9 +179,9 @@ class SimdBackend {
   static std::string DescribeProduct() {
     return HWY_NAMESPACE::DescribeProduct<W, X, U>();
   }
-  template <Operand Q, class Formats>
+  template <class Quantizers>
   static std::string DescribeAttention() {
-    return HWY_NAMESPACE::DescribeAttention<Q, Formats>();
+    return HWY_NAMESPACE::DescribeAttention<Quantizers>();
   }
 
  private:

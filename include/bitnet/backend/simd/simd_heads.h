@@ -4,14 +4,13 @@
 // Four tokens lie side by side, a unit (head_layout.h) of each after the other:
 //   [head][token / 4][unit][token % 4][unit bytes]
 // so that sums of products come out with a token, or a dimension of four tokens, in each 32-bit lane. The slot of token
-// 0 stays empty: its levels are of another format and lie apart, as they are. Float keeps the reals:
-// [head][token][head_dim].
+// 0 stays empty: its levels are of another format and lie apart, as they are. Reals are kept as they are stored,
+// [head][token][head_dim]; the first token's lie apart if they are of another format.
 #ifndef BITNET_BACKEND_SIMD_SIMD_HEADS_H_
 #define BITNET_BACKEND_SIMD_SIMD_HEADS_H_
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <optional>
 #include <span>
 #include <type_traits>
@@ -22,6 +21,7 @@
 #include "bitnet/base/size.h"
 #include "bitnet/format/format.h"
 #include "bitnet/tensor/aligned_vector.h"
+#include "bitnet/tensor/stored_reals.h"
 
 namespace bitnet {
 
@@ -67,10 +67,8 @@ class SimdHeads {
   static constexpr size_t kReadBeyond = 128;
   const uint8_t* Group(size_t head, size_t token) const { return bytes_.data() + GroupOffset(head, token); }
   size_t GroupBytes() const { return kGroupTokens * TokenBytes(); }
-  // The first token's levels.
-  const LevelOf<First>* FirstLevels(size_t head) const {
-    return reinterpret_cast<const LevelOf<First>*>(bytes_.data() + FirstOffset(head));
-  }
+  // The first token's levels (of reals: as they are stored).
+  const uint8_t* FirstToken(size_t head) const { return bytes_.data() + FirstOffset(head); }
 
   float Step(size_t head, size_t token) const {
     if constexpr (kIsFloat<F>) {
@@ -79,7 +77,7 @@ class SimdHeads {
       return Steps(head)[token];
     }
   }
-  // The steps of a head's tokens; readable kReadBeyond bytes beyond the last. (Float has none.)
+  // The steps of a head's tokens; readable kReadBeyond bytes beyond the last. (Reals have none.)
   const float* Steps(size_t head) const { return steps_.data() + head * max_tokens_; }
 
   // Stores levels[0, head_dim) of F, or of First where token is 0.
@@ -89,8 +87,8 @@ class SimdHeads {
     BITNET_ASSERT((std::is_same_v<Stored, First> && token == 0) || (std::is_same_v<Stored, F> && token != 0),
                   "SimdHeads: token 0 is stored in the first token's format, the others in the cache's");
     uint8_t* to = bytes_.data() + Offset(head, token);
-    if constexpr (kIsFloat<F>) {
-      std::memcpy(to, levels, head_dim_ * sizeof(float));
+    if constexpr (kIsFloat<Stored>) {
+      StoreReals<Stored>({levels, head_dim_}, to);
     } else {
       if (token == 0) {
         std::memcpy(to, levels, FirstBytes());
@@ -105,8 +103,8 @@ class SimdHeads {
   template <Format Stored>
   void Load(size_t head, size_t token, std::span<LevelOf<Stored>> levels) const {
     const uint8_t* from = bytes_.data() + Offset(head, token);
-    if constexpr (kIsFloat<F>) {
-      std::memcpy(levels.data(), from, head_dim_ * sizeof(float));
+    if constexpr (kIsFloat<Stored>) {
+      LoadReals<Stored>(from, levels);
     } else {
       if (token == 0) {
         std::memcpy(levels.data(), from, FirstBytes());
@@ -123,10 +121,10 @@ class SimdHeads {
   static std::optional<size_t> StoredBytes(size_t heads, size_t head_dim, size_t max_tokens) {
     const size_t groups = max_tokens / kGroupTokens + (max_tokens % kGroupTokens != 0);
     const auto codes = CheckedProduct(heads, groups, kGroupTokens, TokenBytes(head_dim));
+    const auto apart = CheckedProduct(heads, max_tokens == 0 || !kFirstIsApart ? 0 : FirstBytes(head_dim));
     if constexpr (kIsFloat<F>) {
-      return CheckedSum(codes, std::optional(kReadBeyond));
+      return CheckedSum(codes, apart, std::optional(kReadBeyond));
     } else {
-      const auto apart = CheckedProduct(heads, max_tokens == 0 ? 0 : FirstBytes(head_dim));
       const auto steps = CheckedProduct(heads, max_tokens, sizeof(float));
       return CheckedSum(codes, apart, steps, std::optional(2 * kReadBeyond));
     }
@@ -135,20 +133,27 @@ class SimdHeads {
  private:
   static size_t TokenBytes(size_t head_dim) {
     if constexpr (kIsFloat<F>) {
-      return SizeProduct(sizeof(float), head_dim);
+      return SizeProduct(sizeof(StoredReal<F>), head_dim);
     } else {
       return HeadLayout<F>::Bytes(head_dim);
     }
   }
-  static size_t FirstBytes(size_t head_dim) { return SizeProduct(sizeof(LevelOf<First>), head_dim); }
+  static size_t FirstBytes(size_t head_dim) {
+    if constexpr (kIsFloat<First>) {
+      return SizeProduct(sizeof(StoredReal<First>), head_dim);
+    } else {
+      return SizeProduct(sizeof(LevelOf<First>), head_dim);
+    }
+  }
+  static constexpr bool kFirstIsApart = !kIsFloat<F> || !std::is_same_v<F, First>;
   // Of the first token, where it lies apart: behind the groups of all heads.
-  size_t ApartBytes() const { return kIsFloat<F> || max_tokens_ == 0 ? 0 : FirstBytes(); }
+  size_t ApartBytes() const { return !kFirstIsApart || max_tokens_ == 0 ? 0 : FirstBytes(); }
 
   size_t GroupOffset(size_t head, size_t token) const {
     return head * head_stride_ + token / kGroupTokens * GroupBytes();
   }
   size_t FirstOffset(size_t head) const {
-    return kIsFloat<F> ? GroupOffset(head, 0) : heads_ * head_stride_ + head * ApartBytes();
+    return !kFirstIsApart ? GroupOffset(head, 0) : heads_ * head_stride_ + head * ApartBytes();
   }
   // Of a token's first unit.
   size_t Offset(size_t head, size_t token) const {

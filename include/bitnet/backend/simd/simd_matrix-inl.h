@@ -59,9 +59,9 @@ inline constexpr WeightLayout kWeightLayout = [] {
 namespace detail {
 template <Format W, LookupPlan kPlan, WeightLayout kLayout>
 struct SelectLayout;
-template <LookupPlan kPlan>
-struct SelectLayout<Float, kPlan, WeightLayout::kReals> {
-  using type = RealWeights;
+template <RealFormat W, LookupPlan kPlan>
+struct SelectLayout<W, kPlan, WeightLayout::kReals> {
+  using type = RealWeights<W>;
 };
 template <LevelFormat W, LookupPlan kPlan>
 struct SelectLayout<W, kPlan, WeightLayout::kLookups> {

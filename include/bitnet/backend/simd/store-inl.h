@@ -33,8 +33,8 @@ using StoreScratch = AlignedVector<std::byte>;
 
 template <AnyQuantizer Q, class Heads>
 void StoreHead(std::span<const float> x, size_t head, size_t position, std::byte* scratch, Heads& to) {
-  if constexpr (std::is_same_v<Q, Unquantized>) {
-    to.template Store<Float>(head, position, x.data(), 1.0f);
+  if constexpr (kKeepsReals<Q>) {
+    to.template Store<typename Q::Format>(head, position, x.data(), 1.0f);
   } else {
     auto* levels = reinterpret_cast<LevelOf<typename Q::Format>*>(scratch);
     const float step = QuantizeSpan<Q>(x, 0, levels);
@@ -49,9 +49,10 @@ inline void Fetch(std::span<const float> x, size_t begin, size_t n) {
   for (size_t i = begin; i < std::min(begin + n, x.size()); i += kLine) hwy::Prefetch(x.data() + i);
 }
 
-template <AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0, class Cache>
+template <class Cache>
 void StoreTokens(Executor& executor, StoreScratch& scratch, MatrixView<const float> keys,
                  MatrixView<const float> values, const HostWhere& where, std::span<Cache* const> caches) {
+  using Q = typename Cache::Quantizers;
   CheckStore(keys, values, where, caches);
   if (where.tokens() == 0) return;
   const size_t heads = caches[0]->kv_heads();
@@ -71,11 +72,11 @@ void StoreTokens(Executor& executor, StoreScratch& scratch, MatrixView<const flo
                        Fetch(keys[t], (h + 2) * dim, dim);
                        Fetch(values[t], (h + 2) * dim, dim);
                        if (position == 0) {
-                         StoreHead<K0>(k, h, 0, own, cache.keys);
-                         StoreHead<V0>(v, h, 0, own, cache.values);
+                         StoreHead<typename Q::FirstKey>(k, h, 0, own, cache.keys);
+                         StoreHead<typename Q::FirstValue>(v, h, 0, own, cache.values);
                        } else {
-                         StoreHead<K>(k, h, position, own, cache.keys);
-                         StoreHead<V>(v, h, position, own, cache.values);
+                         StoreHead<typename Q::Key>(k, h, position, own, cache.keys);
+                         StoreHead<typename Q::Value>(v, h, position, own, cache.values);
                        }
                      }
                    }

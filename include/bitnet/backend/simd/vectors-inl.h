@@ -13,6 +13,7 @@
 
 #include "bitnet/backend/simd/targets.h"
 #include "bitnet/base/exact_math.h"
+#include "bitnet/format/real16.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -91,6 +92,46 @@ HWY_INLINE void Interleave(hn::Vec<DU8> a, hn::Vec<DU8> b, hn::Vec<DU8> c, hn::V
   quads[3] = hn::BitCast(d8, hn::InterleaveUpper(d16, ab1, cd1));
 }
 
+// ---- Reals of 16 bits to float, exactly.
+
+#if (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2 && !defined(HWY_DISABLE_F16C)) || HWY_ARCH_ARM_A64
+inline constexpr bool kConvertsFloat16 = true;
+#else
+inline constexpr bool kConvertsFloat16 = false;
+#endif
+
+// As many as the tag has lanes.
+template <class D>
+HWY_INLINE hn::Vec<D> LoadReals(D d, const float* HWY_RESTRICT p) {
+  return hn::LoadU(d, p);
+}
+template <class D>
+HWY_INLINE hn::Vec<D> LoadReals(D d, const BFloat16* HWY_RESTRICT p) {
+  const hn::Rebind<uint32_t, D> d32;
+  const auto bits = hn::LoadU(hn::Rebind<uint16_t, D>(), &p->bits);
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(d32, bits)));
+}
+template <class D>
+HWY_INLINE hn::Vec<D> LoadReals(D d, const Float16* HWY_RESTRICT p) {
+  const hn::Rebind<uint16_t, D> d16;
+  const auto bits = hn::LoadU(d16, &p->bits);
+  if constexpr (kConvertsFloat16) {
+    return hn::PromoteTo(d, hn::BitCast(hn::Rebind<hwy::float16_t, D>(), bits));
+  } else {
+    // Exponent and mantissa in their places, then a product for the other bias, which makes subnormal values normal.
+    // (Highway's own conversion, where there is no instruction, makes infinity 65536.)
+    const hn::Rebind<uint32_t, D> d32;
+    const auto wide = hn::PromoteTo(d32, bits);
+    const auto magnitude = hn::And(wide, hn::Set(d32, 0x7fffu));
+    const auto value = hn::Mul(hn::BitCast(d, hn::ShiftLeft<13>(magnitude)), hn::Set(d, 0x1p112f));
+    const auto is_finite =
+        hn::Lt(hn::BitCast(hn::Rebind<int32_t, D>(), magnitude), hn::Set(hn::Rebind<int32_t, D>(), 0x7c00));
+    const auto exponent = hn::IfThenElse(hn::RebindMask(d32, is_finite), hn::Zero(d32), hn::Set(d32, 0x7f800000u));
+    const auto sign = hn::ShiftLeft<16>(hn::Xor(wide, magnitude));
+    return hn::BitCast(d, hn::Or(hn::Or(hn::BitCast(d32, value), exponent), sign));
+  }
+}
+
 // ---- Eight lanes of double (docs/numerics.md, "Long sums have one order"): 1, 2 or 4 registers.
 
 #if HWY_HAVE_FLOAT64 && HWY_TARGET != HWY_EMU128
@@ -113,13 +154,16 @@ struct Doubles8 {
     const D d;
     Doubles8 out;
     HWY_UNROLL(4) for (size_t i = 0; i < kParts; ++i) {
-      const auto narrow = hn::LoadU(hn::Rebind<T, D>(), p + i * kPartLanes);
+      const T* HWY_RESTRICT from = p + i * kPartLanes;
       if constexpr (std::is_same_v<T, double>) {
-        out.part[i] = narrow;
+        out.part[i] = hn::LoadU(d, from);
+      } else if constexpr (std::is_class_v<T>) {  // reals of 16 bits
+        out.part[i] = hn::PromoteTo(d, LoadReals(hn::Rebind<float, D>(), from));
       } else if constexpr (sizeof(T) < 4) {
+        const auto narrow = hn::LoadU(hn::Rebind<T, D>(), from);
         out.part[i] = hn::PromoteTo(d, hn::PromoteTo(hn::Rebind<int32_t, D>(), narrow));
       } else {
-        out.part[i] = hn::PromoteTo(d, narrow);
+        out.part[i] = hn::PromoteTo(d, hn::LoadU(hn::Rebind<T, D>(), from));
       }
     }
     return out;
@@ -248,11 +292,13 @@ struct Doubles8 {
 
 #endif  // HWY_HAVE_FLOAT64 && HWY_TARGET != HWY_EMU128
 
-HWY_INLINE double Fold(const Doubles8& sum) {
+// (What is kept in templates of other headers, which are compiled for the compiler's own target.)
+HWY_INLINE SumLanes LanesOf(const Doubles8& sum) {
   SumLanes lanes;
   sum.Store(lanes.lane);
-  return lanes.Fold();
+  return lanes;
 }
+HWY_INLINE double Fold(const Doubles8& sum) { return LanesOf(sum).Fold(); }
 
 // The first n < 8 values at p, then zeros. Adding a zero (or the product of two) to a lane changes nothing, for a lane
 // that starts at +0 never becomes -0.
@@ -267,9 +313,11 @@ HWY_INLINE Doubles8 LoadTail(const T* HWY_RESTRICT p, size_t n) {
 template <class F>
 HWY_INLINE double SumOfBlocks(size_t n, F&& block_sum) {
   if (n <= kSumBlock) return Fold(block_sum(size_t{0}, n));
-  BlockTree<Doubles8> blocks;
-  for (size_t begin = 0; begin < n; begin += kSumBlock) blocks.Add(block_sum(begin, HWY_MIN(n, begin + kSumBlock)));
-  return Fold(blocks.Total());
+  BlockTree<SumLanes> blocks;
+  for (size_t begin = 0; begin < n; begin += kSumBlock) {
+    blocks.Add(LanesOf(block_sum(begin, HWY_MIN(n, begin + kSumBlock))));
+  }
+  return blocks.Total().Fold();
 }
 
 // The lanes of a block from add(sum, i, count), which adds terms i ... i + count - 1, count <= 8.

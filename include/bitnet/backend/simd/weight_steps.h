@@ -1,4 +1,5 @@
-// WeightSteps: the steps of a matrix of weights: one for all, one a row, or one for each group of columns of a row.
+// WeightSteps: the steps of a matrix of weights: one for all, one a row, or one for each group of columns of a row;
+// those of a row side by side, or those of a group of columns.
 #ifndef BITNET_BACKEND_SIMD_WEIGHT_STEPS_H_
 #define BITNET_BACKEND_SIMD_WEIGHT_STEPS_H_
 
@@ -10,24 +11,38 @@
 
 namespace bitnet {
 
+enum class StepOrder { kByRow, kBySegment };
+
+template <StepOrder kOrder>
 class WeightSteps {
  public:
   WeightSteps() = default;
   template <Format W>
   explicit WeightSteps(const QuantizedMatrix<W>& weights)
-      : segments_(weights.segments()),
-        per_row_(weights.layout().per_row),
-        steps_(weights.steps().begin(), weights.steps().end()) {}
+      : segments_(weights.segments()), steps_(weights.steps().begin(), weights.steps().end()) {
+    if (!weights.layout().per_row) return;
+    row_stride_ = kOrder == StepOrder::kByRow ? segments_.Count() : 1;
+    if (kOrder == StepOrder::kByRow || segments_.Count() == 1) return;
+    segment_stride_ = weights.rows();
+    for (size_t row = 0; row < weights.rows(); ++row) {
+      for (size_t s = 0; s < segments_.Count(); ++s) steps_[s * segment_stride_ + row] = weights.Step(row, s);
+    }
+  }
 
   Segments segments() const { return segments_; }
-  float Of(size_t row, size_t segment = 0) const { return steps_[(per_row_ ? row * segments_.Count() : 0) + segment]; }
-  // The rows' steps where each has one, else nullptr: all have Of(0).
-  const float* OfRows() const { return per_row_ ? steps_.data() : nullptr; }
+  float Of(size_t row, size_t segment = 0) const { return steps_[row * row_stride_ + segment * segment_stride_]; }
+  // Of a segment those of all rows (kBySegment), side by side, where each has one, else nullptr: all have Of(0).
+  const float* OfRows(size_t segment = 0) const {
+    return row_stride_ != 0 ? steps_.data() + segment * segment_stride_ : nullptr;
+  }
+  // Of a row those of all segments (kByRow), side by side.
+  const float* OfRow(size_t row) const { return steps_.data() + row * row_stride_; }
   size_t StoredBytes() const { return steps_.size() * sizeof(float); }
 
  private:
   Segments segments_;
-  bool per_row_ = false;
+  size_t row_stride_ = 0;
+  size_t segment_stride_ = 1;
   AlignedVector<float> steps_;
 };
 

@@ -1,0 +1,365 @@
+// Erased<B>: a backend whose matrices and caches forget their formats. All weights for inputs X and uses U are of one
+// type, all caches of one more, and each call goes by one virtual function to B's object of the right type. So one
+// compiled layer runs whatever its matrices are: files decide formats, tensor by tensor, and a thousand combinations
+// of them are not a thousand models.
+//
+//   const Erased<SimdBackend> backend;
+//   Erased<SimdBackend>::Matrix<Ternary, Int<8>, Uses<Dense>> matrix;             // of any weights
+//   matrix = backend.PrepareMatrix<Ternary, Int<8>, Uses<Dense>>(ternary);
+//   matrix = backend.PrepareMatrix<Grouped<Int<4>>, Int<8>, Uses<Dense>>(others);
+//
+// Inputs keep their types: a scheme chooses them, not a file. A virtual call is nothing beside a product; programs that
+// name one scheme need none of this.
+#ifndef BITNET_BACKEND_ERASED_H_
+#define BITNET_BACKEND_ERASED_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "bitnet/backend/backend.h"
+#include "bitnet/base/assert.h"
+
+namespace bitnet {
+
+// Weights of any format for inputs X and the uses U. Copies share what was prepared, which never changes.
+template <Backend B, Operand X, class U>
+class AnyMatrix {
+  using Stream = typename B::Stream;
+  using Rows = typename B::template Rows<X>;
+  using Lists = typename B::Lists;
+
+ public:
+  AnyMatrix() = default;
+  template <Operand W>
+  AnyMatrix(std::type_identity<W>, typename B::template Matrix<W, X, U> matrix)
+      : weights_(std::make_shared<Weights<W>>(std::move(matrix))) {}
+
+  size_t rows() const { return weights_ == nullptr ? 0 : weights_->rows(); }
+  size_t cols() const { return weights_ == nullptr ? 0 : weights_->cols(); }
+  size_t StoredBytes() const { return weights_ == nullptr ? 0 : weights_->StoredBytes(); }
+  // What runs, in a line.
+  std::string Describe() const { return Get().Describe(); }
+
+  void MatMul(const B& backend, Stream& stream, Rows& x, MatrixView<float> y) const {
+    Get().MatMul(backend, stream, x, y);
+  }
+  void MatMulRows(const B& backend, Stream& stream, Rows& x, const Lists& rows, MatrixView<float> y) const {
+    Get().MatMulRows(backend, stream, x, rows, y);
+  }
+  void MatMulColumns(const B& backend, Stream& stream, Rows& x, MatrixView<float> y) const {
+    Get().MatMulColumns(backend, stream, x, y);
+  }
+  void Embed(const B& backend, Stream& stream, std::span<const uint32_t> rows, MatrixView<float> y) const {
+    Get().Embed(backend, stream, rows, y);
+  }
+
+ private:
+  class AnyWeights {
+   public:
+    virtual ~AnyWeights() = default;
+    virtual size_t rows() const = 0;
+    virtual size_t cols() const = 0;
+    virtual size_t StoredBytes() const = 0;
+    virtual std::string Describe() const = 0;
+    virtual void MatMul(const B&, Stream&, Rows&, MatrixView<float>) const = 0;
+    virtual void MatMulRows(const B&, Stream&, Rows&, const Lists&, MatrixView<float>) const = 0;
+    virtual void MatMulColumns(const B&, Stream&, Rows&, MatrixView<float>) const = 0;
+    virtual void Embed(const B&, Stream&, std::span<const uint32_t>, MatrixView<float>) const = 0;
+  };
+
+  // (What the uses do not name is never called: Erased's members see to it.)
+  template <Operand W>
+  class Weights final : public AnyWeights {
+   public:
+    explicit Weights(typename B::template Matrix<W, X, U> matrix) : matrix_(std::move(matrix)) {}
+    size_t rows() const override { return matrix_.rows(); }
+    size_t cols() const override { return matrix_.cols(); }
+    size_t StoredBytes() const override { return matrix_.StoredBytes(); }
+    std::string Describe() const override { return B::template DescribeProduct<W, X, U>(); }
+    void MatMul(const B& backend, Stream& stream, Rows& x, MatrixView<float> y) const override {
+      if constexpr (U::kMultiplies) backend.MatMul(stream, matrix_, x, y);
+    }
+    void MatMulRows(const B& backend, Stream& stream, Rows& x, const Lists& rows, MatrixView<float> y) const override {
+      if constexpr (U::template kHas<ChosenRows>) backend.MatMulRows(stream, matrix_, x, rows, y);
+    }
+    void MatMulColumns(const B& backend, Stream& stream, Rows& x, MatrixView<float> y) const override {
+      if constexpr (U::template kHas<ChosenColumns>) backend.MatMulColumns(stream, matrix_, x, y);
+    }
+    void Embed(const B& backend, Stream& stream, std::span<const uint32_t> rows, MatrixView<float> y) const override {
+      if constexpr (U::template kHas<RowLookup>) backend.Embed(stream, matrix_, rows, y);
+    }
+
+   private:
+    typename B::template Matrix<W, X, U> matrix_;
+  };
+
+  const AnyWeights& Get() const {
+    BITNET_ASSERT(weights_ != nullptr, "AnyMatrix: nothing was prepared");
+    return *weights_;
+  }
+
+  std::shared_ptr<const AnyWeights> weights_;
+};
+
+// A cache of any quantizers of keys and values, for queries Q.
+template <Backend B, Operand Q>
+class AnyCache {
+  using Stream = typename B::Stream;
+  using Rows = typename B::template Rows<Q>;
+  using Where = typename B::Where;
+  using Reals = MatrixView<const float>;
+
+ public:
+  AnyCache() = default;
+  AnyCache(const AnyCache& other) : values_(other.values_ == nullptr ? nullptr : other.values_->Copy()) {}
+  AnyCache(AnyCache&&) noexcept = default;
+  // Where memory ends, what is assigned to stays as it was.
+  AnyCache& operator=(const AnyCache& other) {
+    AnyCache copy(other);
+    return *this = std::move(copy);
+  }
+  AnyCache& operator=(AnyCache&&) noexcept = default;
+  template <class Quantizers>
+  AnyCache(std::type_identity<Quantizers>, typename B::template Cache<Quantizers> cache)
+      : values_(std::make_unique<Values<Quantizers>>(std::move(cache))) {}
+
+  size_t max_tokens() const { return values_ == nullptr ? 0 : values_->max_tokens(); }
+  size_t BytesPerToken() const { return values_ == nullptr ? 0 : values_->BytesPerToken(); }
+  size_t StoredBytes() const { return values_ == nullptr ? 0 : values_->StoredBytes(); }
+
+  // B's cache, which must have these quantizers.
+  template <class Quantizers>
+  typename B::template Cache<Quantizers>& As() const {
+    BITNET_ASSERT(values_ != nullptr && values_->key() == KeyOf<Quantizers>(),
+                  "AnyCache: it has other quantizers, as have the other caches of the pass");
+    return static_cast<Values<Quantizers>*>(values_.get())->cache;
+  }
+
+  // All caches of a pass have the quantizers of the first.
+  static void Store(const B& backend, Stream& stream, Reals keys, Reals values, const Where& where,
+                    std::span<AnyCache* const> caches) {
+    First(caches).Store(backend, stream, keys, values, where, caches);
+  }
+  static void Attend(const B& backend, Stream& stream, Rows& q, const Where& where,
+                     std::span<const AnyCache* const> caches, const AttentionShape& shape, MatrixView<float> y) {
+    First(caches).Attend(backend, stream, q, where, caches, shape, y);
+  }
+
+ private:
+  class AnyValues {
+   public:
+    virtual ~AnyValues() = default;
+    virtual const void* key() const = 0;
+    virtual std::unique_ptr<AnyValues> Copy() const = 0;
+    virtual size_t max_tokens() const = 0;
+    virtual size_t BytesPerToken() const = 0;
+    virtual size_t StoredBytes() const = 0;
+    virtual void Store(const B&, Stream&, Reals, Reals, const Where&, std::span<AnyCache* const>) const = 0;
+    virtual void Attend(const B&, Stream&, Rows&, const Where&, std::span<const AnyCache* const>, const AttentionShape&,
+                        MatrixView<float>) const = 0;
+  };
+
+  template <class Quantizers>
+  class Values final : public AnyValues {
+    using Cache = typename B::template Cache<Quantizers>;
+
+   public:
+    explicit Values(Cache c) : cache(std::move(c)) {}
+    const void* key() const override { return KeyOf<Quantizers>(); }
+    std::unique_ptr<AnyValues> Copy() const override { return std::make_unique<Values>(cache); }
+    size_t max_tokens() const override { return cache.max_tokens(); }
+    size_t BytesPerToken() const override { return cache.BytesPerToken(); }
+    size_t StoredBytes() const override { return cache.StoredBytes(); }
+    void Store(const B& backend, Stream& stream, Reals k, Reals v, const Where& where,
+               std::span<AnyCache* const> caches) const override {
+      WithCaches<Cache*>(caches, [&](std::span<Cache* const> own) { backend.Store(stream, k, v, where, own); });
+    }
+    void Attend(const B& backend, Stream& stream, Rows& q, const Where& where, std::span<const AnyCache* const> caches,
+                const AttentionShape& shape, MatrixView<float> y) const override {
+      WithCaches<const Cache*>(
+          caches, [&](std::span<const Cache* const> own) { backend.Attend(stream, q, where, own, shape, y); });
+    }
+
+    Cache cache;
+
+   private:
+    // f(B's caches).
+    template <class Pointer>
+    static void WithCaches(const auto& caches, auto&& f) {
+      // Memory is taken for large batches only.
+      constexpr size_t kFew = 16;
+      Pointer few[kFew];
+      std::vector<Pointer> many(caches.size() <= kFew ? 0 : caches.size());
+      Pointer* const own = many.empty() ? few : many.data();
+      for (size_t i = 0; i < caches.size(); ++i) own[i] = &caches[i]->template As<Quantizers>();
+      f(std::span<const Pointer>(own, caches.size()));
+    }
+  };
+
+  // Tells the quantizers apart, without run-time types.
+  template <class Quantizers>
+  static const void* KeyOf() {
+    static constexpr char kKey = 0;
+    return &kKey;
+  }
+  static const AnyValues& First(const auto& caches) {
+    BITNET_ASSERT(!caches.empty() && caches[0]->values_ != nullptr, "AnyCache: there is no cache");
+    return *caches[0]->values_;
+  }
+
+  std::unique_ptr<AnyValues> values_;
+};
+
+template <Backend B>
+class Erased {
+ public:
+  template <Operand W, Operand X, class U>
+  using Matrix = AnyMatrix<B, X, U>;
+  template <Operand X>
+  using Rows = typename B::template Rows<X>;
+  template <class Quantizers>
+  using Cache = AnyCache<B, OperandOf<typename Quantizers::Query>>;
+  using Lists = typename B::Lists;
+  using Reals = typename B::Reals;
+  using Vector = typename B::Vector;
+  using Where = typename B::Where;
+  using Stream = typename B::Stream;
+
+  explicit Erased(B backend = B()) : backend_(std::move(backend)) {}
+  const B& backend() const { return backend_; }
+
+  template <Operand W, Operand X, class U>
+  AnyMatrix<B, X, U> PrepareMatrix(const QuantizedMatrix<FormatOf<W>>& weights) const {
+    return {std::type_identity<W>(), backend_.template PrepareMatrix<W, X, U>(weights)};
+  }
+  Vector PrepareVector(std::span<const float> values) const { return backend_.PrepareVector(values); }
+  template <class Quantizers>
+  Cache<Quantizers> NewCache(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
+    return {std::type_identity<Quantizers>(), backend_.template NewCache<Quantizers>(kv_heads, head_dim, max_tokens)};
+  }
+  template <class Quantizers>
+  std::optional<size_t> CacheBytes(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
+    return backend_.template CacheBytes<Quantizers>(kv_heads, head_dim, max_tokens);
+  }
+  Stream NewStream() const { return backend_.NewStream(); }
+  MatrixView<float> Shape(Stream& stream, Reals& reals, size_t rows, size_t cols) const {
+    return backend_.Shape(stream, reals, rows, cols);
+  }
+  void SetWhere(Stream& stream, std::span<const Place> places, const Rope& rope, Where& where) const {
+    backend_.SetWhere(stream, places, rope, where);
+  }
+
+  template <Operand X, class U>
+  requires(U::template kHas<RowLookup>) void Embed(Stream& stream, const AnyMatrix<B, X, U>& matrix,
+                                                   std::span<const uint32_t> rows, MatrixView<float> y) const {
+    matrix.Embed(backend_, stream, rows, y);
+  }
+  template <Operand X, class U>
+  requires(U::kMultiplies) void MatMul(Stream& stream, const AnyMatrix<B, X, U>& matrix, Rows<X>& x,
+                                       MatrixView<float> y) const {
+    matrix.MatMul(backend_, stream, x, y);
+  }
+  template <Operand X, class U>
+  requires(U::template kHas<ChosenRows>) void MatMulRows(Stream& stream, const AnyMatrix<B, X, U>& matrix, Rows<X>& x,
+                                                         const Lists& rows, MatrixView<float> y) const {
+    matrix.MatMulRows(backend_, stream, x, rows, y);
+  }
+  template <Operand X, class U>
+  requires(U::template kHas<ChosenColumns>) void MatMulColumns(Stream& stream, const AnyMatrix<B, X, U>& matrix,
+                                                               Rows<X>& x, MatrixView<float> y) const {
+    matrix.MatMulColumns(backend_, stream, x, y);
+  }
+
+  template <AnyQuantizer Q>
+  void Quantize(Stream& stream, MatrixView<const float> x, Rows<OperandOf<Q>>& out) const {
+    backend_.template Quantize<Q>(stream, x, out);
+  }
+  template <AnyQuantizer Q>
+  void QuantizeTopK(Stream& stream, MatrixView<const float> x, size_t k, Rows<OperandOf<Q>>& out) const {
+    backend_.template QuantizeTopK<Q>(stream, x, k, out);
+  }
+  void FindNonzero(Stream& stream, auto& rows) const { backend_.FindNonzero(stream, rows); }
+  void RmsNorm(Stream& stream, MatrixView<const float> x, const Vector& gain, float eps, MatrixView<float> y) const {
+    backend_.RmsNorm(stream, x, gain, eps, y);
+  }
+  void Rotate(Stream& stream, const Where& where, MatrixView<float> y) const { backend_.Rotate(stream, where, y); }
+  void Add(Stream& stream, MatrixView<const float> x, MatrixView<float> y) const { backend_.Add(stream, x, y); }
+  template <Activation A>
+  void OpenGates(Stream& stream, MatrixView<const float> gate, Lists& open) const {
+    backend_.template OpenGates<A>(stream, gate, open);
+  }
+  template <Activation A>
+  void Glu(Stream& stream, MatrixView<const float> gate, MatrixView<const float> up, const Lists& open,
+           MatrixView<float> y) const {
+    backend_.template Glu<A>(stream, gate, up, open, y);
+  }
+
+  template <Operand Q>
+  void Store(Stream& stream, MatrixView<const float> keys, MatrixView<const float> values, const Where& where,
+             std::span<AnyCache<B, Q>* const> caches) const {
+    AnyCache<B, Q>::Store(backend_, stream, keys, values, where, caches);
+  }
+  template <Operand Q>
+  void Attend(Stream& stream, Rows<Q>& q, const Where& where, std::span<const AnyCache<B, Q>* const> caches,
+              const AttentionShape& shape, MatrixView<float> y) const {
+    AnyCache<B, Q>::Attend(backend_, stream, q, where, caches, shape, y);
+  }
+  Result<uint32_t> Sample(Stream& stream, MatrixView<const float> logits, const SamplerOptions& options,
+                          uint64_t random) const {
+    return backend_.Sample(stream, logits, options, random);
+  }
+
+  MatrixView<const float> Read(Stream& stream, MatrixView<const float> from, GrowingMatrix& to) const {
+    return backend_.Read(stream, from, to);
+  }
+  template <class From>
+  requires(!std::is_convertible_v<const From&, MatrixView<const float>>) void Read(Stream& stream, const From& from,
+                                                                                   auto& to) const {
+    backend_.Read(stream, from, to);
+  }
+  void Write(Stream& stream, MatrixView<const float> from, MatrixView<float> to) const {
+    backend_.Write(stream, from, to);
+  }
+  template <class From>
+  requires(!std::is_convertible_v<const From&, MatrixView<const float>>) void Write(Stream& stream, const From& from,
+                                                                                    auto& to) const {
+    backend_.Write(stream, from, to);
+  }
+  // The host's form says which quantizers.
+  template <Operand Q, class Quantizers>
+  void ReadCache(Stream& stream, const AnyCache<B, Q>& from, size_t tokens, HostCache<Quantizers>& to) const {
+    backend_.ReadCache(stream, from.template As<Quantizers>(), tokens, to);
+  }
+  template <class Quantizers, Operand Q>
+  void WriteCache(Stream& stream, const HostCache<Quantizers>& from, size_t tokens, AnyCache<B, Q>& to) const {
+    backend_.WriteCache(stream, from, tokens, to.template As<Quantizers>());
+  }
+  uint64_t CountNonzero(Stream& stream, const auto& rows) const { return backend_.CountNonzero(stream, rows); }
+  uint64_t CountNonzero(Stream& stream, const auto& rows, const Lists& lists) const {
+    return backend_.CountNonzero(stream, rows, lists);
+  }
+  Result<Done> Finish(Stream& stream) const { return backend_.Finish(stream); }
+
+  template <Operand W, Operand X, class U>
+  static std::string DescribeProduct() {
+    return B::template DescribeProduct<W, X, U>();
+  }
+  template <class Quantizers>
+  static std::string DescribeAttention() {
+    return B::template DescribeAttention<Quantizers>();
+  }
+
+ private:
+  B backend_;
+};
+
+}  // namespace bitnet
+
+#endif  // BITNET_BACKEND_ERASED_H_

@@ -1,0 +1,99 @@
+#include "bitnet/backend/erased.h"
+
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <vector>
+
+#include "bitnet/backend/reference.h"
+#include "bitnet/backend/simd/simd_backend.h"
+#include "bitnet/model/transformer.h"
+#include "testing/backend_conformance.h"
+#include "testing/expect_assertion.h"
+#include "testing/random_values.h"
+#include "testing/tiny_model.h"
+
+namespace bitnet::testing {
+namespace {
+
+TEST_CASE("Erased: has the bits of the reference") {
+  using B = Erased<ReferenceBackend>;
+  static_assert(Backend<B>);
+  TestFewProducts<B>();
+  TestSomeTokenOperations<B>();
+  TestSomeAttention<B>();
+}
+
+TEST_CASE("Erased: matrices of several formats are of one type, and multiply as they do alone") {
+  using B = Erased<SimdBackend>;
+  const B backend;
+  B::Stream stream = backend.NewStream();
+  const ProductCase c = {9, 3, {true, 0}, 0, Fill::kRandom}, grouped = {9, 3, {true, 16}, 0, Fill::kRandom};
+  constexpr size_t kCols = 70;
+  const auto x = DrawInputs<Int<8>>(c, kCols, 1);
+  B::Rows<Int<8>> rows;
+  backend.Write(stream, x, rows);
+  std::vector<B::Matrix<Ternary, Int<8>, Uses<Dense>>> matrices;
+  std::vector<std::vector<float>> expected;
+  const auto add = [&]<Operand W>(std::type_identity<W>, const ProductCase& which) {
+    const auto weights = DrawWeights<FormatOf<W>>(which, kCols, 2);
+    matrices.push_back(backend.PrepareMatrix<W, Int<8>, Uses<Dense>>(weights));
+    expected.emplace_back(c.tokens * c.rows);
+    reference::MatMul(weights, x, {expected.back().data(), c.tokens, c.rows});
+  };
+  add(std::type_identity<Ternary>(), c);
+  add(std::type_identity<Int<4>>(), c);
+  add(std::type_identity<Grouped<Int<8>>>(), grouped);
+  add(std::type_identity<Float>(), c);
+  for (size_t i = 0; i < matrices.size(); ++i) {
+    std::vector<float> y(c.tokens * c.rows);
+    backend.MatMul(stream, matrices[i], rows, {y.data(), c.tokens, c.rows});
+    CHECK(SameBits(y, expected[i]));
+    CHECK(!matrices[i].Describe().empty());
+  }
+  CHECK(matrices[0].Describe() != matrices[3].Describe());
+}
+
+TEST_CASE("Erased: a cache keeps its quantizers, a copy its own tokens; caches of a pass are of one kind") {
+  using B = Erased<ReferenceBackend>;
+  const B backend;
+  B::Stream stream = backend.NewStream();
+  using Narrow = CacheQuantizersOf<A48>;
+  using Query = A48::Query;
+  using Wide = CacheQuantizers<Query, Quantizer<Int<8>, AbsMax>, Query, Quantizer<Int<8>, AbsMax>, Query>;
+  using Cache = B::Cache<Narrow>;
+  static_assert(std::is_same_v<Cache, B::Cache<Wide>>);
+  Cache narrow = backend.NewCache<Narrow>(1, 8, 4), wide = backend.NewCache<Wide>(1, 8, 4);
+  CHECK(narrow.BytesPerToken() == 2 * (3 + 4));
+  CHECK(wide.BytesPerToken() == 2 * (8 + 4));
+  CHECK(narrow.max_tokens() == 4);
+  const std::vector<float> x = NormalValues(8, 1);
+  const MatrixView<const float> row(x.data(), 1, 8);
+  HostWhere where;
+  where.Set(std::vector<Place>{{0, 1}}, Rope(8, 10.0f));
+  const Cache before = narrow;
+  Cache* const caches[] = {&narrow};
+  backend.Store(stream, row, row, where, std::span<Cache* const>(caches));
+  CHECK(narrow.As<Narrow>().keys.Step(0, 1) != 0.0f);
+  CHECK(before.As<Narrow>().keys.Step(0, 1) == 0.0f);
+  Cache* const mixed[] = {&narrow, &wide};
+  CHECK(Breaks("other quantizers", [&] { backend.Store(stream, row, row, where, std::span<Cache* const>(mixed)); }));
+  CHECK(Breaks("other quantizers", [&] { narrow.As<Wide>(); }));
+  CHECK(Breaks("no cache", [&] { backend.Store(stream, row, row, where, std::span<Cache* const>()); }));
+}
+
+TEST_CASE("Erased: a model runs on it") {
+  const ModelWeights<A48> weights = TinyWeights<A48>(TinyConfig());
+  const std::vector<Token> tokens = RandomTokens(20, TinyConfig().vocab);
+  const Transformer<A48, Erased<SimdBackend>> model(weights);
+  const Transformer<A48, ReferenceBackend> reference(weights);
+  auto state = model.NewState(20);
+  auto expected = reference.NewState(20);
+  for (const std::vector<size_t>& cut : {std::vector<size_t>{0, 7}, {7, 8}, {8, 20}}) {
+    const auto some = std::span(tokens).subspan(cut[0], cut[1] - cut[0]);
+    CHECK(SameBits(*model.Forward(some, state), *reference.Forward(some, expected)));
+  }
+}
+
+}  // namespace
+}  // namespace bitnet::testing

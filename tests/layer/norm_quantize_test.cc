@@ -1,0 +1,62 @@
+#include "bitnet/layer/norm_quantize.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "bitnet/backend/reference.h"
+#include "testing/random_values.h"
+
+namespace bitnet {
+namespace {
+
+// Offers the two as one operation, and counts.
+class FusingBackend : public ReferenceBackend {
+ public:
+  template <AnyQuantizer Q>
+  void RmsNormQuantize(Stream& stream, MatrixView<const float> x, const Vector& gain, float eps,
+                       Rows<OperandOf<Q>>& out) const {
+    ++calls;
+    std::vector<float> normed(x.cols());
+    QuantizedRows<OperandOf<Q>> row;
+    out.Resize(x.rows(), x.cols(), kGroupSize<typename Q::Granularity>);
+    for (size_t t = 0; t < x.rows(); ++t) {
+      RmsNorm(stream, x.Rows(t, 1), gain, eps, AsRow(std::span(normed)));
+      Quantize<Q>(stream, AsRow(std::span<const float>(normed)), row);
+      std::ranges::copy(row[0], out[t].begin());
+      std::ranges::copy(row.Steps(0), out.Steps(t).begin());
+    }
+  }
+  mutable size_t calls = 0;
+};
+
+template <AnyQuantizer Q>
+void CheckFused() {
+  constexpr size_t kTokens = 3, kWidth = 40;
+  const std::vector<float> x = testing::NormalValues(kTokens * kWidth, 1), gain = testing::NormalValues(kWidth, 2);
+  const MatrixView<const float> view(x.data(), kTokens, kWidth);
+  const ReferenceBackend plain;
+  const FusingBackend fusing;
+  ReferenceBackend::Stream stream;
+  GrowingMatrix normed, unused;
+  QuantizedRows<OperandOf<Q>> composed, fused;
+  NormQuantize<Q>(plain, stream, RmsNorm<ReferenceBackend>(gain, 0.01f, plain), view, normed, composed);
+  NormQuantize<Q>(fusing, stream, RmsNorm<FusingBackend>(gain, 0.01f, fusing), view, unused, fused);
+  CHECK(fusing.calls == 1);
+  for (size_t t = 0; t < kTokens; ++t) {
+    CHECK(std::ranges::equal(fused[t], composed[t]));
+    CHECK(std::ranges::equal(fused.Steps(t), composed.Steps(t)));
+  }
+}
+
+TEST_CASE("NormQuantize: a backend's own operation where there is one, else the norm and the quantizer") {
+  CheckFused<Quantizer<Int<4>, AbsMean>>();
+  CheckFused<Quantizer<Int<8>, AbsMax, PerGroup<16>>>();
+  CheckFused<Unquantized>();
+}
+
+}  // namespace
+}  // namespace bitnet

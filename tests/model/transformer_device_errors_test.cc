@@ -1,0 +1,56 @@
+// What a model does where its backend's device fails: operations say nothing, Finish does.
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "bitnet/backend/reference.h"
+#include "bitnet/model/transformer.h"
+#include "testing/tiny_model.h"
+
+namespace bitnet::testing {
+namespace {
+
+// Fails in Finish while *fails is set.
+class FailingBackend : public ReferenceBackend {
+ public:
+  explicit FailingBackend(const bool* fails) : fails_(fails) {}
+  Result<Done> Finish(Stream&) const {
+    if (*fails_) return Error{"the device is out of memory"};
+    return Done{};
+  }
+
+ private:
+  const bool* fails_;
+};
+
+TEST_CASE("Transformer: an error of the device comes out of Forward, and the state is as it was") {
+  bool fails = false;
+  const ModelWeights<A48> weights = TinyWeights<A48>(TinyConfig());
+  const Transformer<A48, FailingBackend> model(weights, FailingBackend(&fails));
+  const std::vector<Token> tokens = RandomTokens(12, TinyConfig().vocab);
+  auto state = model.NewState(20), undisturbed = model.NewState(20);
+  state.CountWeights(true), undisturbed.CountWeights(true);
+  REQUIRE(model.Forward(std::span(tokens).first(5), state).ok());
+  REQUIRE(model.Forward(std::span(tokens).first(5), undisturbed).ok());
+
+  fails = true;
+  const auto failed = model.Forward(std::span(tokens).subspan(5), state);
+  REQUIRE(!failed.ok());
+  CHECK(failed.error() == "the device is out of memory");
+  CHECK(!model.ForwardAll(std::span(tokens).subspan(5), state).ok());
+  CHECK(!model.Hidden(std::span(tokens).subspan(5), state).ok());
+  CHECK(state.length() == 5);
+  CHECK(state.TotalWeightUse().Overall().total == undisturbed.TotalWeightUse().Overall().total);
+
+  fails = false;
+  const auto again = model.Forward(std::span(tokens).subspan(5), state);
+  const auto expected = model.Forward(std::span(tokens).subspan(5), undisturbed);
+  REQUIRE(again.ok());
+  CHECK(SameBits(*again, *expected));
+  CHECK(state.length() == 12);
+}
+
+}  // namespace
+}  // namespace bitnet::testing
