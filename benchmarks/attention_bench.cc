@@ -8,6 +8,7 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <any>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -100,9 +101,12 @@ struct Layers {
   }
 };
 
+std::any kept;  // the last line's layers: memory does not hold those of all formats
+
 template <class C, class B>
 void Attend(benchmark::State& state, const Shape& shape, size_t tokens, size_t threads) {
-  static Layers<C, B> layers;
+  if (std::any_cast<Layers<C, B>>(&kept) == nullptr) kept = Layers<C, B>();
+  auto& layers = *std::any_cast<Layers<C, B>>(&kept);
   layers.Make(shape, tokens);
   const B backend(PoolOf(threads));
   auto stream = backend.NewStream();
