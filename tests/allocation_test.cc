@@ -12,6 +12,7 @@
 #include "bitnet/backend/simd/default_backend.h"
 #include "bitnet/model/generate.h"
 #include "bitnet/model/model_file.h"
+#include "bitnet/model/sampler.h"
 #include "bitnet/model/transformer.h"
 #include "testing/replaced_new.h"
 #include "testing/tiny_model.h"

@@ -20,6 +20,7 @@
 #include "bitnet/backend/reference.h"
 #include "bitnet/base/bytes.h"
 #include "bitnet/model/generate.h"
+#include "bitnet/model/sampler.h"
 #include "bitnet/model/transformer.h"
 #include "testing/expect_assertion.h"
 #include "testing/tiny_model.h"

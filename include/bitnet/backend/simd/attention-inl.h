@@ -301,11 +301,9 @@ class AttentionCall {
     static constexpr bool kKeyPairs = Facts::kKeyPairs;
     bool HasFastScores() const { return kFastScores && (!kKeyPairs || call_.shape_.head_dim <= kMostPairedDims); }
     static constexpr bool kSumsGroups = Facts::kSumsGroups;
-    // The matrix unit takes as long for one row as for all: at one and two rows vectors are faster. And it must be set
-    // up, for a call and for a block: 512 tokens are 5 % faster, 128 tokens would be 5 % slower, 64 dimensions 2 %.
     bool SumsByUnit() const {
-      return kSumsGroups && UnitSums::kCanRead<V> && count_ > 2 && call_.shape_.head_dim > 64 &&
-             visible_[count_ - 1] >= 2 * kAttentionBlock && bitnet::detail::HasAmx();
+      return Facts::kUnitSums && count_ > 2 && call_.shape_.head_dim > 64 && visible_[count_ - 1] >= kLeastUnitTokens &&
+             bitnet::detail::HasAmx();
     }
 
     float* Scores(size_t r, const Tile& of) const { return of.scores + r * call_.ScoreStride(); }

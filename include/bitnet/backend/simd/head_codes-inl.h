@@ -25,6 +25,7 @@
 #include "bitnet/backend/simd/codes-inl.h"
 #include "bitnet/backend/simd/head_layout.h"
 #include "bitnet/base/size.h"
+#include "bitnet/tensor/aligned_vector.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
