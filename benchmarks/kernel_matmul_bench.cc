@@ -1,14 +1,15 @@
 // Products, kernel alone:
 //   BM_<Op>/<formats>/<backend>/<rows>x<cols>[x<tokens>][/<percent>%]/t<threads>
 // Op: MatVec (all of the matrix, one token), MatMul (some tokens), MatMulRows (a share of the rows), MatMulColumns (a
-// share of the inputs is not zero), MatVecByRows (all of the matrix, in the layout of MatMulRows: an integer dot
-// product), PrepareInputs (the tables of one token, which are not in the time of MatVec); with InCache, one matrix is
-// read again and again, else copies of it in turn, of RotatedBytes() in all (measure.h), as in a model.
+// share of the inputs is not zero), MatVecByRows (all of the matrix, in the layout of MatMulRows); with InCache, one
+// matrix is read again and again, else copies of it in turn, of RotatedBytes() in all (measure.h), as in a model.
+// Formats are those of weights and inputs; Ternary/64: with a step for each 64 columns.
 //
-// A line is the median of calls (so Google Benchmark sees one iteration, and says so after the name). Counters: bytes
-// of weights that the product needs per second, multiply-adds per second (of what is needed), both as shares of what
-// the machine can (read bandwidth with as many threads, and peak of the int8 dot product, measured right before and
-// after the line), and the density where something is skipped.
+// A line is the median of calls (so Google Benchmark sees one iteration, and says so after the name), with inputs whose
+// tables, where products make any, an earlier product left. Counters: bytes of weights that the product needs per
+// second, multiply-adds per second (of what is needed), both as shares of what the machine can (read bandwidth with as
+// many threads, and peak of the int8 dot product, measured right before and after the line), and the density where
+// something is skipped.
 //
 // BITNET_BENCH_ALL=1 in the environment adds the shapes of the paper's models; --shape ROWSxCOLS measures that shape
 // alone (main.cc).
@@ -17,6 +18,7 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <any>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -42,6 +44,14 @@ using Int4Inputs = Quantizer<Int<4>, AbsMean>;
 using Int8Inputs = Quantizer<Int<8>, AbsMax>;
 using Fp4Inputs = Quantizer<Fp4E2M1, MinMax>;
 using HeadWeights = Quantizer<Int<4>, AbsMax, PerRow>;
+// Levels -1, 0, 1, 2, as the ternary weights of some public files are stored.
+struct FourLevels {
+  static constexpr std::array<int, 4> kLevels = {-1, 0, 1, 2};
+};
+template <class F, size_t kGroup>
+using GroupedWeights = Quantizer<F, AbsMax, PerGroup<kGroup>>;
+template <class F>
+using RowStepWeights = Quantizer<F, AbsMax, PerRow>;
 
 constexpr double kSecondsALine = 0.25;
 
@@ -135,16 +145,16 @@ void Add(const std::string& label, F&& run) {
 
 // ---- Products of a backend.
 
-template <class W, class X, class B>
+template <class W, class X, class B, class U>
 struct Operands {
-  using M = typename B::template Matrix<typename W::Format, typename X::Format>;
+  using M = typename B::template Matrix<OperandOf<W>, OperandOf<X>, U>;
 
-  Operands(const Shape& shape, Access access)
+  explicit Operands(const Shape& shape)
       : matrices([&] {
           const std::vector<float> w = Normals(shape.rows * shape.cols, 1);
           const auto weights =
               QuantizedMatrix<typename W::Format>::template From<W>({w.data(), shape.rows, shape.cols});
-          return B(PoolOf(AllThreads())).template Prepare<typename X::Format>(weights, access);
+          return B(PoolOf(AllThreads())).template PrepareMatrix<OperandOf<W>, OperandOf<X>, U>(weights);
         }()) {}
 
   RotatedCopies<M> matrices;
@@ -152,7 +162,6 @@ struct Operands {
 
 struct Line {
   const char* op;
-  Access access;
   Shape shape;
   size_t tokens = 1;
   double density = 1.0;
@@ -165,25 +174,27 @@ struct Line {
   }
 };
 
-template <class W, class X, class B>
+template <class W, class X, class B, class U>
 void RunLine(benchmark::State& state, const std::string& formats, const Line& line, bool is_rotated, size_t threads) {
   const auto [rows, cols] = line.shape;
-  auto& operands =
-      Kept<Operands<W, X, B>>(formats + line.shape.Name() + std::to_string(static_cast<int>(line.access)),
-                              [&] { return std::make_shared<Operands<W, X, B>>(line.shape, line.access); });
+  constexpr bool kByRows = U::template kHas<ChosenRows>;
+  constexpr bool kByColumns = U::template kHas<ChosenColumns>;
+  auto& operands = Kept<Operands<W, X, B, U>>(formats + line.shape.Name() +
+                                                  (kByRows      ? "r"
+                                                   : kByColumns ? "c"
+                                                                : ""),
+                                              [&] { return std::make_shared<Operands<W, X, B, U>>(line.shape); });
   const B backend(PoolOf(threads));
-  QuantizedTokens<typename X::Format> x;
-  const bool by_columns = line.access == Access::kColumns;
-  const std::vector<float> reals = Normals(line.tokens * cols, 2, by_columns ? line.density : 1.0);
-  backend.template Quantize<X>(MatrixView<const float>(reals.data(), line.tokens, cols), x);
-  backend.FindNonzero(x);
-  // As layers do, for all products of the same inputs.
-  backend.PrepareInputs(operands.matrices.First(), x);
+  typename B::Stream stream = backend.NewStream();
+  typename B::template Rows<OperandOf<X>> x;
+  const std::vector<float> reals = Normals(line.tokens * cols, 2, kByColumns ? line.density : 1.0);
+  backend.template Quantize<X>(stream, MatrixView<const float>(reals.data(), line.tokens, cols), x);
+  backend.FindNonzero(stream, x);
   AlignedVector<float> results(line.tokens * rows);
   const MatrixView<float> y(results.data(), line.tokens, rows);
 
   ChannelLists open;
-  if (line.access == Access::kRows) {
+  if (kByRows) {
     Random random(3);
     open.Resize(line.tokens, rows);
     for (size_t t = 0; t < line.tokens; ++t) {
@@ -198,21 +209,24 @@ void RunLine(benchmark::State& state, const std::string& formats, const Line& li
   const std::string_view op = line.op;
   Work work;
   if (op == "MatMulRows") work.density = static_cast<double>(open.Count(0)) / static_cast<double>(rows);
-  if (by_columns) work.density = static_cast<double>(x.nonzero().Count(0)) / static_cast<double>(cols);
+  if (kByColumns) work.density = static_cast<double>(x.nonzero().Count(0)) / static_cast<double>(cols);
   work.is_rotated = is_rotated;
-  if (op == "PrepareInputs") work.density = 0.0;  // reads no weights
   work.bytes = work.density * static_cast<double>(operands.matrices.First().StoredBytes());
   work.products = work.density * static_cast<double>(rows * cols * line.tokens);
   Report(state, threads, work, [&] {
     const auto& matrix = is_rotated ? operands.matrices.Next() : operands.matrices.First();
-    if (op == "PrepareInputs") return backend.PrepareInputs(matrix, x);
-    if (line.access == Access::kDense || op == "MatVecByRows") return backend.MatMul(matrix, x, y);
-    if (line.access == Access::kRows) backend.MatMulRows(matrix, x, open, y);
-    if (line.access == Access::kColumns) backend.MatMulColumns(matrix, x, y);
+    if constexpr (kByRows) {
+      if (op == "MatMulRows") return backend.MatMulRows(stream, matrix, x, open, y);
+    }
+    if constexpr (kByColumns) {
+      return backend.MatMulColumns(stream, matrix, x, y);
+    } else {
+      backend.MatMul(stream, matrix, x, y);
+    }
   });
 }
 
-template <class W, class X, class B>
+template <class W, class X, class B, class U = Uses<Dense>>
 void AddLine(const std::string& formats, const char* backend, const Line& line, bool in_cache_too = true) {
   for (const bool is_rotated : {true, false}) {
     if (!is_rotated && !in_cache_too) continue;
@@ -220,7 +234,7 @@ void AddLine(const std::string& formats, const char* backend, const Line& line, 
     const std::string shape = line.Name();
     for (const size_t threads : ThreadCounts()) {
       Add(Label(op.c_str(), formats, backend, shape, threads),
-          [=](benchmark::State& state) { RunLine<W, X, B>(state, formats, line, is_rotated, threads); });
+          [=](benchmark::State& state) { RunLine<W, X, B, U>(state, formats, line, is_rotated, threads); });
     }
   }
 }
@@ -292,30 +306,63 @@ constexpr Shape kInCache{1536, 1536};  // 0.5 MB
 template <class X>
 void AddTernary(const std::string& formats) {
   using B = SimdBackend;
-  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatVec", Access::kDense, kUp});
-  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatVec", Access::kDense, kDown});
-  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatVec", Access::kDense, kSquare});
-  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatVec", Access::kDense, kInCache});
-  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatVecByRows", Access::kRows, kInCache});
-  AddLine<TernaryWeights, X, B>(formats, "Simd", {"PrepareInputs", Access::kDense, kUp});
-  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatMul", Access::kDense, kUp, 64}, false);
-  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatMul", Access::kDense, kUp, 256}, false);
-  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatMulRows", Access::kRows, kUp, 64, 0.325}, false);
-  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatMulColumns", Access::kColumns, kDown, 64, 0.16}, false);
+  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatVec", kUp});
+  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatVec", kDown});
+  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatVec", kSquare});
+  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatVec", kInCache});
+  AddLine<TernaryWeights, X, B, Uses<ChosenRows>>(formats, "Simd", {"MatVecByRows", kInCache});
+  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatMul", kUp, 64}, false);
+  AddLine<TernaryWeights, X, B>(formats, "Simd", {"MatMul", kUp, 256}, false);
+  AddLine<TernaryWeights, X, B, Uses<ChosenRows>>(formats, "Simd", {"MatMulRows", kUp, 64, 0.325}, false);
+  AddLine<TernaryWeights, X, B, Uses<ChosenColumns>>(formats, "Simd", {"MatMulColumns", kDown, 64, 0.16}, false);
+}
+
+// Steps for groups of columns, beside the same weights with a step for each row.
+template <class F, class X, size_t... kGroup>
+void AddGroups(const std::string& weights, const std::string& inputs) {
+  using B = SimdBackend;
+  for (const size_t tokens : {1u, 64u}) {
+    const Line line{tokens == 1 ? "MatVec" : "MatMul", kUp, tokens};
+    AddLine<RowStepWeights<F>, X, B>(weights + "PerRow*" + inputs, "Simd", line, tokens == 1);
+    (AddLine<GroupedWeights<F, kGroup>, X, B>(weights + "/" + std::to_string(kGroup) + "*" + inputs, "Simd", line,
+                                              tokens == 1),
+     ...);
+  }
+}
+template <class F, class X, size_t... kGroup>
+void AddChosenGroups(const std::string& weights, const std::string& inputs) {
+  const Line rows{"MatMulRows", kUp, 1, 0.325}, columns{"MatMulColumns", kDown, 1, 0.16};
+  (AddLine<GroupedWeights<F, kGroup>, X, SimdBackend, Uses<ChosenRows>>(
+       weights + "/" + std::to_string(kGroup) + "*" + inputs, "Simd", rows, false),
+   ...);
+  (AddLine<GroupedWeights<F, kGroup>, X, SimdBackend, Uses<ChosenColumns>>(
+       weights + "/" + std::to_string(kGroup) + "*" + inputs, "Simd", columns, false),
+   ...);
+}
+void AddAllGroups() {
+  AddGroups<Ternary, Int4Inputs, 64, 128, 256>("Ternary", "Int<4>");
+  AddGroups<Ternary, Int8Inputs, 64, 128, 256>("Ternary", "Int<8>");
+  AddGroups<FourLevels, Int4Inputs, 64, 128, 256>("FourLevels", "Int<4>");
+  AddGroups<FourLevels, Int8Inputs, 64, 128, 256>("FourLevels", "Int<8>");
+  AddGroups<Int<8>, Int8Inputs, 32>("Int<8>", "Int<8>");
+  AddGroups<Int<6>, Int8Inputs, 16>("Int<6>", "Int<8>");
+  AddGroups<Int<4>, Int8Inputs, 32>("Int<4>", "Int<8>");
+  AddGroups<Ternary, Quantizer<Int<8>, AbsMax, PerGroup<128>>, 128>("Ternary", "Int<8>/128");
+  AddChosenGroups<Ternary, Int8Inputs, 64, 128, 256>("Ternary", "Int<8>");
 }
 
 // Time against density.
 void AddDensities() {
   for (const double density : {0.01, 0.05, 0.1, 0.16, 0.25, 0.325, 0.5, 0.65, 0.8, 1.0}) {
-    AddLine<TernaryWeights, Int4Inputs, SimdBackend>("Ternary*Int<4>", "Simd",
-                                                     {"MatMulRows", Access::kRows, kUp, 1, density}, false);
+    AddLine<TernaryWeights, Int4Inputs, SimdBackend, Uses<ChosenRows>>("Ternary*Int<4>", "Simd",
+                                                                       {"MatMulRows", kUp, 1, density}, false);
   }
   for (const double density : {0.01, 0.05, 0.1, 0.16, 0.25, 0.325, 0.5, 0.65, 0.8, 1.0}) {
-    AddLine<TernaryWeights, Int8Inputs, SimdBackend>("Ternary*Int<8>", "Simd",
-                                                     {"MatMulColumns", Access::kColumns, kDown, 1, density}, false);
+    AddLine<TernaryWeights, Int8Inputs, SimdBackend, Uses<ChosenColumns>>("Ternary*Int<8>", "Simd",
+                                                                          {"MatMulColumns", kDown, 1, density}, false);
   }
-  AddLine<TernaryWeights, Int8Inputs, SimdBackend>("Ternary*Int<8>", "Simd",
-                                                   {"MatMulColumns", Access::kColumns, kSquare, 1, 0.5}, false);
+  AddLine<TernaryWeights, Int8Inputs, SimdBackend, Uses<ChosenColumns>>("Ternary*Int<8>", "Simd",
+                                                                        {"MatMulColumns", kSquare, 1, 0.5}, false);
 }
 
 void AddLimits() {
@@ -335,10 +382,10 @@ const bool kRegistered = [] {
   AddTernary<Fp4Inputs>("Ternary*Fp4E2M1");
   AddTernary<Int8Inputs>("Ternary*Int<8>");
   AddDensities();
-  AddLine<HeadWeights, Int8Inputs, SimdBackend>("Int<4>PerRow*Int<8>", "Simd",
-                                                {"MatVec", Access::kDense, {32000, 2560}}, false);
-  AddLine<TernaryWeights, Unquantized, SimdBackend>("Ternary*Float", "Simd", {"MatVec", Access::kDense, kDown}, false);
-  AddLine<Unquantized, Unquantized, SimdBackend>("Float*Float", "Simd", {"MatVec", Access::kDense, kDown}, false);
+  AddAllGroups();
+  AddLine<HeadWeights, Int8Inputs, SimdBackend>("Int<4>PerRow*Int<8>", "Simd", {"MatVec", {32000, 2560}}, false);
+  AddLine<TernaryWeights, Unquantized, SimdBackend>("Ternary*Float", "Simd", {"MatVec", kDown}, false);
+  AddLine<Unquantized, Unquantized, SimdBackend>("Float*Float", "Simd", {"MatVec", kDown}, false);
   AddBf16(kUp, 1);
   AddBf16(kUp, 64);
   AddBf16(kDown, 1);
@@ -354,8 +401,7 @@ const bool kRegistered = [] {
     }
   }
   Add("BM_MatVec/Float*Float/Eigen/" + kDown.Name() + "/t1", [](benchmark::State& state) { BM_Eigen(state, kDown); });
-  AddLine<TernaryWeights, Int4Inputs, ReferenceBackend>("Ternary*Int<4>", "Reference",
-                                                        {"MatVec", Access::kDense, kDown}, false);
+  AddLine<TernaryWeights, Int4Inputs, ReferenceBackend>("Ternary*Int<4>", "Reference", {"MatVec", kDown}, false);
 
   const char* all = std::getenv("BITNET_BENCH_ALL");
   if (all != nullptr && std::string(all) != "0") {
@@ -366,15 +412,13 @@ const bool kRegistered = [] {
       for (const size_t tokens : {1u, 256u}) {
         const char* op = tokens == 1 ? "MatVec" : "MatMul";
         for (const Shape& s : {up, square}) {
-          AddLine<TernaryWeights, Int4Inputs, SimdBackend>("Ternary*Int<4>", "Simd", {op, Access::kDense, s, tokens},
-                                                           false);
+          AddLine<TernaryWeights, Int4Inputs, SimdBackend>("Ternary*Int<4>", "Simd", {op, s, tokens}, false);
         }
-        AddLine<TernaryWeights, Int8Inputs, SimdBackend>("Ternary*Int<8>", "Simd", {op, Access::kDense, down, tokens},
-                                                         false);
-        AddLine<TernaryWeights, Int4Inputs, SimdBackend>(
-            "Ternary*Int<4>", "Simd", {"MatMulRows", Access::kRows, up, tokens, 1.0 - shape.closed_gates}, false);
-        AddLine<TernaryWeights, Int8Inputs, SimdBackend>(
-            "Ternary*Int<8>", "Simd", {"MatMulColumns", Access::kColumns, down, tokens, 1.0 - shape.down_zeros}, false);
+        AddLine<TernaryWeights, Int8Inputs, SimdBackend>("Ternary*Int<8>", "Simd", {op, down, tokens}, false);
+        AddLine<TernaryWeights, Int4Inputs, SimdBackend, Uses<ChosenRows>>(
+            "Ternary*Int<4>", "Simd", {"MatMulRows", up, tokens, 1.0 - shape.closed_gates}, false);
+        AddLine<TernaryWeights, Int8Inputs, SimdBackend, Uses<ChosenColumns>>(
+            "Ternary*Int<8>", "Simd", {"MatMulColumns", down, tokens, 1.0 - shape.down_zeros}, false);
         AddBf16(up, tokens);
       }
     }
@@ -391,16 +435,14 @@ void RegisterShapes(const std::vector<MatrixShape>& shapes) {
     const Shape s{rows, cols};
     for (const size_t tokens : {1u, 64u, 256u}) {
       const char* op = tokens == 1 ? "MatVec" : "MatMul";
-      AddLine<TernaryWeights, Int4Inputs, SimdBackend>("Ternary*Int<4>", "Simd", {op, Access::kDense, s, tokens},
-                                                       false);
-      AddLine<TernaryWeights, Int8Inputs, SimdBackend>("Ternary*Int<8>", "Simd", {op, Access::kDense, s, tokens},
-                                                       false);
+      AddLine<TernaryWeights, Int4Inputs, SimdBackend>("Ternary*Int<4>", "Simd", {op, s, tokens}, false);
+      AddLine<TernaryWeights, Int8Inputs, SimdBackend>("Ternary*Int<8>", "Simd", {op, s, tokens}, false);
       AddBf16(s, tokens);
     }
-    AddLine<TernaryWeights, Int4Inputs, SimdBackend>("Ternary*Int<4>", "Simd",
-                                                     {"MatMulRows", Access::kRows, s, 1, 0.325}, false);
-    AddLine<TernaryWeights, Int8Inputs, SimdBackend>("Ternary*Int<8>", "Simd",
-                                                     {"MatMulColumns", Access::kColumns, s, 1, 0.16}, false);
+    AddLine<TernaryWeights, Int4Inputs, SimdBackend, Uses<ChosenRows>>("Ternary*Int<4>", "Simd",
+                                                                       {"MatMulRows", s, 1, 0.325}, false);
+    AddLine<TernaryWeights, Int8Inputs, SimdBackend, Uses<ChosenColumns>>("Ternary*Int<8>", "Simd",
+                                                                          {"MatMulColumns", s, 1, 0.16}, false);
   }
 }
 
