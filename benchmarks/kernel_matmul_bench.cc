@@ -17,7 +17,6 @@
 
 #include <Eigen/Core>
 #include <algorithm>
-#include <any>
 #include <array>
 #include <cmath>
 #include <cstddef>
@@ -26,6 +25,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <typeinfo>
 #include <vector>
 
 #include "benchmarks/bf16.h"
@@ -120,17 +120,28 @@ void Report(benchmark::State& state, size_t threads, const Work& work, F&& call)
   }
 }
 
-// Operands of the last line, which the next often needs again: making copies takes longer than a line.
+// Operands of the last line, which the next often needs again: making copies takes longer than a line. Those of one
+// line alone, whatever their type: memory does not hold those of all.
+struct KeptOperands {
+  std::string key;
+  std::shared_ptr<void> operands;
+};
+
+KeptOperands& LastOperands() {
+  static KeptOperands* last = new KeptOperands;
+  return *last;
+}
+
 template <class T, class Make>
 T& Kept(const std::string& key, Make&& make) {
-  static std::string* kept_key = new std::string;
-  static std::any* kept = new std::any;
-  if (*kept_key != key) {
-    kept->reset();
-    *kept = std::shared_ptr<T>(make());
-    *kept_key = key;
+  KeptOperands& last = LastOperands();
+  const std::string key_of_type = std::string(typeid(T).name()) + key;
+  if (last.key != key_of_type) {
+    last.operands.reset();
+    last.operands = make();
+    last.key = key_of_type;
   }
-  return **std::any_cast<std::shared_ptr<T>>(kept);
+  return *static_cast<T*>(last.operands.get());
 }
 
 std::string Label(const char* op, const std::string& formats, const char* backend, const std::string& shape,

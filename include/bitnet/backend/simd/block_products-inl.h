@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 #include "bitnet/backend/simd/block_lookup-inl.h"
 #include "bitnet/backend/simd/codes-inl.h"
@@ -28,12 +27,15 @@ HWY_BEFORE_NAMESPACE();
 namespace bitnet {
 namespace HWY_NAMESPACE {
 
-// Products of the quads of W weights with some tokens.
-template <LevelFormat W, class Quads, class Steps>
+// Products of weights with some tokens.
+template <LevelFormat W, class Weights>
 class BlockProduct {
+  using Quads = typename Weights::Quads;
+
  public:
-  BlockProduct(const Quads& quads, const Steps& steps, size_t cols, const InputRows<int8_t>& x, MatrixView<float> y)
-      : quads_(quads), steps_(steps), cols_(cols), x_(x), y_(y) {}
+  BlockProduct(const Weights& weights, const InputRows<int8_t>& x, MatrixView<float> y)
+      : weights_(weights), quads_(weights.quads()), x_(x), y_(y) {}
+  size_t blocks() const { return quads_.blocks(); }
 
   // Memory of one thread.
   size_t ScratchBytes() const { return (std::min(MaxBlockTokens(), x_.tokens) + 1) * kVectorBytes * sizeof(int32_t); }
@@ -44,7 +46,7 @@ class BlockProduct {
       const size_t tokens = std::min(most, x_.tokens - first);
       int32_t input_sums[kMostBlockTokens];
       for (size_t t = 0; t < tokens; ++t) {
-        input_sums[t] = Correction<W>::kBottom == 0 ? 0 : SumOfInputs(x_.Row(first + t), cols_);
+        input_sums[t] = Correction<W>::kBottom == 0 ? 0 : SumOfInputs(x_.Row(first + t), weights_.cols());
       }
       for (size_t block = begin; block < end; ++block) {
         if (quads_.Rows(block).count == 0) continue;
@@ -60,18 +62,18 @@ class BlockProduct {
   // The same by lookups in the tables of all tokens.
   template <class Lookup>
   HWY_NOINLINE void LookUp(size_t begin, size_t end, const uint8_t* tables, std::byte* memory) const {
-    const typename Lookup::Scratch scratch(memory, end - begin, cols_);
+    const typename Lookup::Scratch scratch(memory, end - begin, weights_.cols());
     for (size_t block = begin; block < end;) {
       size_t unpacked[Lookup::kMostBlocks];
       size_t blocks = 0;
       for (; block < end && blocks < Lookup::kMostBlocks; ++block) {
         if (quads_.Rows(block).count == 0) continue;
-        Lookup::Unpack(quads_, block, cols_, blocks, scratch);
+        Lookup::Unpack(quads_, block, weights_.cols(), blocks, scratch);
         unpacked[blocks++] = block;
       }
       for (size_t first = 0; first < x_.tokens; first += Lookup::kMostTokens) {
         const size_t tokens = std::min(Lookup::kMostTokens, x_.tokens - first);
-        Lookup::Run(blocks, cols_, tables, first, tokens, scratch, [&](size_t b, int32_t* sums) HWY_ATTR {
+        Lookup::Run(blocks, weights_.cols(), tables, first, tokens, scratch, [&](size_t b, int32_t* sums) HWY_ATTR {
           StoreBlock(unpacked[b], first, tokens, sums, [](size_t, int32_t*) {});
         });
       }
@@ -97,14 +99,13 @@ class BlockProduct {
         dots = ordered;
       }
       correct(t, dots);
-      StoreDots(dots, rows.begin, rows.count, steps_, x_.Step(first + t), DotsAreFloats<W, int8_t>(cols_), past_caches,
-                y_.Row(first + t));
+      StoreDots(dots, rows.begin, rows.count, weights_, x_.Step(first + t), DotsAreFloats<W, int8_t>(weights_.cols()),
+                past_caches, y_.Row(first + t));
     }
   }
 
-  const Quads& quads_;
-  const Steps& steps_;
-  size_t cols_;
+  const Weights& weights_;
+  Quads quads_;
   InputRows<int8_t> x_;
   MatrixView<float> y_;
 };
@@ -125,11 +126,9 @@ void EachShareOfBlocks(Executor& executor, ProductScratch& scratch, size_t block
 template <LevelFormat W, class Weights>
 void MultiplyBlocks(Executor& executor, ProductScratch& scratch, const Weights& weights, const InputRows<int8_t>& x,
                     MatrixView<float> y) {
-  const auto quads = weights.quads();
-  const BlockProduct<W, typename Weights::Quads, std::remove_cvref_t<decltype(weights.steps())>> product(
-      quads, weights.steps(), weights.cols(), x, y);
+  const BlockProduct<W, Weights> product(weights, x, y);
   EachShareOfBlocks(
-      executor, scratch, quads.blocks(), weights.cols(), x.tokens, [&](size_t) { return product.ScratchBytes(); },
+      executor, scratch, product.blocks(), weights.cols(), x.tokens, [&](size_t) { return product.ScratchBytes(); },
       [&](size_t begin, size_t end, std::byte* memory) {
         product.Multiply(begin, end, reinterpret_cast<int32_t*>(memory));
       });
@@ -139,13 +138,10 @@ void MultiplyBlocks(Executor& executor, ProductScratch& scratch, const Weights& 
 template <LevelFormat W, class Lookup, class Weights>
 void LookUpBlocks(Executor& executor, ProductScratch& scratch, const Weights& weights, const uint8_t* tables,
                   const InputRows<int8_t>& x, MatrixView<float> y) {
-  using Quads = typename Weights::Quads;
-  const auto quads = weights.quads();
-  const BlockProduct<W, Quads, std::remove_cvref_t<decltype(weights.steps())>> product(quads, weights.steps(),
-                                                                                       weights.cols(), x, y);
+  const BlockProduct<W, Weights> product(weights, x, y);
   EachShareOfBlocks(
-      executor, scratch, quads.blocks(), weights.cols(), x.tokens,
-      [&](size_t blocks) { return Lookup::Scratch::template Bytes<Quads>(blocks, weights.cols()); },
+      executor, scratch, product.blocks(), weights.cols(), x.tokens,
+      [&](size_t blocks) { return Lookup::Scratch::template Bytes<typename Weights::Quads>(blocks, weights.cols()); },
       [&](size_t begin, size_t end, std::byte* memory) {
         product.template LookUp<Lookup>(begin, end, tables, memory);
       });

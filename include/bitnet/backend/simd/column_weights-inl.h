@@ -63,7 +63,8 @@ requires(OffsetTraits<W>::kFitsByte) class ColumnWeights {
   size_t StoredBytes() const { return bytes_.size() + steps_.StoredBytes(); }
   Segments segments() const { return steps_.segments(); }
   float Step(size_t row, size_t segment = 0) const { return steps_.Of(row, segment); }
-  const auto& steps() const { return steps_; }
+  // Those of rows from `row` on, side by side, where each has one, else nullptr: all have Step(0).
+  const float* StepsOfRows(size_t row) const { return steps_.OfRows() != nullptr ? steps_.OfRows() + row : nullptr; }
   const PlaneRun<Codes>& run() const { return run_; }
   // The last tile may have fewer rows.
   size_t tiles() const { return (rows_ + kTileRows - 1) / kTileRows; }
@@ -204,7 +205,7 @@ requires(OffsetTraits<W>::kFitsByte) class ColumnWeights {
                  const int32_t* HWY_RESTRICT sums, float* HWY_RESTRICT y) const {
     HWY_ALIGN int32_t dots[kTileRows];
     const size_t rows = DotsOfTile(tile, sum_of_inputs, sums, dots);
-    StoreDots(dots, tile * kTileRows, rows, steps_, x.Step(token), DotsAreFloats<W, X>(cols_), false, y);
+    StoreDots(dots, tile * kTileRows, rows, *this, x.Step(token), DotsAreFloats<W, X>(cols_), false, y);
   }
 
   void Store(const QuantizedMatrix<W>& weights, size_t begin, size_t end) {

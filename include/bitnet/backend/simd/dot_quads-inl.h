@@ -109,16 +109,6 @@ class QuadProduct {
     if constexpr (Correction<W>::kBottom != 0) dots = hn::Add(dots, hn::Set(DI32(), correction));
     return dots;
   }
-  template <size_t q>
-  static HWY_INLINE hn::Vec<DU8> Offsets(const uint8_t* HWY_RESTRICT at) {
-    const auto codes = Packing::template Codes<q>(at);
-    if constexpr (OffsetTraits<W>::kIsListed) {
-      return CodesOf<W>::OffsetsOf(codes);
-    } else {
-      return codes;
-    }
-  }
-
   // totals of kCount blocks from `block` on, for one token. At their end it asks for the beginnings of the next blocks,
   // if they are to follow.
   template <size_t kCount>
@@ -170,7 +160,7 @@ class QuadProduct {
     const auto inputs = hn::BitCast(DI8(), hn::Set(DI32(), four));
     HWY_UNROLL(4) for (size_t b = 0; b < kCount; ++b) {
       HWY_UNROLL(4) for (size_t v = 0; v < kRowVectors; ++v) {
-        sums[b][v].Add(Offsets<q>(unit + b * block_bytes + v * Packing::kUnitVectors * kVectorBytes), inputs);
+        sums[b][v].Add(OffsetsOfQuad<W, q>(unit + b * block_bytes + v * Packing::kUnitVectors * kVectorBytes), inputs);
         if constexpr ((q + 1) % Sum::kAddsToFlush == 0 && q + 1 != Packing::kUnitQuads) sums[b][v].Flush();
       }
     }
@@ -207,7 +197,8 @@ class QuadProduct {
     for (size_t unit = 0; unit < run.units; unit += kChunkUnits) {
       const size_t units = std::min(kChunkUnits, run.units - unit);
       const size_t cols = units * Packing::kUnitCols;
-      Fill(packed + run.codes + unit * Packing::kUnitBytes, units, quads);
+      UnpackUnits<W>(packed + run.codes + unit * Packing::kUnitBytes, units, quads);
+      std::fill(quads + cols * kVectorBytes, quads + RoundUp(cols, kAmxCols) * kVectorBytes, uint8_t{0});
       const int8_t* x = inputs_.levels + first * inputs_.stride + run.input + unit * Packing::kUnitCols;
       const bool is_last = unit + units == run.units;
       Dot::EachTile(matrix_unit, quads, cols, x, inputs_.stride, tokens,
@@ -220,23 +211,6 @@ class QuadProduct {
                         add_totals(t + k, to + k * kVectorBytes);
                       }
                     });
-    }
-  }
-
-  // The offsets of units, in quads, and zeros up to a multiple of kAmxCols.
-  static HWY_NOINLINE void Fill(const uint8_t* HWY_RESTRICT at, size_t units, uint8_t* HWY_RESTRICT quads) {
-    uint8_t* const end = quads + RoundUp(units * Packing::kUnitCols, kAmxCols) * kVectorBytes;
-    for (size_t unit = 0; unit < units; ++unit, at += Packing::kUnitBytes) {
-      [&]<size_t... q>(std::index_sequence<q...>) HWY_ATTR { (FillQuad<q>(at, quads + q * 4 * kVectorBytes), ...); }
-      (std::make_index_sequence<Packing::kUnitQuads>());
-      quads += Packing::kUnitQuads * 4 * kVectorBytes;
-    }
-    if (HasMatrixUnit()) std::fill(quads, end, uint8_t{0});
-  }
-  template <size_t q>
-  static HWY_INLINE void FillQuad(const uint8_t* HWY_RESTRICT unit, uint8_t* HWY_RESTRICT to) {
-    HWY_UNROLL(4) for (size_t v = 0; v < kRowVectors; ++v) {
-      hn::Store(Offsets<q>(unit + v * Packing::kUnitVectors * kVectorBytes), DU8(), to + v * kVectorBytes);
     }
   }
 

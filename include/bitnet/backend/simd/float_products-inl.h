@@ -8,6 +8,7 @@
 #endif
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <type_traits>
 
@@ -21,8 +22,42 @@ namespace bitnet {
 namespace HWY_NAMESPACE {
 
 inline constexpr size_t kFloatTokenBlock = 16;
-// Of the tree over chunks: 2^32 columns.
-inline constexpr size_t kChunkLevels = 22;
+
+// Sums over chunks for a tile of rows and a block of tokens: a BlockTree each. All have as many chunks, so that one
+// count serves all.
+class FloatSums {
+ public:
+  // Of the chunks of tokens [t, t + tokens); all tokens' come before Next().
+  template <size_t kTokens>
+  HWY_INLINE void Add(size_t t, size_t tokens, FloatTile<kTokens>& tile) {
+    size_t level = 0;
+    for (size_t complete = count_; complete % 2 != 0; complete /= 2, ++level) {
+      for (size_t k = 0; k < tokens; ++k) {
+        HWY_UNROLL(4) for (size_t r = 0; r < kFloatRowTile; ++r) tile[k][r] = sums_[level][t + k][r] + tile[k][r];
+      }
+    }
+    for (size_t k = 0; k < tokens; ++k) {
+      HWY_UNROLL(4) for (size_t r = 0; r < kFloatRowTile; ++r) sums_[level][t + k][r] = tile[k][r];
+    }
+  }
+  void Next() { ++count_; }
+  HWY_INLINE double Total(size_t t, size_t r) const {
+    if (count_ == 0) return 0.0;
+    auto level = static_cast<size_t>(std::countr_zero(count_));
+    Doubles8 total = sums_[level][t][r];
+    for (size_t complete = (count_ >> level) / 2; complete != 0; complete /= 2) {
+      ++level;
+      if (complete % 2 != 0) total = sums_[level][t][r] + total;
+    }
+    return LanesOf(total).Fold();
+  }
+
+ private:
+  static constexpr size_t kLevels = 22;  // for 2^32 columns
+
+  size_t count_ = 0;
+  Doubles8 sums_[kLevels][kFloatTokenBlock][kFloatRowTile];
+};
 
 // What the kernel reads of a row: its reals where they lie, or levels unpacked to floats.
 template <class Weights>
@@ -45,7 +80,7 @@ HWY_NOINLINE void MultiplyFloats(const Weights& weights, const IndexList& rows, 
   HWY_ALIGN float unpacked[kIsReal ? 1 : kFloatRowTile * kChunk];
   for (size_t i = 0; i < rows.count; i += kFloatRowTile) {
     const size_t n = std::min(kFloatRowTile, rows.count - i);
-    BlockTree<SumLanes, kChunkLevels> sums[kFloatTokenBlock][kFloatRowTile];
+    FloatSums sums;
     for (size_t col = 0; col < weights.cols(); col += kChunk) {
       const size_t cols = std::min(kChunk, weights.cols() - col);
       const W* w[kFloatRowTile];
@@ -65,9 +100,7 @@ HWY_NOINLINE void MultiplyFloats(const Weights& weights, const IndexList& rows, 
         for (size_t k = 0; k < kTokens; ++k) inputs[k] = x.Row(first + std::min(t + k, tokens - 1)) + col;
         FloatTile<kTokens> tile;
         MultiplyFloatChunk<W, X, kTokens>(w, inputs, cols, tile);
-        for (size_t k = 0; k < std::min(kTokens, tokens - t); ++k) {
-          for (size_t r = 0; r < n; ++r) sums[t + k][r].Add(LanesOf(tile[k][r]));
-        }
+        sums.template Add<kTokens>(t, std::min(kTokens, tokens - t), tile);
       };
       for (size_t t = 0; t < tokens; t += kFloatTokenTile) {
         if (t + 1 == tokens) {
@@ -76,12 +109,13 @@ HWY_NOINLINE void MultiplyFloats(const Weights& weights, const IndexList& rows, 
           multiply.template operator()<kFloatTokenTile>(t);
         }
       }
+      sums.Next();
     }
     for (size_t t = 0; t < tokens; ++t) {
       for (size_t k = 0; k < n; ++k) {
         const size_t row = rows[i + k];
         const float scale = weights.Step(row, 0) * x.Step(first + t);
-        const auto dot = static_cast<float>(sums[t][k].Total().Fold());
+        const auto dot = static_cast<float>(sums.Total(t, k));
         y.Row(first + t)[row] = static_cast<float>(0.0 + static_cast<double>(dot) * static_cast<double>(scale));
       }
     }

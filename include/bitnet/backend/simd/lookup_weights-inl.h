@@ -66,7 +66,8 @@ class LookupWeights {
   size_t StoredBytes() const { return bytes_.size() + steps_.StoredBytes(); }
   Segments segments() const { return steps_.segments(); }
   float Step(size_t row, size_t segment = 0) const { return steps_.Of(row, segment); }
-  const auto& steps() const { return steps_; }
+  // Those of rows from `row` on, side by side, where each has one, else nullptr: all have Step(0).
+  const float* StepsOfRows(size_t row) const { return steps_.OfRows() != nullptr ? steps_.OfRows() + row : nullptr; }
   const uint8_t* Block(size_t block) const { return bytes_.data() + block * Layout::BlockBytes(cols_); }
   Quads quads() const { return Quads(*this); }
 
@@ -104,7 +105,7 @@ class LookupWeights {
         Dot::template Run<1>(Block(block), block_bytes, left > blocks, tables, dots);
       }
       const size_t row = block * kVectorBytes;
-      StoreDots(dots, row, std::min(blocks * kVectorBytes, rows_ - row), steps_, x_step, are_floats, false, y);
+      StoreDots(dots, row, std::min(blocks * kVectorBytes, rows_ - row), *this, x_step, are_floats, false, y);
       block += blocks;
     }
   }

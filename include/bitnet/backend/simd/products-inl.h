@@ -40,8 +40,8 @@ enum class ProductKernel {
   kRows,          // RowWeights: integer dots of packed rows
   kColumns,       // ColumnWeights: integer dots of columns, in the lanes of rows
   kReals,         // an operand is real: sums in double
-  kQuads,         // QuadWeights: steps for groups of columns, integer dots in the lanes of rows
-  kQuadBlocks,    // the same for many tokens, each group unpacked once for all
+  kQuads,         // QuadWeights: integer dots in the lanes of rows, of each group of columns that has a step
+  kQuadBlocks,    // the same of many tokens, each group unpacked once for all
   kRowRuns,       // RowWeights: steps for groups of columns, integer dots of unpacked rows
   kSegments,      // other steps for groups: a dot, or a sum, for each run of columns, row by row
   kBlocks,        // many tokens: quads, multiplied by the matrix unit or vectors
@@ -86,7 +86,7 @@ template <Operand W, Operand X, class U>
 ProductKernel ChooseKernel(size_t tokens) {
   using Facts = ProductFacts<W, X, U>;
   if (Facts::kLayout == WeightLayout::kColumns && !Facts::kHasOneStep) return ProductKernel::kColumns;
-  if (Facts::kLayout == WeightLayout::kQuads) {
+  if (Facts::kLayout == WeightLayout::kQuads && !Facts::kHasOneStep) {
     return tokens >= kManyTokens ? ProductKernel::kQuadBlocks : ProductKernel::kQuads;
   }
   if (Facts::kHasRowRuns) return ProductKernel::kRowRuns;
@@ -103,6 +103,8 @@ ProductKernel ChooseKernel(size_t tokens) {
   switch (Facts::kLayout) {
     case WeightLayout::kLookups:
       return ProductKernel::kLookups;
+    case WeightLayout::kQuads:
+      return ProductKernel::kQuads;
     case WeightLayout::kColumns:
       return ProductKernel::kColumns;
     default:
@@ -139,7 +141,7 @@ std::string DescribeProduct() {
       case ProductKernel::kReals:
         return "float: sums in double";
       case ProductKernel::kQuads:
-        return "integer dot product of each group of columns";
+        return Facts::kHasOneStep ? "integer dot product" : "integer dot product of each group of columns";
       case ProductKernel::kQuadBlocks:
         return HasMatrixUnit() ? "matrix unit, group by group" : "integer dot product of blocks, group by group";
       case ProductKernel::kRowRuns:

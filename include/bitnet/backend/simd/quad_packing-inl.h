@@ -53,23 +53,11 @@ struct QuadPacking {
   }
 
   // The codes of quad q, one a byte, of a vector of rows whose vectors begin at `at`.
-  template <size_t q, size_t kLow = 0>
+  template <size_t q>
   static HWY_INLINE hn::Vec<DU8> Codes(const uint8_t* HWY_RESTRICT at) {
     const DU8 d;
-    constexpr size_t kWidth = Width(kLow);
-    constexpr Place kAt = Of(q, kLow);
-    auto part = hn::LoadU(d, at + kAt.vector * kVectorBytes);
-    if constexpr (kAt.bit > kLow) {
-      part = hn::BitCast(d, hn::ShiftRight<static_cast<int>(kAt.bit - kLow)>(hn::BitCast(DU16(), part)));
-    } else if constexpr (kAt.bit < kLow) {
-      part = hn::BitCast(d, hn::ShiftLeft<static_cast<int>(kLow - kAt.bit)>(hn::BitCast(DU16(), part)));
-    }
-    if constexpr (kWidth != 8) part = hn::And(part, hn::Set(d, static_cast<uint8_t>(((1u << kWidth) - 1) << kLow)));
-    if constexpr (kLow + kWidth < kBits) {
-      return hn::Or(part, Codes<q, kLow + kWidth>(at));
-    } else {
-      return part;
-    }
+    const auto codes = Gather<q, 0>(at, hn::Zero(d));
+    return kBits == 8 ? codes : hn::And(codes, hn::Set(d, static_cast<uint8_t>((1u << kBits) - 1)));
   }
 
   // The first byte of column c of a unit, in vectors of row r of a block; the next vector is kVectorBytes further.
@@ -92,6 +80,27 @@ struct QuadPacking {
       code |= (size_t{at[place.vector * kVectorBytes]} >> place.bit & ((1u << Width(low)) - 1)) << low;
     }
     return code;
+  }
+
+ private:
+  // The parts of quad q's codes at kLow and above, over `low`, which holds those below. Junk above the code.
+  template <size_t q, size_t kLow>
+  static HWY_INLINE hn::Vec<DU8> Gather(const uint8_t* HWY_RESTRICT at, hn::Vec<DU8> low) {
+    const DU8 d;
+    constexpr Place kAt = Of(q, kLow);
+    auto part = hn::LoadU(d, at + kAt.vector * kVectorBytes);
+    if constexpr (kAt.bit > kLow) {
+      part = hn::BitCast(d, hn::ShiftRight<static_cast<int>(kAt.bit - kLow)>(hn::BitCast(DU16(), part)));
+    } else if constexpr (kAt.bit < kLow) {
+      part = hn::BitCast(d, hn::ShiftLeft<static_cast<int>(kLow - kAt.bit)>(hn::BitCast(DU16(), part)));
+    }
+    if constexpr (kLow != 0)
+      part = hn::BitwiseIfThenElse(hn::Set(d, static_cast<uint8_t>((1u << kLow) - 1)), low, part);
+    if constexpr (kLow + Width(kLow) < kBits) {
+      return Gather<q, kLow + Width(kLow)>(at, part);
+    } else {
+      return part;
+    }
   }
 };
 

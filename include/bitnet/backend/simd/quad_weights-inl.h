@@ -1,5 +1,5 @@
-// QuadWeights<W>: weights in quads (quad_packing-inl.h), with steps for groups of columns. For matrices that are read
-// whole, where weights or inputs have such steps (dot_quads-inl.h).
+// QuadWeights<W>: weights in quads (quad_packing-inl.h), with steps for rows or for groups of columns. For matrices
+// that are read whole and not by lookups (dot_quads-inl.h).
 //
 //   [block of N rows][group of columns]: [steps of the N rows][unit]
 //
@@ -16,10 +16,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "bitnet/backend/simd/codes-inl.h"
 #include "bitnet/backend/simd/quad_packing-inl.h"
+#include "bitnet/backend/simd/quads-inl.h"
 #include "bitnet/base/executor.h"
 #include "bitnet/base/size.h"
 #include "bitnet/tensor/aligned_vector.h"
@@ -31,6 +34,9 @@ namespace bitnet {
 namespace HWY_NAMESPACE {
 
 template <LevelFormat W>
+class QuadQuads;
+
+template <LevelFormat W>
 requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
   static constexpr bool kIsCode = FormatTraits<W>::kIsUniform || OffsetTraits<W>::kIsListed;
 
@@ -38,6 +44,7 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
   using Level = LevelOf<W>;
   // Codes as they are, or offsets of a byte.
   using Packing = QuadPacking<kIsCode ? static_cast<size_t>(FormatTraits<W>::kCodeBits) : 8>;
+  using Quads = QuadQuads<W>;
   using StoredStep = float;
   // Threads share the rows at multiples of this many.
   static constexpr size_t kRowMultiple = kVectorBytes;
@@ -59,12 +66,18 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
   // Of codes and steps, padding included.
   size_t StoredBytes() const { return bytes_.size(); }
   Segments segments() const { return segments_; }
-  float Step(size_t row, size_t segment) const {
+  float Step(size_t row, size_t segment = 0) const {
     StoredStep step;
     std::memcpy(&step, Block(row / kVectorBytes) + StepsOffset(segment) + row % kVectorBytes * sizeof(step),
                 sizeof(step));
     return step;
   }
+
+  // Those of the first group, of rows from `row` on up to the end of its block, side by side.
+  const float* StepsOfRows(size_t row) const {
+    return reinterpret_cast<const float*>(Block(row / kVectorBytes)) + row % kVectorBytes;
+  }
+  Quads quads() const { return Quads(*this); }
 
   size_t blocks() const { return (rows_ + kVectorBytes - 1) / kVectorBytes; }
   size_t block_bytes() const { return block_bytes_; }
@@ -83,12 +96,16 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
   template <class T>
   void UnpackRow(size_t row, size_t first, size_t n, T* HWY_RESTRICT to) const {
     const uint8_t* block = Block(row / kVectorBytes);
-    for (size_t c = first; c < first + n; ++c) {
-      const size_t in_unit = ColumnInGroup(c) % Packing::kUnitCols;
-      const size_t code =
-          Packing::Load(block + UnitOffset(c) + Packing::Offset(row % kVectorBytes, in_unit), in_unit / 4);
-      const int offset = OffsetTraits<W>::kIsListed ? OffsetTraits<W>::Offset(code) : static_cast<int>(code);
-      to[c - first] = LevelFromOffset<W, T>(offset);
+    for (size_t c = first; c < first + n;) {
+      const uint8_t* group = block + StepsOffset(segments_.Of(c)) + kStepBytes;
+      const size_t end = std::min(first + n, segments_.End(c));
+      for (size_t i = ColumnInGroup(c); c < end; ++c, ++i) {
+        const size_t in_unit = i % Packing::kUnitCols;
+        const uint8_t* unit = group + i / Packing::kUnitCols * Packing::kUnitBytes;
+        const size_t code = Packing::Load(unit + Packing::Offset(row % kVectorBytes, in_unit), in_unit / 4);
+        const int offset = OffsetTraits<W>::kIsListed ? OffsetTraits<W>::Offset(code) : static_cast<int>(code);
+        to[c - first] = LevelFromOffset<W, T>(offset);
+      }
     }
   }
 
@@ -118,6 +135,62 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
   Segments segments_;
   size_t block_bytes_ = 0;
   AlignedVector<uint8_t> bytes_;
+};
+
+// The offsets of quad q, one a byte, of a vector of rows whose vectors begin at `at`.
+template <LevelFormat W, size_t q>
+HWY_INLINE hn::Vec<DU8> OffsetsOfQuad(const uint8_t* HWY_RESTRICT at) {
+  const auto codes = QuadWeights<W>::Packing::template Codes<q>(at);
+  if constexpr (OffsetTraits<W>::kIsListed) {
+    return CodesOf<W>::OffsetsOf(codes);
+  } else {
+    return codes;
+  }
+}
+
+// The quads of some units, in order, of a block.
+template <LevelFormat W>
+HWY_NOINLINE void UnpackUnits(const uint8_t* HWY_RESTRICT at, size_t units, uint8_t* HWY_RESTRICT quads) {
+  using Packing = typename QuadWeights<W>::Packing;
+  for (size_t unit = 0; unit < units; ++unit, at += Packing::kUnitBytes) {
+    [&]<size_t... q>(std::index_sequence<q...>) HWY_ATTR {
+      const auto unpack = [&]<size_t kQuad>(std::integral_constant<size_t, kQuad>) HWY_ATTR {
+        HWY_UNROLL(4) for (size_t v = 0; v < 4; ++v) {
+          hn::Store(OffsetsOfQuad<W, kQuad>(at + v * Packing::kUnitVectors * kVectorBytes), DU8(),
+                    quads + (kQuad * 4 + v) * kVectorBytes);
+        }
+      };
+      (unpack(std::integral_constant<size_t, q>()), ...);
+    }
+    (std::make_index_sequence<Packing::kUnitQuads>());
+    quads += Packing::kUnitCols * kVectorBytes;
+  }
+}
+
+// For rows of one step.
+template <LevelFormat W>
+class QuadQuads {
+  using Packing = typename QuadWeights<W>::Packing;
+
+ public:
+  static constexpr bool kIsOrdered = true;
+  static constexpr size_t kChunkCols = 256;
+  static_assert(kChunkCols % Packing::kUnitCols == 0 && kAmxCols % Packing::kUnitCols == 0);
+
+  explicit QuadQuads(const QuadWeights<W>& weights) : weights_(weights) {}
+  size_t cols() const { return weights_.cols(); }
+  size_t blocks() const { return weights_.blocks(); }
+  RowRange Rows(size_t block) const { return RowBlocks{weights_.rows()}.Rows(block); }
+
+  void Fill(size_t block, size_t first, size_t cols, uint8_t* HWY_RESTRICT quads) const {
+    const size_t units = (cols + Packing::kUnitCols - 1) / Packing::kUnitCols;
+    UnpackUnits<W>(weights_.Block(block) + weights_.UnitOffset(first), units, quads);
+    const size_t filled = units * Packing::kUnitCols;
+    std::fill(quads + filled * kVectorBytes, quads + RoundUp(cols, kAmxCols) * kVectorBytes, uint8_t{0});
+  }
+
+ private:
+  const QuadWeights<W>& weights_;
 };
 
 }  // namespace HWY_NAMESPACE

@@ -61,6 +61,8 @@ class RowWeights {
   size_t StoredBytes() const { return bytes_.size() + steps_.StoredBytes(); }
   Segments segments() const { return steps_.segments(); }
   float Step(size_t row, size_t segment = 0) const { return steps_.Of(row, segment); }
+  // Those of rows from `row` on, side by side, where each has one, else nullptr: all have Step(0).
+  const float* StepsOfRows(size_t row) const { return steps_.OfRows() != nullptr ? steps_.OfRows() + row : nullptr; }
   const auto& steps() const { return steps_; }
   const PlaneRun<Codes>& run() const { return run_; }
   // Kernels may read kReadBeyondRuns bytes past the last.

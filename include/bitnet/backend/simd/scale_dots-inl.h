@@ -11,7 +11,6 @@
 #include <cstdint>
 
 #include "bitnet/backend/simd/vectors-inl.h"
-#include "bitnet/backend/simd/weight_steps.h"
 #include "bitnet/format/format.h"
 #include "hwy/cache_control.h"
 
@@ -58,12 +57,12 @@ HWY_NOINLINE inline void ScaleDots(const int32_t* HWY_RESTRICT dots, size_t n, c
   for (; i < n; ++i) y[i] = Scaled(dots[i], (steps != nullptr ? steps[i] : step) * x_step);
 }
 
-// y[row ... row + n) of one token, from the dots of these rows.
-template <StepOrder kOrder>
-HWY_INLINE void StoreDots(const int32_t* HWY_RESTRICT dots, size_t row, size_t n, const WeightSteps<kOrder>& steps,
-                          float x_step, bool are_floats, bool past_caches, float* HWY_RESTRICT y) {
-  const float* of_rows = steps.OfRows() == nullptr ? nullptr : steps.OfRows() + row;
-  ScaleDots(dots, n, of_rows, steps.Of(0), x_step, are_floats, past_caches, y + row);
+// y[row ... row + n) of one token, from the dots of these rows of weights.
+template <class Weights>
+HWY_INLINE void StoreDots(const int32_t* HWY_RESTRICT dots, size_t row, size_t n, const Weights& weights, float x_step,
+                          bool are_floats, bool past_caches, float* HWY_RESTRICT y) {
+  const float* steps = weights.StepsOfRows(row);
+  ScaleDots(dots, n, steps, steps != nullptr ? 0.0f : weights.Step(0), x_step, are_floats, past_caches, y + row);
 }
 
 }  // namespace HWY_NAMESPACE

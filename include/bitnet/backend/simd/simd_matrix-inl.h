@@ -3,13 +3,13 @@
 //
 //   RealWeights    real weights
 //   LookupWeights  read whole, where lookups pay (lookup_plan.h) and a row has one step on either side
-//   QuadWeights    read whole, with steps for groups of columns on either side; codes and inputs of a byte
-//   ColumnWeights  columns are chosen; codes of a byte and integer inputs
+//   QuadWeights    else read whole, if codes and inputs fit a byte (inputs a signed one)
+//   ColumnWeights  columns are chosen; codes fit a byte, inputs are integers
 //   RowWeights     all else
 //
 // A layout does not know the format of the inputs, but for the plan of lookups, so that its kernels are compiled once
 // for all inputs that are held in the same type. To add one: a class with rows(), cols(), steps(), StoredBytes(),
-// UnpackRow(), its place in LayoutOf below, and its kernel in products-inl.h.
+// UnpackRow(), its place in kWeightLayout and SelectLayout below, and its kernel in products-inl.h.
 #if defined(BITNET_BACKEND_SIMD_SIMD_MATRIX_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITNET_BACKEND_SIMD_SIMD_MATRIX_INL_H_
 #undef BITNET_BACKEND_SIMD_SIMD_MATRIX_INL_H_
@@ -48,11 +48,9 @@ inline constexpr WeightLayout kWeightLayout = [] {
       return kFitsByte && !kIsFloat<FormatOf<X>> ? WeightLayout::kColumns : WeightLayout::kRows;
     }
     if (!U::template kHas<Dense> || U::template kHas<ChosenRows>) return WeightLayout::kRows;
-    if (kIsGrouped<W> || kIsGrouped<X>) {
-      return kFitsByte && std::is_same_v<LevelOf<FormatOf<X>>, int8_t> ? WeightLayout::kQuads : WeightLayout::kRows;
-    }
     constexpr bool kPays = PlanProduct<FormatOf<W>, FormatOf<X>>(kTableEntries).method == ProductMethod::kLookup;
-    return kPays ? WeightLayout::kLookups : WeightLayout::kRows;
+    if (kPays && !kIsGrouped<W> && !kIsGrouped<X>) return WeightLayout::kLookups;
+    return kFitsByte && std::is_same_v<LevelOf<FormatOf<X>>, int8_t> ? WeightLayout::kQuads : WeightLayout::kRows;
   }
 }();
 
