@@ -63,7 +63,7 @@ struct Product {
 };
 
 // Compares with the product of step * level in double. The product of two steps is rounded once; with a float operand
-// so is each segment's sum; the total is rounded once more. Returns the largest share of that bound that was used.
+// so is each group's sum; the total is rounded once more. Returns the largest share of that bound that was used.
 template <class W, class X>
 double CompareWithDouble(size_t rows, size_t cols, size_t tokens) {
   using FW = typename W::Format;
@@ -78,22 +78,22 @@ double CompareWithDouble(size_t rows, size_t cols, size_t tokens) {
   for (size_t r = 0; r < rows; ++r) {
     p.weights.UnpackRow(r, w);
     for (size_t t = 0; t < tokens; ++t) {
-      std::vector<double> of_segment(cols + 1, 0.0);  // segments counted by their first column
+      std::vector<double> of_run(cols + 1, 0.0);  // groups counted by their first column
       double exact = 0.0;
       double magnitudes = 0.0;
-      size_t segment = 0;
+      size_t step_group = 0;
       for (size_t c = 0; c < cols; ++c) {
-        const size_t ws = p.weights.segments().Of(c);
-        const size_t xs = p.x.segments().Of(c);
-        if (c > 0 && (ws != p.weights.segments().Of(c - 1) || xs != p.x.segments().Of(c - 1))) segment = c;
+        const size_t ws = p.weights.step_groups().Of(c);
+        const size_t xs = p.x.step_groups().Of(c);
+        if (c > 0 && (ws != p.weights.step_groups().Of(c - 1) || xs != p.x.step_groups().Of(c - 1))) step_group = c;
         const double term = static_cast<double>(p.weights.Step(r, ws)) * static_cast<double>(w[c]) *
                             static_cast<double>(p.x.Steps(t)[xs]) * static_cast<double>(p.x[t][c]);
         exact += term;
         magnitudes += std::fabs(term);
-        of_segment[segment] += term;
+        of_run[step_group] += term;
       }
       double size = 0.0;
-      for (const double s : of_segment) size += std::fabs(s);
+      for (const double s : of_run) size += std::fabs(s);
       const double y = p.y[t * rows + r];
       // And the roundings of this sum in double; 1.001: rounding errors of rounding errors.
       const double bound =
@@ -173,19 +173,19 @@ TEST_CASE("MatMul: the product of steps is rounded to float, then the total") {
   const Product<Quantizer<Ternary, AbsMax>, Quantizer<Int<2>, AbsMax>> p(std::vector<float>(3, step), 1,
                                                                          std::vector<float>(3, step), 1);
   CHECK(p.y[0] == 3.0f + 3.0f * 0x1p-11f);
-  // Segments are added in double: 2^24 + 1 - 2^24 is 1.
+  // StepGroups are added in double: 2^24 + 1 - 2^24 is 1.
   const Product<Quantizer<Ternary, AbsMax, PerGroup<1>>, Quantizer<Int<2>, AbsMax>> q({0x1p24f, 1.0f, -0x1p24f}, 1,
                                                                                       {1.0f, 1.0f, 1.0f}, 1);
   CHECK(q.y[0] == 1.0f);
 }
 
-TEST_CASE("MatMul: a segment's sum of floats is rounded to float before it is scaled and added") {
+TEST_CASE("MatMul: a group's sum of floats is rounded to float before it is scaled and added") {
   // 1 + 2^-30 is 1 in float; less 1, nothing is left.
   const Product<Quantizer<Ternary, AbsMax, PerGroup<2>>, Unquantized> p({1, 1, -1, -1}, 1, {1, 0x1p-30f, 1, 0}, 1);
   CHECK(p.y[0] == 0.0f);
 }
 
-TEST_CASE("MatMul: sums of floats go over eight lanes counted from the segment's start") {
+TEST_CASE("MatMul: sums of floats go over eight lanes counted from the group's start") {
   // Position 0 and 8 share a lane (1 is lost beside 2^53), 3 and 7 do not.
   std::vector<float> x(12, 0.0f);
   x[0] = 0x1p53f;
@@ -307,7 +307,7 @@ TEST_CASE("ReferenceBackend: prepares weights as they are; refuses dots beyond 2
   CHECK(matrix.rows() == 5);
   CHECK(matrix.cols() == 11);
   CHECK(matrix.StoredBytes() == weights.StoredBytes());
-  const QuantizedMatrix<MidRise<8>> wide(1, 8257, StepLayout{});
+  const QuantizedMatrix<MidRise<8>> wide(1, 8257, StepGranularity{});
   CHECK(Breaks("could reach 2^29", [&] { backend.PrepareMatrix<MidRise<8>, MidRise<8>, Uses<Dense>>(wide); }));
   CHECK(Breaks("Grouped<> operands", [&] { backend.PrepareMatrix<Grouped<Ternary>, Int<4>, Uses<Dense>>(weights); }));
 }
@@ -333,7 +333,7 @@ TEST_CASE("Quantize: each token, or each group of a token, is Quantizer's own") 
     }
     QuantizedRows<Grouped<Int<4>>> grouped;
     reference::Quantize<G>(view, grouped);
-    CHECK(grouped.segments().Count() == 3);
+    CHECK(grouped.step_groups().Count() == 3);
     for (size_t t = 0; t < 3; ++t) {
       for (size_t s = 0; s < 3; ++s) {
         const auto span = view[t].subspan(8 * s, s == 2 ? 4 : 8);

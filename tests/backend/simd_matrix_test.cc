@@ -63,7 +63,7 @@ TEST_CASE("SimdMatrix: the layout follows from the type") {
 }
 
 TEST_CASE("SimdMatrix: an embedding of reals of 16 bits takes two bytes a value") {
-  const QuantizedMatrix<BFloat16> embedding(33, 2560, StepLayout{});
+  const QuantizedMatrix<BFloat16> embedding(33, 2560, StepGranularity{});
   const auto matrix = SimdBackend().PrepareMatrix<BFloat16, Float, Uses<Dense, RowLookup>>(embedding);
   CHECK(embedding.StoredBytes() == 33 * 2560 * 2);
   CHECK(matrix.StoredBytes() == 33 * 2560 * 2);

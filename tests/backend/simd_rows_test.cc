@@ -73,7 +73,7 @@ TEST_CASE("SimdRows: a smaller size allocates nothing") {
 TEST_CASE("SimdRows: a step for each group of each row") {
   SimdRows<Grouped<Int<4>>> rows;
   rows.Resize(3, 10, 4);
-  CHECK(rows.segments().Count() == 3);
+  CHECK(rows.step_groups().Count() == 3);
   float value = 0.0f;
   for (size_t t = 0; t < 3; ++t) {
     for (float& step : rows.Steps(t)) step = ++value;
@@ -85,7 +85,7 @@ TEST_CASE("SimdRows: a step for each group of each row") {
   CHECK(testing::Breaks("Grouped<> operands", [&] { rows.Resize(3, 10); }));
   SimdRows<Int<4>> whole;
   whole.Resize(3, 10);
-  CHECK(whole.segments().Count() == 1);
+  CHECK(whole.step_groups().Count() == 1);
   CHECK(testing::Breaks("Grouped<> operands", [&] { whole.Resize(3, 10, 4); }));
 }
 

@@ -1,4 +1,4 @@
-// All of SimdBackend but its products, on every target that this CPU has, in one program.
+// All of SimdBackend but its products and attention, on every target that this CPU has, in one program.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/simd_tokens_targets_test.cc"
 #include "testing/targets.h"
@@ -6,7 +6,6 @@
 #include "hwy/foreach_target.h"
 
 #include "bitnet/backend/simd/simd_backend-inl.h"
-#include "testing/conformance_attention.h"
 #include "testing/conformance_tokens.h"
 #include "testing/same_bits.h"
 
@@ -18,12 +17,6 @@ TEST_CASE("SimdBackend " BITNET_TARGET_NAME
   testing::TestSomeTokenOperations<SimdBackend>();
   if constexpr (testing::ExtentOf(HWY_TARGET) == testing::Extent::kAll)
     testing::TestOtherTokenOperations<SimdBackend>();
-}
-
-TEST_CASE("SimdBackend " BITNET_TARGET_NAME ": attention has the bits of the reference") {
-  if (!testing::CanRun(HWY_TARGET)) return;
-  testing::TestSomeAttention<SimdBackend>();
-  if constexpr (testing::ExtentOf(HWY_TARGET) == testing::Extent::kAll) testing::TestOtherAttention<SimdBackend>();
 }
 
 // Every score's probability: one in kStep of the 1.1e9 arguments from 0 to -87 and some beyond, and the special ones.

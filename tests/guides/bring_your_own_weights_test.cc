@@ -26,7 +26,7 @@ TEST_CASE("Levels and steps of one's own: a layer of them") {
   const std::vector<int8_t> levels = {1, 0, -1,  //
                                       0, 1, 1};
   const std::vector<float> steps = {0.5f, 2.0f};  // one a row
-  const auto matrix = QuantizedMatrix<Ternary>::FromLevels(levels, rows, cols, steps, StepLayout::Of<PerRow>());
+  const auto matrix = QuantizedMatrix<Ternary>::FromLevels(levels, rows, cols, steps, StepGranularity::Of<PerRow>());
   REQUIRE(matrix.ok());  // otherwise matrix.error() says what is wrong, and where
 
   using Weight = Quantizer<Ternary, AbsMean, PerRow>;  // the rule is not used
@@ -87,8 +87,8 @@ Result<ModelWeights<Others>> FromLevels(const ModelConfig& config, const Tensors
   std::string problem;
   const auto matrix = [&](const std::string& name, size_t rows, size_t cols) {
     const OtherMatrix& from = matrices.at(name);
-    auto made =
-        LayerWeights<Others>::Projection::FromLevels(from.levels, rows, cols, from.steps, StepLayout::Of<PerRow>());
+    auto made = LayerWeights<Others>::Projection::FromLevels(from.levels, rows, cols, from.steps,
+                                                             StepGranularity::Of<PerRow>());
     if (!made.ok() && problem.empty()) problem = name + ": " + made.error();
     return made.ok() ? *std::move(made) : LayerWeights<Others>::Projection();
   };

@@ -209,7 +209,7 @@ TEST_CASE("Attention: bytes are those of the four projections") {
 
 TEST_CASE("Attention: projections that do not fit together are stopped with a sentence") {
   using Weights = QuantizedMatrix<Ternary>;
-  const StepLayout whole;
+  const StepGranularity whole;
   const Weights q(24, 10, whole), kv(12, 10, whole), o(10, 24, whole);
   const ReferenceBackend backend;
   const auto make = [&](const Weights& q_, const Weights& k_, const Weights& v_, const Weights& o_, size_t heads,

@@ -67,18 +67,18 @@ std::vector<float> RunFfn(const Case& c, WeightUse* use = nullptr) {
 // y [rows] = the definition of a product (docs/numerics.md), over all columns, for one token.
 template <AnyQuantizer X, Format W>
 std::vector<float> DenseProduct(const QuantizedMatrix<W>& weights, std::span<const float> x) {
-  const Segments x_segments{x.size(), kGroupSize<typename X::Granularity>};
+  const StepGroups x_groups{x.size(), kGroupSize<typename X::Granularity>};
   std::vector<LevelOf<typename X::Format>> levels(x.size());
   std::vector<float> steps;
-  for (size_t begin = 0; begin < x.size(); begin = x_segments.End(begin)) {
-    steps.push_back(X::Quantize(x.subspan(begin, x_segments.End(begin) - begin), levels.data() + begin));
+  for (size_t begin = 0; begin < x.size(); begin = x_groups.End(begin)) {
+    steps.push_back(X::Quantize(x.subspan(begin, x_groups.End(begin) - begin), levels.data() + begin));
   }
   std::vector<float> y(weights.rows());
   std::vector<LevelOf<W>> w(weights.cols());
   for (size_t r = 0; r < weights.rows(); ++r) {
     weights.UnpackRow(r, w);
     double total = 0.0;
-    EachCommonSegment(weights.segments(), x_segments, [&](size_t begin, size_t end, size_t ws, size_t xs) {
+    EachCommonRun(weights.step_groups(), x_groups, [&](size_t begin, size_t end, size_t ws, size_t xs) {
       double dot;
       if constexpr (kIsFloat<W> || kIsFloat<typename X::Format>) {
         dot = static_cast<float>(OrderedSum(end - begin, [&](size_t i) {
@@ -259,7 +259,7 @@ TEST_CASE("SparseFfn: weights used, counted by hand") {
 
 TEST_CASE("SparseFfn: bytes, and projections that do not fit together") {
   using Weights = QuantizedMatrix<Float>;
-  const StepLayout whole;
+  const StepGranularity whole;
   const ReferenceBackend backend;
   const Weights up(8, 5, whole), down(5, 8, whole);
   const auto make = [&](const Weights& g, const Weights& u, const Weights& d) {

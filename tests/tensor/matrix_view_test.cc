@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "bitnet/tensor/aligned_vector.h"
-#include "bitnet/tensor/segments.h"
+#include "bitnet/tensor/step_groups.h"
 #include "testing/expect_assertion.h"
 
 namespace bitnet {
@@ -66,12 +66,12 @@ TEST_CASE("AlignedVector: starts on a cache line whatever it holds") {
   CHECK(RoundUp(9, 8) == 16);
 }
 
-TEST_CASE("Segments: cut every `group` columns, the last may be short") {
-  const Segments whole{10, 0};
+TEST_CASE("StepGroups: cut every `group` columns, the last may be short") {
+  const StepGroups whole{10, 0};
   CHECK(whole.Count() == 1);
   CHECK(whole.Of(9) == 0);
   CHECK(whole.End(3) == 10);
-  const Segments three{10, 3};
+  const StepGroups three{10, 3};
   CHECK(three.Count() == 4);
   CHECK(three.Of(2) == 0);
   CHECK(three.Of(3) == 1);
@@ -79,34 +79,34 @@ TEST_CASE("Segments: cut every `group` columns, the last may be short") {
   CHECK(three.End(0) == 3);
   CHECK(three.End(5) == 6);
   CHECK(three.End(9) == 10);
-  CHECK(Segments{10, 10}.Count() == 1);
-  CHECK(Segments{10, 100}.Count() == 1);
-  CHECK(Segments{10, 100}.End(0) == 10);
-  CHECK(Segments{0, 4}.Count() == 1);
+  CHECK(StepGroups{10, 10}.Count() == 1);
+  CHECK(StepGroups{10, 100}.Count() == 1);
+  CHECK(StepGroups{10, 100}.End(0) == 10);
+  CHECK(StepGroups{0, 4}.Count() == 1);
 }
 
-TEST_CASE("Segments: groups near the largest size are not wrapped around") {
+TEST_CASE("StepGroups: groups near the largest size are not wrapped around") {
   constexpr size_t kMax = ~size_t{0};
-  CHECK(Segments{10, kMax}.Count() == 1);
-  CHECK(Segments{10, kMax}.End(9) == 10);
-  CHECK(Segments{kMax, kMax - 1}.Count() == 2);
-  CHECK(Segments{kMax, kMax - 1}.End(0) == kMax - 1);
-  CHECK(Segments{kMax, kMax - 1}.End(kMax - 1) == kMax);
-  CHECK(Segments{kMax, 2}.Count() == kMax / 2 + 1);
+  CHECK(StepGroups{10, kMax}.Count() == 1);
+  CHECK(StepGroups{10, kMax}.End(9) == 10);
+  CHECK(StepGroups{kMax, kMax - 1}.Count() == 2);
+  CHECK(StepGroups{kMax, kMax - 1}.End(0) == kMax - 1);
+  CHECK(StepGroups{kMax, kMax - 1}.End(kMax - 1) == kMax);
+  CHECK(StepGroups{kMax, 2}.Count() == kMax / 2 + 1);
 }
 
-TEST_CASE("EachCommonSegment: runs in which both have one step cover all columns in order") {
+TEST_CASE("EachCommonRun: runs in which both have one step cover all columns in order") {
   for (size_t cols = 0; cols <= 40; ++cols) {
     for (const size_t a : {0u, 1u, 3u, 4u, 8u, 100u}) {
       for (const size_t b : {0u, 1u, 5u, 8u}) {
-        const Segments left{cols, a};
-        const Segments right{cols, b};
+        const StepGroups left{cols, a};
+        const StepGroups right{cols, b};
         size_t at = 0;
         bool well = true;
         bool longest = true;
         size_t last_left = ~size_t{0};
         size_t last_right = ~size_t{0};
-        EachCommonSegment(left, right, [&](size_t begin, size_t end, size_t of_left, size_t of_right) {
+        EachCommonRun(left, right, [&](size_t begin, size_t end, size_t of_left, size_t of_right) {
           well = well && begin == at && begin < end && end <= cols;
           for (size_t c = begin; c < end; ++c) well = well && left.Of(c) == of_left && right.Of(c) == of_right;
           longest = longest && (of_left != last_left || of_right != last_right);

@@ -63,7 +63,7 @@ void CompareWithSpans(size_t rows, size_t cols, size_t stride) {
       const std::span<const float> span = view[r].subspan(begin, std::min(group, cols - begin));
       const float step = whole ? whole_step : Q::Step(span);
       const int level = Q::LevelAt(view[r][c], InverseStep(step));
-      const bool same = matrix.Step(r, matrix.segments().Of(c)) == step && levels[c] == level &&
+      const bool same = matrix.Step(r, matrix.step_groups().Of(c)) == step && levels[c] == level &&
                         dequantized[c] == step * static_cast<float>(level);
       if (!same) FAIL_CHECK("row " << r << ", column " << c);
     }
@@ -145,7 +145,7 @@ TEST_CASE("QuantizedMatrix: Float keeps the reals, step 1") {
     CHECK(row == expected);
   }
   // As a file reader makes it: the bytes are written from outside.
-  const QuantizedMatrix<Float> empty(2, 3, StepLayout{});
+  const QuantizedMatrix<Float> empty(2, 3, StepGranularity{});
   CHECK(empty.Step(1, 0) == 1.0f);
 }
 
@@ -185,7 +185,7 @@ TEST_CASE("QuantizedMatrix: reals that the format does not hold are an assertion
 }
 
 TEST_CASE("QuantizedMatrix: foreign bytes are told, in any row") {
-  const auto layout = StepLayout::Of<PerRow>();
+  const auto layout = StepGranularity::Of<PerRow>();
   QuantizedMatrix<Ternary> matrix(3, 7, layout);
   CHECK(matrix.IsValid());  // code 0 everywhere
   CHECK(matrix.Step(2, 0) == 0.0f);
@@ -331,14 +331,14 @@ TEST_CASE("QuantizedMatrix: FromLevels takes the levels and steps of others") {
 
 template <Format F>
 std::string Refusal(const std::vector<LevelOf<F>>& levels, size_t rows, size_t cols, const std::vector<float>& steps,
-                    StepLayout layout = {}) {
+                    StepGranularity layout = {}) {
   const auto matrix = QuantizedMatrix<F>::FromLevels(levels, rows, cols, steps, layout);
   return matrix.ok() ? "" : matrix.error();
 }
 
 TEST_CASE("QuantizedMatrix: FromLevels refuses what is no matrix of the format, with a sentence") {
   const std::vector<int8_t> levels = {1, 0, -1, 1, 1, 0};
-  const auto rows = StepLayout::Of<PerRow>();
+  const auto rows = StepGranularity::Of<PerRow>();
   CHECK(Refusal<Ternary>(levels, 2, 3, {0.5f}) == "");
   CHECK(Refusal<Ternary>(levels, 2, 3, {0.5f, 0.0f}, rows) == "");
   CHECK(Refusal<Ternary>(levels, 3, 3, {0.5f}) == "levels: there are 6; a matrix of 3 x 3 was expected");
@@ -346,8 +346,8 @@ TEST_CASE("QuantizedMatrix: FromLevels refuses what is no matrix of the format, 
   CHECK(Refusal<Ternary>({}, huge, 2, {0.5f}).find("levels: there are 0; a matrix of ") == 0);
   CHECK(Refusal<Ternary>(levels, 2, 3, {0.5f, 0.5f}) == "levels: there are 2 steps; 2 x 3 levels with one step need 1");
   CHECK(Refusal<Ternary>(levels, 2, 3, {0.5f}, rows) ==
-        "levels: there are 1 steps; 2 x 3 levels with a step a row (StepLayout::Of<PerRow>()) need 2");
-  CHECK(Refusal<Ternary>(levels, 2, 3, {0.5f, 0.5f}, StepLayout::Of<PerGroup<2>>()) ==
+        "levels: there are 1 steps; 2 x 3 levels with a step a row (StepGranularity::Of<PerRow>()) need 2");
+  CHECK(Refusal<Ternary>(levels, 2, 3, {0.5f, 0.5f}, StepGranularity::Of<PerGroup<2>>()) ==
         "levels: there are 2 steps; 2 x 3 levels with a step for each 2 columns of a row need 4");
   for (const float step : {-1.0f, INFINITY, NAN}) {
     CHECK(Refusal<Ternary>(levels, 2, 3, {0.5f, step}, rows).find("levels: step 1 is ") == 0);
@@ -371,24 +371,24 @@ TEST_CASE("QuantizedMatrix: no rows") {
 }
 
 TEST_CASE("QuantizedMatrix: a destination of another length is an assertion") {
-  const QuantizedMatrix<Ternary> matrix(1, 4, StepLayout{});
+  const QuantizedMatrix<Ternary> matrix(1, 4, StepGranularity{});
   std::vector<int8_t> levels(5);
   std::vector<float> values(3);
   CHECK(Breaks("UnpackRow", [&] { matrix.UnpackRow(0, levels); }));
   CHECK(Breaks("DequantizeRow", [&] { matrix.DequantizeRow(0, values); }));
 }
 
-static_assert(StepLayout::Of<Whole>() == StepLayout{false, 0});
-static_assert(StepLayout::Of<PerRow>() == StepLayout{true, 0});
-static_assert(StepLayout::Of<PerGroup<5>>() == StepLayout{true, 5});
+static_assert(StepGranularity::Of<Whole>() == StepGranularity{false, 0});
+static_assert(StepGranularity::Of<PerRow>() == StepGranularity{true, 0});
+static_assert(StepGranularity::Of<PerGroup<5>>() == StepGranularity{true, 5});
 
 TEST_CASE("QuantizedMatrix: a size that does not fit throws, and is not memory that is too small") {
   constexpr size_t kQuarter = ~size_t{0} / 4 + 1;  // times 4 would wrap around to 0
-  CHECK_THROWS_AS(QuantizedMatrix<Int<8>>(4, kQuarter, StepLayout{}), std::bad_array_new_length);
-  CHECK_THROWS_AS(QuantizedMatrix<Int<8>>(1, ~size_t{0}, StepLayout{}), std::bad_array_new_length);
-  CHECK_THROWS_AS(QuantizedMatrix<Float>(1, kQuarter, StepLayout{}), std::bad_array_new_length);
-  CHECK_THROWS_AS((StepLayout{true, 1}.Count(4, kQuarter)), std::bad_array_new_length);
-  CHECK(StepLayout{true, 0}.Count(4, kQuarter) == 4);
+  CHECK_THROWS_AS(QuantizedMatrix<Int<8>>(4, kQuarter, StepGranularity{}), std::bad_array_new_length);
+  CHECK_THROWS_AS(QuantizedMatrix<Int<8>>(1, ~size_t{0}, StepGranularity{}), std::bad_array_new_length);
+  CHECK_THROWS_AS(QuantizedMatrix<Float>(1, kQuarter, StepGranularity{}), std::bad_array_new_length);
+  CHECK_THROWS_AS((StepGranularity{true, 1}.Count(4, kQuarter)), std::bad_array_new_length);
+  CHECK(StepGranularity{true, 0}.Count(4, kQuarter) == 4);
 }
 
 // Reals of which each pair keeps its larger one.
@@ -416,7 +416,7 @@ TEST_CASE("QuantizedMatrix: From calls a quantizer of one's own for reals too") 
         const float a = w[r * kCols + c], b = w[r * kCols + c + 1];
         CHECK(row[c] == (std::fabs(a) < std::fabs(b) ? 0.0f : a));
         CHECK(row[c + 1] == (std::fabs(b) < std::fabs(a) ? 0.0f : b));
-        CHECK(matrix.Step(r, matrix.segments().Of(c)) == 1.0f);
+        CHECK(matrix.Step(r, matrix.step_groups().Of(c)) == 1.0f);
       }
     }
   };

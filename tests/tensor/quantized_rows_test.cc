@@ -17,7 +17,7 @@ TEST_CASE("QuantizedRows: rows of levels, a step for each") {
   rows.Resize(2, 3);
   CHECK(rows.rows() == 2);
   CHECK(rows.cols() == 3);
-  CHECK(rows.segments().Count() == 1);
+  CHECK(rows.step_groups().Count() == 1);
   for (size_t r = 0; r < 2; ++r) {
     rows.Steps(r)[0] = static_cast<float>(r + 1);
     for (size_t c = 0; c < 3; ++c) rows[r][c] = static_cast<int8_t>(3 * r + c);

@@ -24,7 +24,7 @@ enum class Fill { kRandom, kSparse, kTop, kBottom, kZero, kBadSteps, kBadWeights
 struct ProductCase {
   size_t rows;
   size_t tokens;
-  StepLayout weights;
+  StepGranularity weights;
   size_t group;  // of the inputs
   Fill fill;
 };

@@ -27,10 +27,10 @@ template <Operand X>
 [[gnu::noinline]] void ExpectSameRows(const QuantizedRows<X>& actual, const QuantizedRows<X>& expected,
                                       const char* operation, const std::string& place) {
   Expect(actual.rows() == expected.rows() && actual.cols() == expected.cols() &&
-             actual.segments().group == expected.segments().group,
+             actual.step_groups().group == expected.step_groups().group,
          operation, place + ": the shape");
   for (size_t t = 0; t < expected.rows(); ++t) {
-    for (size_t s = 0; s < expected.segments().Count(); ++s) {
+    for (size_t s = 0; s < expected.step_groups().Count(); ++s) {
       if (expected.cols() != 0 && !SameBits(actual.Steps(t)[s], expected.Steps(t)[s])) {
         FAIL_CHECK(std::string(operation) << ", " << place << ": step " << s << " of token " << t << " is "
                                           << actual.Steps(t)[s] << ", not " << expected.Steps(t)[s]);

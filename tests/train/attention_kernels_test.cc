@@ -15,14 +15,14 @@ namespace {
 constexpr size_t kDims[] = {1, 7, 8, 9, 33, 64, 130, 256, 300, 1030};
 
 // Doubles are compared: rounded to float, nearly every order gives the same bits.
-TEST_CASE("TurnedKeys: dot products have the order of OrderedSum, to the last bit of a double") {
+TEST_CASE("TransposedKeys: dot products have the order of OrderedSum, to the last bit of a double") {
   for (const size_t dim : kDims) {
     for (const size_t tokens : {1u, 7u, 8u, 19u}) {
       INFO(dim << " dimensions, " << tokens << " tokens");
       const std::vector<float> q = SpreadValues(dim, dim);
       const std::vector<float> k = SpreadValues(tokens * dim, dim + tokens);
-      detail::TurnedKeys keys;
-      keys.Turn(MatrixView<const float>(k.data(), tokens, dim));
+      detail::TransposedKeys keys;
+      keys.Transpose(MatrixView<const float>(k.data(), tokens, dim));
       std::vector<double> dots(RoundUp(tokens, detail::kWide));
       keys.Dots(q.data(), tokens, dots.data());
       for (size_t s = 0; s < tokens; ++s) {

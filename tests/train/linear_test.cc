@@ -53,7 +53,7 @@ void CheckLinear(size_t rows, size_t cols, size_t tokens, float scale = 1.0f) {
   }
   for (size_t t = 0; t < tokens; ++t) {
     for (size_t c = 0; c < cols; ++c) {
-      const float step = quantized.Steps(t)[quantized.segments().Of(c)];
+      const float step = quantized.Steps(t)[quantized.step_groups().Of(c)];
       REQUIRE(SameBits(values[t * cols + c], step * static_cast<float>(quantized[t][c])));
     }
   }

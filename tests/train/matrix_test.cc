@@ -29,7 +29,7 @@ TEST_CASE("FloatLevels: a size that does not fit throws, and leaves the levels t
   CHECK_THROWS_AS(levels.Resize(4, kQuarter, 0), std::bad_array_new_length);
   CHECK_THROWS_AS(levels.Resize(4, kQuarter, 1), std::bad_array_new_length);
   CHECK(levels.levels.cols() == 3);
-  CHECK(levels.segments.cols == 3);
+  CHECK(levels.step_groups.cols == 3);
 }
 
 TEST_CASE("LayerActivations: batches whose tokens or probabilities do not fit throw") {

@@ -50,7 +50,7 @@ template <Format W, Operand X>
 float DotOfRow(const QuantizedMatrix<W>& weights, size_t row, const LevelOf<W>* w, const QuantizedRows<X>& x,
                size_t token) {
   double total = 0.0;
-  EachCommonSegment(weights.segments(), x.segments(), [&](size_t begin, size_t end, size_t ws, size_t xs) {
+  EachCommonRun(weights.step_groups(), x.step_groups(), [&](size_t begin, size_t end, size_t ws, size_t xs) {
     const float scale = weights.Step(row, ws) * x.Steps(token)[xs];
     total += DotOf(w + begin, x[token].data() + begin, end - begin) * double(scale);
   });
@@ -112,11 +112,11 @@ void Embed(const QuantizedMatrix<W>& matrix, std::span<const uint32_t> rows, Mat
 template <AnyQuantizer Q>
 void Quantize(MatrixView<const float> x, QuantizedRows<OperandOf<Q>>& out) {
   out.Resize(x.rows(), x.cols(), kGroupSize<typename Q::Granularity>);
-  const Segments segments = out.segments();
+  const StepGroups step_groups = out.step_groups();
   for (size_t t = 0; t < x.rows(); ++t) {
-    for (size_t begin = 0; begin < x.cols(); begin = segments.End(begin)) {
-      const auto span = x[t].subspan(begin, segments.End(begin) - begin);
-      out.Steps(t)[segments.Of(begin)] = Q::Quantize(span, out[t].data() + begin);
+    for (size_t begin = 0; begin < x.cols(); begin = step_groups.End(begin)) {
+      const auto span = x[t].subspan(begin, step_groups.End(begin) - begin);
+      out.Steps(t)[step_groups.Of(begin)] = Q::Quantize(span, out[t].data() + begin);
     }
   }
 }

@@ -91,8 +91,8 @@ std::string FaultOf(const QuantizedMatrix<F>& matrix) {
 template <Scheme S, class Model, class Layer, class Visit>
 void VisitTensors(Model& model, Layer&& layer, Visit&& visit) {
   const ModelConfig& c = model.config;
-  const StepLayout head = StepLayout::Of<typename S::HeadWeight::Granularity>();
-  const StepLayout weight = StepLayout::Of<typename S::Weight::Granularity>();
+  const StepGranularity head = StepGranularity::Of<typename S::HeadWeight::Granularity>();
+  const StepGranularity weight = StepGranularity::Of<typename S::Weight::Granularity>();
   visit("embedding", model.embedding, c.vocab, c.hidden, head);
   for (size_t i = 0; auto* l = layer(i); ++i) {
     const std::string at = "layer" + std::to_string(i) + ".";
@@ -160,7 +160,7 @@ void ReadFormat(ByteReader& from, const std::string& name, const char* scheme) {
 // The matrix must have the given shape and step layout: that of the scheme and the configuration.
 template <Format F>
 void ReadMatrix(ByteReader& from, const std::string& name, const char* scheme, QuantizedMatrix<F>& to, uint32_t rows,
-                uint32_t cols, StepLayout layout) {
+                uint32_t cols, StepGranularity layout) {
   ReadFormat<F>(from, name, scheme);
   const auto stored_rows = from.Number<uint64_t>(name);
   const auto stored_cols = from.Number<uint64_t>(name);
@@ -176,7 +176,7 @@ void ReadMatrix(ByteReader& from, const std::string& name, const char* scheme, Q
   }
   if (!from.ok()) return;
   // What is left of the file bounds what is allocated. Dimensions are at most 2^24: nothing here reaches 2^63.
-  const uint64_t steps = (layout.per_row ? uint64_t{rows} : 1) * Segments{cols, layout.group}.Count();
+  const uint64_t steps = (layout.per_row ? uint64_t{rows} : 1) * StepGroups{cols, layout.group}.Count();
   const uint64_t codes = uint64_t{rows} * QuantizedMatrix<F>::RowBytes(cols);
   if (codes + steps * sizeof(float) > from.remaining()) {
     from.Fail(name, "the file is too short for " + std::to_string(rows) + " x " + std::to_string(cols) + " values");
@@ -201,7 +201,8 @@ Result<Done> CheckModel(const ModelWeights<S>& model) {
                  std::to_string(c.layers)};
   }
   std::string fault;
-  const auto check = [&](const std::string& name, const auto& tensor, uint32_t rows, uint32_t cols, StepLayout layout) {
+  const auto check = [&](const std::string& name, const auto& tensor, uint32_t rows, uint32_t cols,
+                         StepGranularity layout) {
     if (!fault.empty()) return;
     bool fits = false;
     if constexpr (requires { tensor.rows(); }) {
@@ -226,7 +227,7 @@ std::vector<uint8_t> SerializeModel(const ModelWeights<S>& model) {
   to.Number(static_cast<uint8_t>(S::kSubLayerNorms));
   detail::VisitTensors<S>(
       model, [&](size_t i) { return i < model.layers.size() ? &model.layers[i] : nullptr; },
-      [&](const std::string&, const auto& tensor, uint32_t, uint32_t, StepLayout) {
+      [&](const std::string&, const auto& tensor, uint32_t, uint32_t, StepGranularity) {
         if constexpr (requires { tensor.rows(); }) {
           detail::WriteMatrix(to, tensor);
         } else {
@@ -252,18 +253,19 @@ Result<ModelWeights<S>> DeserializeModel(std::span<const uint8_t> payload) {
   }
   // Layers are made one by one: how many the file says is believed only as far as its bytes reach.
   const auto next_layer = [&](size_t i) { return i < c.layers && from.ok() ? &model.layers.emplace_back() : nullptr; };
-  detail::VisitTensors<S>(model, next_layer,
-                          [&](const std::string& name, auto& tensor, uint32_t rows, uint32_t cols, StepLayout layout) {
-                            if (!from.ok()) return;
-                            if constexpr (requires { tensor.rows(); }) {
-                              detail::ReadMatrix(from, name, S::kName, tensor, rows, cols, layout);
-                            } else {
-                              detail::ReadGain(from, name, tensor, cols);
-                            }
-                            if (!from.ok()) return;
-                            const std::string fault = detail::FaultOf(tensor);
-                            if (!fault.empty()) from.Fail(name, fault);
-                          });
+  detail::VisitTensors<S>(
+      model, next_layer,
+      [&](const std::string& name, auto& tensor, uint32_t rows, uint32_t cols, StepGranularity layout) {
+        if (!from.ok()) return;
+        if constexpr (requires { tensor.rows(); }) {
+          detail::ReadMatrix(from, name, S::kName, tensor, rows, cols, layout);
+        } else {
+          detail::ReadGain(from, name, tensor, cols);
+        }
+        if (!from.ok()) return;
+        const std::string fault = detail::FaultOf(tensor);
+        if (!fault.empty()) from.Fail(name, fault);
+      });
   if (from.ok() && from.remaining() != 0) {
     from.Fail("the end", std::to_string(from.remaining()) + " bytes follow the last tensor; none were expected");
   }

@@ -1,5 +1,5 @@
 // QuantizedMatrix<F>: weights in their canonical form, the same on every machine: codes packed row by row (each row
-// starts on a byte), or reals, and steps. Files hold it; backends turn it into their own layout once (Prepare).
+// starts on a byte), or reals, and steps. Files hold it; backends turn it into their own layout once (PrepareMatrix).
 #ifndef BITNET_TENSOR_QUANTIZED_MATRIX_H_
 #define BITNET_TENSOR_QUANTIZED_MATRIX_H_
 
@@ -21,24 +21,25 @@
 #include "bitnet/quant/quantizer.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/matrix_view.h"
-#include "bitnet/tensor/segments.h"
+#include "bitnet/tensor/step_groups.h"
 #include "bitnet/tensor/stored_reals.h"
 
 namespace bitnet {
 
-// How many steps a matrix has: one, one a row, or one for each group of columns of each row.
-struct StepLayout {
+// A granularity (quant/quantizer.h) as a value, which files hold: one step a matrix, one a row, or one for each group
+// of columns of a row.
+struct StepGranularity {
   bool per_row = false;
   size_t group = 0;  // 0: a row is not cut
 
   template <class Granularity>
-  static constexpr StepLayout Of() {
+  static constexpr StepGranularity Of() {
     return {!std::is_same_v<Granularity, Whole>, kGroupSize<Granularity>};
   }
   size_t Count(size_t rows, size_t cols) const {
-    return SizeProduct(per_row ? rows : size_t{1}, Segments{cols, group}.Count());
+    return SizeProduct(per_row ? rows : size_t{1}, StepGroups{cols, group}.Count());
   }
-  friend bool operator==(const StepLayout&, const StepLayout&) = default;
+  friend bool operator==(const StepGranularity&, const StepGranularity&) = default;
 };
 
 template <Format F>
@@ -54,7 +55,7 @@ class QuantizedMatrix {
   }
   QuantizedMatrix& operator=(QuantizedMatrix&&) noexcept = default;
   // [rows, cols], zero codes, zero steps (reals: zeros).
-  QuantizedMatrix(size_t rows, size_t cols, StepLayout layout)
+  QuantizedMatrix(size_t rows, size_t cols, StepGranularity layout)
       : rows_(rows),
         cols_(cols),
         layout_(layout),
@@ -69,15 +70,15 @@ class QuantizedMatrix {
   static QuantizedMatrix From(MatrixView<const float> weights);
 
   // Weights that somebody else has quantized: levels [rows, cols], row by row, and steps in the order of the layout:
-  // one; or StepLayout::Of<PerRow>(), one a row; or StepLayout::Of<PerGroup<N>>(), those of the first row's groups,
-  // then those of the second. What is no matrix of the format is refused with a sentence.
+  // one; or StepGranularity::Of<PerRow>(), one a row; or StepGranularity::Of<PerGroup<N>>(), those of the first row's
+  // groups, then those of the second. What is no matrix of the format is refused with a sentence.
   static Result<QuantizedMatrix> FromLevels(std::span<const LevelOf<F>> levels, size_t rows, size_t cols,
-                                            std::span<const float> steps, StepLayout layout = {});
+                                            std::span<const float> steps, StepGranularity layout = {});
 
   size_t rows() const { return rows_; }
   size_t cols() const { return cols_; }
-  StepLayout layout() const { return layout_; }
-  Segments segments() const { return {cols_, layout_.group}; }
+  StepGranularity layout() const { return layout_; }
+  StepGroups step_groups() const { return {cols_, layout_.group}; }
 
   // Packed codes of a row (of reals: StoredReal<F>).
   static constexpr size_t RowBytes(size_t cols) {
@@ -91,9 +92,9 @@ class QuantizedMatrix {
     return {bytes_.data() + row * RowBytes(cols_), RowBytes(cols_)};
   }
 
-  // The step of a row's segment; 1 for reals.
-  float Step(size_t row, size_t segment) const {
-    return steps_[(layout_.per_row ? row * segments().Count() : 0) + segment];
+  // The step of a row's group; 1 for reals.
+  float Step(size_t row, size_t step_group) const {
+    return steps_[(layout_.per_row ? row * step_groups().Count() : 0) + step_group];
   }
 
   // codes[0, cols) of a row.
@@ -120,7 +121,7 @@ class QuantizedMatrix {
     UnpackRow(row, levels);
     for (size_t c = 0; c < cols_; ++c) {
       values[c] =
-          kIsFloat<F> ? static_cast<float>(levels[c]) : Step(row, segments().Of(c)) * static_cast<float>(levels[c]);
+          kIsFloat<F> ? static_cast<float>(levels[c]) : Step(row, step_groups().Of(c)) * static_cast<float>(levels[c]);
     }
   }
 
@@ -166,7 +167,7 @@ class QuantizedMatrix {
 
   size_t rows_ = 0;
   size_t cols_ = 0;
-  StepLayout layout_;
+  StepGranularity layout_;
   AlignedVector<uint8_t> bytes_;
   AlignedVector<float> steps_;
 };
@@ -177,7 +178,7 @@ requires std::is_same_v<typename Q::Format, F> QuantizedMatrix<F> QuantizedMatri
     MatrixView<const float> weights) {
   const size_t rows = weights.rows();
   const size_t cols = weights.cols();
-  QuantizedMatrix matrix(rows, cols, StepLayout::Of<typename Q::Granularity>());
+  QuantizedMatrix matrix(rows, cols, StepGranularity::Of<typename Q::Granularity>());
   std::vector<uint8_t> codes;
   const auto row_of_levels = [&](size_t r, std::span<const LevelOf<F>> levels) {
     const size_t packed = matrix.PackRow(r, levels, codes);
@@ -201,11 +202,11 @@ requires std::is_same_v<typename Q::Format, F> QuantizedMatrix<F> QuantizedMatri
     };
     std::vector<LevelOf<F>> levels(cols);
     if (matrix.layout_.per_row) {
-      const Segments segments = matrix.segments();
+      const StepGroups step_groups = matrix.step_groups();
       for (size_t r = 0; r < rows; ++r) {
-        for (size_t begin = 0; begin < cols; begin = segments.End(begin)) {
-          set_step(r * segments.Count() + segments.Of(begin),
-                   Q::Quantize(weights[r].subspan(begin, segments.End(begin) - begin), levels.data() + begin));
+        for (size_t begin = 0; begin < cols; begin = step_groups.End(begin)) {
+          set_step(r * step_groups.Count() + step_groups.Of(begin),
+                   Q::Quantize(weights[r].subspan(begin, step_groups.End(begin) - begin), levels.data() + begin));
         }
         row_of_levels(r, levels);
       }
@@ -235,7 +236,7 @@ requires std::is_same_v<typename Q::Format, F> QuantizedMatrix<F> QuantizedMatri
 
 template <Format F>
 Result<QuantizedMatrix<F>> QuantizedMatrix<F>::FromLevels(std::span<const LevelOf<F>> levels, size_t rows, size_t cols,
-                                                          std::span<const float> steps, StepLayout layout) {
+                                                          std::span<const float> steps, StepGranularity layout) {
   static_assert(!kIsFloat<F>, "bitnet: reals have no levels: QuantizedMatrix<Float>::From<Unquantized> takes them");
   BITNET_ASSERT(layout.per_row || layout.group == 0, "FromLevels: groups of columns are groups of a row");
   const auto refuse = [](const std::string& what) { return Error{"levels: " + what}; };
@@ -248,7 +249,7 @@ Result<QuantizedMatrix<F>> QuantizedMatrix<F>::FromLevels(std::span<const LevelO
   if (steps.size() != expected) {
     return refuse("there are " + std::to_string(steps.size()) + " steps; " + shape + " levels with " +
                   (!layout.per_row     ? "one step"
-                   : layout.group == 0 ? "a step a row (StepLayout::Of<PerRow>())"
+                   : layout.group == 0 ? "a step a row (StepGranularity::Of<PerRow>())"
                                        : "a step for each " + std::to_string(layout.group) + " columns of a row") +
                   " need " + std::to_string(expected));
   }

@@ -12,7 +12,7 @@
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/channel_lists.h"
 #include "bitnet/tensor/operand.h"
-#include "bitnet/tensor/segments.h"
+#include "bitnet/tensor/step_groups.h"
 
 namespace bitnet {
 
@@ -27,26 +27,26 @@ class QuantizedRows {
   void Resize(size_t rows, size_t cols, size_t group = 0) {
     BITNET_ASSERT((group != 0) == kIsGrouped<O>, "QuantizedRows: groups of columns belong to Grouped<> operands");
     // The shape changes once there is memory for it.
-    const Segments segments = {cols, group};
+    const StepGroups step_groups = {cols, group};
     const size_t levels = ElementCount<Level>(rows, cols);
-    const size_t steps = ElementCount<float>(rows, segments.Count());
+    const size_t steps = ElementCount<float>(rows, step_groups.Count());
     if (levels_.size() < levels) levels_.resize(levels);
     if (steps_.size() < steps) steps_.resize(steps);
     rows_ = rows;
-    segments_ = segments;
+    step_groups_ = step_groups;
     nonzero_.Resize(0, cols);
   }
 
   size_t rows() const { return rows_; }
-  size_t cols() const { return segments_.cols; }
-  Segments segments() const { return segments_; }
+  size_t cols() const { return step_groups_.cols; }
+  StepGroups step_groups() const { return step_groups_; }
 
   std::span<Level> operator[](size_t row) { return {levels_.data() + row * cols(), cols()}; }
   std::span<const Level> operator[](size_t row) const { return {levels_.data() + row * cols(), cols()}; }
-  // The steps of a row's segments.
-  std::span<float> Steps(size_t row) { return {steps_.data() + row * segments_.Count(), segments_.Count()}; }
+  // The steps of a row's groups.
+  std::span<float> Steps(size_t row) { return {steps_.data() + row * step_groups_.Count(), step_groups_.Count()}; }
   std::span<const float> Steps(size_t row) const {
-    return {steps_.data() + row * segments_.Count(), segments_.Count()};
+    return {steps_.data() + row * step_groups_.Count(), step_groups_.Count()};
   }
 
   // The columns of each row whose level is not zero, once somebody has listed them.
@@ -55,7 +55,7 @@ class QuantizedRows {
 
  private:
   size_t rows_ = 0;
-  Segments segments_;
+  StepGroups step_groups_;
   AlignedVector<Level> levels_;
   AlignedVector<float> steps_;
   ChannelLists nonzero_;

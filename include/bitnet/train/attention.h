@@ -127,7 +127,7 @@ void AttentionForward(const B& backend, const AttentionDims& dims, MatrixView<fl
   const size_t length = dims.length;
   backend.executor().Run(dims.tasks(), [&](size_t task) {
     thread_local FloatLevels q, k, v;
-    thread_local detail::TurnedKeys turned_keys;
+    thread_local detail::TransposedKeys transposed_keys;
     thread_local detail::WideValues wide_values;
     thread_local AlignedVector<double> dots;
     thread_local detail::EigenMatrix<double> values, weights, sums;
@@ -138,7 +138,7 @@ void AttentionForward(const B& backend, const AttentionDims& dims, MatrixView<fl
                                                                 dims.Head(heads, sequence, dims.KeyColumn(kv_head)), k);
     detail::QuantizeHead<typename S::FirstValue, typename S::Value>(
         backend, dims.Head(heads, sequence, dims.ValueColumn(kv_head)), v);
-    if (!by_eigen) turned_keys.Turn(k.levels);
+    if (!by_eigen) transposed_keys.Transpose(k.levels);
     if constexpr (kIsFloat<V>) {
       wide_values.Widen(v.levels);
     } else {
@@ -166,7 +166,7 @@ void AttentionForward(const B& backend, const AttentionDims& dims, MatrixView<fl
           for (size_t s = 0; s <= t; ++s) row[s] *= a * k.steps[s];
           continue;
         }
-        turned_keys.Dots(q.levels.Row(t), t + 1, dots.data());
+        transposed_keys.Dots(q.levels.Row(t), t + 1, dots.data());
         for (size_t s = 0; s <= t; ++s) {
           const double dot = kLevels ? dots[s] : double(static_cast<float>(dots[s]));
           row[s] = static_cast<float>(dot * double(a * k.steps[s]));

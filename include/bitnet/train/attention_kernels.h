@@ -22,10 +22,10 @@ using WideDoubles = Eigen::Array<double, kWide, 1>;
 
 inline auto Wide(const double* x) { return Eigen::Map<const WideDoubles, Eigen::Unaligned>(x); }
 
-// Keys turned so that those of eight tokens lie side by side: [head_dim, tokens rounded up].
-class TurnedKeys {
+// Keys transposed, so that those of eight tokens lie side by side: [head_dim, tokens rounded up].
+class TransposedKeys {
  public:
-  void Turn(MatrixView<const float> k) {
+  void Transpose(MatrixView<const float> k) {
     dim_ = k.cols();
     stride_ = RoundUp(k.rows(), kWide);
     values_.assign(ElementCount<double>(dim_, stride_), 0.0);

@@ -22,16 +22,16 @@ namespace bitnet {
 
 struct FloatLevels {
   FloatMatrix levels;  // [rows, cols]; the reals themselves where nothing is quantized
-  Segments segments;
-  AlignedVector<float> steps;  // [rows, segments.Count()]
+  StepGroups step_groups;
+  AlignedVector<float> steps;  // [rows, step_groups.Count()]
 
   void Resize(size_t rows, size_t cols, size_t group) {
-    const Segments cut = {cols, group};
+    const StepGroups cut = {cols, group};
     steps.resize(ElementCount<float>(rows, cut.Count()));
     levels.Resize(rows, cols);
-    segments = cut;
+    step_groups = cut;
   }
-  float Step(size_t row, size_t segment) const { return steps[row * segments.Count() + segment]; }
+  float Step(size_t row, size_t step_group) const { return steps[row * step_groups.Count() + step_group]; }
 };
 
 namespace detail {
@@ -39,14 +39,14 @@ namespace detail {
 // Levels of rows as floats, steps, and values = step * level.
 template <Format F, class Rows>
 void SpreadRows(const Rows& rows, MatrixView<float> levels, std::span<float> steps, MatrixView<float> values) {
-  const Segments segments = rows.segments();
+  const StepGroups step_groups = rows.step_groups();
   for (size_t t = 0; t < rows.rows(); ++t) {
     const std::span<const LevelOf<F>> from = rows[t];
     float* level = levels.Row(t);
     float* value = values.Row(t);
-    for (size_t begin = 0, s = 0; begin < segments.cols; begin = segments.End(begin), ++s) {
-      const float step = steps[t * segments.Count() + s] = rows.Steps(t)[s];
-      for (size_t c = begin; c < segments.End(begin); ++c) {
+    for (size_t begin = 0, s = 0; begin < step_groups.cols; begin = step_groups.End(begin), ++s) {
+      const float step = steps[t * step_groups.Count() + s] = rows.Steps(t)[s];
+      for (size_t c = begin; c < step_groups.End(begin); ++c) {
         level[c] = static_cast<float>(from[c]);
         value[c] = kIsFloat<F> ? level[c] : step * level[c];
       }
@@ -68,7 +68,7 @@ void QuantizeInputs(const B& backend, MatrixView<const float> x, FloatLevels& ou
   } else {
     backend.template QuantizeTopK<Q>(stream, x, Keep::Count(x.cols()), rows);
   }
-  out.Resize(x.rows(), x.cols(), rows.segments().group);
+  out.Resize(x.rows(), x.cols(), rows.step_groups().group);
   detail::SpreadRows<typename Q::Format>(rows, out.levels, out.steps, values);
 }
 
@@ -95,11 +95,11 @@ void QuantizeWeights(const B& backend, std::span<const float> weights, size_t fi
   BITNET_ASSERT(CheckedProduct(rows, cols) == weights.size(), "QuantizeWeights: weights must be [rows, cols]");
   const MatrixView<float> levels = out.levels.levels.Rows(first_row, rows);
   const MatrixView<float> values = out.values.Rows(first_row, rows);
-  const size_t steps_a_row = out.levels.segments.Count();
+  const size_t steps_a_row = out.levels.step_groups.Count();
   const std::span<float> steps(out.levels.steps.data() + first_row * steps_a_row, rows * steps_a_row);
   thread_local typename B::template Rows<OperandOf<Q>> quantized;
   typename B::Stream stream = backend.NewStream();
-  if constexpr (StepLayout::Of<typename Q::Granularity>().per_row) {
+  if constexpr (StepGranularity::Of<typename Q::Granularity>().per_row) {
     backend.template Quantize<Q>(stream, MatrixView<const float>(weights.data(), rows, cols), quantized);
     detail::SpreadRows<F>(quantized, levels, steps, values);
   } else {

@@ -29,7 +29,7 @@ template <Format W, Format X>
 void LinearForward(const FloatLevels& x, const FloatLevels& w, MatrixView<float> y) {
   const MatrixView<const float> xs = x.levels;
   const MatrixView<const float> ws = w.levels;
-  if (x.segments.Count() == 1 && w.segments.Count() == 1 && FloatSumsSuffice<W, X>(xs.cols())) {
+  if (x.step_groups.Count() == 1 && w.step_groups.Count() == 1 && FloatSumsSuffice<W, X>(xs.cols())) {
     MultiplyTransposed(xs, ws, y);
     for (size_t t = 0; t < y.rows(); ++t) {
       float* row = y.Row(t);
@@ -43,13 +43,13 @@ void LinearForward(const FloatLevels& x, const FloatLevels& w, MatrixView<float>
   detail::EigenMatrix<double> total =
       detail::EigenMatrix<double>::Zero(static_cast<Eigen::Index>(y.rows()), static_cast<Eigen::Index>(y.cols()));
   detail::EigenMatrix<double> dot;
-  EachCommonSegment(w.segments, x.segments, [&](size_t begin, size_t end, size_t ws_segment, size_t xs_segment) {
+  EachCommonRun(w.step_groups, x.step_groups, [&](size_t begin, size_t end, size_t ws_group, size_t xs_group) {
     MultiplyTransposedInDouble(xs.Cols(begin, end - begin), ws.Cols(begin, end - begin), dot);
     for (size_t t = 0; t < y.rows(); ++t) {
       for (size_t r = 0; r < y.cols(); ++r) {
         double& sum = dot(static_cast<Eigen::Index>(t), static_cast<Eigen::Index>(r));
         if constexpr (kIsFloat<W> || kIsFloat<X>) sum = static_cast<float>(sum);
-        const float scale = w.Step(r, ws_segment) * x.Step(t, xs_segment);
+        const float scale = w.Step(r, ws_group) * x.Step(t, xs_group);
         total(static_cast<Eigen::Index>(t), static_cast<Eigen::Index>(r)) += sum * double(scale);
       }
     }

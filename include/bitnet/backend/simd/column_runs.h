@@ -10,14 +10,14 @@
 
 #include "bitnet/base/size.h"
 #include "bitnet/tensor/aligned_vector.h"
-#include "bitnet/tensor/segments.h"
+#include "bitnet/tensor/step_groups.h"
 
 namespace bitnet {
 
 struct ColumnRun {
-  size_t begin, end;            // columns
-  size_t w_segment, x_segment;  // whose steps they have
-  size_t before;                // columns of the first unit that come before the run
+  size_t begin, end;        // columns
+  size_t w_group, x_group;  // whose steps they have
+  size_t before;            // columns of the first unit that come before the run
   size_t units;
   size_t input;         // where a token's inputs for these units begin
   size_t steps, codes;  // of weights in quads: where, in a block, the steps and the first unit are
@@ -29,12 +29,12 @@ class ColumnRuns {
   // Of weights in quads (QuadWeights), whose units begin anew with each of their groups. Only where a run begins within
   // a unit, because of a group of inputs, are the inputs copied, with zeros around each run.
   template <class Weights>
-  void FindInUnits(const Weights& weights, const Segments& x) {
+  void FindInUnits(const Weights& weights, const StepGroups& x) {
     constexpr size_t kUnitCols = Weights::Packing::kUnitCols;
-    Find(weights.segments(), x, kUnitCols, [&](size_t begin) { return weights.ColumnInGroup(begin) % kUnitCols; });
+    Find(weights.step_groups(), x, kUnitCols, [&](size_t begin) { return weights.ColumnInGroup(begin) % kUnitCols; });
     are_copied_ = false;
     for (ColumnRun& run : runs_) {
-      run.steps = weights.StepsOffset(run.w_segment);
+      run.steps = weights.StepsOffset(run.w_group);
       run.codes = weights.UnitOffset(run.begin);
       are_copied_ = are_copied_ || run.before != 0;
     }
@@ -43,7 +43,7 @@ class ColumnRuns {
   }
   // Of weights of which any column can be the first; units of `unit_cols` columns. Inputs are copied, with zeros after
   // each run.
-  void FindAnywhere(const Segments& w, const Segments& x, size_t unit_cols) {
+  void FindAnywhere(const StepGroups& w, const StepGroups& x, size_t unit_cols) {
     Find(w, x, unit_cols, [](size_t) { return size_t{0}; });
     are_copied_ = true;
   }
@@ -65,10 +65,10 @@ class ColumnRuns {
 
  private:
   template <class Before>
-  void Find(const Segments& w, const Segments& x, size_t unit_cols, Before&& before_first) {
+  void Find(const StepGroups& w, const StepGroups& x, size_t unit_cols, Before&& before_first) {
     runs_.clear();
     width_ = 0;
-    EachCommonSegment(w, x, [&](size_t begin, size_t end, size_t ws, size_t xs) {
+    EachCommonRun(w, x, [&](size_t begin, size_t end, size_t ws, size_t xs) {
       const size_t before = before_first(begin);
       const size_t units = (before + (end - begin) + unit_cols - 1) / unit_cols;
       runs_.push_back({begin, end, ws, xs, before, units, width_, 0, 0});

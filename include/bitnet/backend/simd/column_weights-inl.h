@@ -25,7 +25,7 @@
 #include "bitnet/base/size.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/quantized_matrix.h"
-#include "bitnet/tensor/segments.h"
+#include "bitnet/tensor/step_groups.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -61,8 +61,8 @@ requires(OffsetTraits<W>::kFitsByte) class ColumnWeights {
   size_t cols() const { return cols_; }
   // Of codes and steps, padding included.
   size_t StoredBytes() const { return bytes_.size() + steps_.StoredBytes(); }
-  Segments segments() const { return steps_.segments(); }
-  float Step(size_t row, size_t segment = 0) const { return steps_.Of(row, segment); }
+  StepGroups step_groups() const { return steps_.step_groups(); }
+  float Step(size_t row, size_t step_group = 0) const { return steps_.Of(row, step_group); }
   // Those of rows from `row` on, side by side, where each has one, else nullptr: all have Step(0).
   const float* StepsOfRows(size_t row) const { return steps_.OfRows() != nullptr ? steps_.OfRows() + row : nullptr; }
   const PlaneRun<Codes>& run() const { return run_; }
@@ -114,12 +114,12 @@ requires(OffsetTraits<W>::kFitsByte) class ColumnWeights {
   // y of the rows of tiles [begin, begin + count), at most kTileGroup, of one token, over the listed columns, with
   // steps for groups of columns on either side.
   template <class X>
-  HWY_NOINLINE void MultiplyTilesBySegments(size_t begin, size_t count, const IndexList& columns, const InputRows<X>& x,
-                                            size_t token, float* HWY_RESTRICT y) const {
+  HWY_NOINLINE void MultiplyTilesByRuns(size_t begin, size_t count, const IndexList& columns, const InputRows<X>& x,
+                                        size_t token, float* HWY_RESTRICT y) const {
     HWY_ALIGN double totals[kTileGroup * kTileRows];
     std::fill(totals, totals + count * kTileRows, 0.0);
     size_t next = 0;
-    EachCommonSegment(steps_.segments(), x.segments, [&](size_t, size_t end, size_t ws, size_t xs) HWY_ATTR {
+    EachCommonRun(steps_.step_groups(), x.step_groups, [&](size_t, size_t end, size_t ws, size_t xs) HWY_ATTR {
       const size_t first = next;
       while (next < columns.count && columns[next] < end) ++next;
       const IndexList part = columns.Part(first, next - first);
@@ -235,7 +235,7 @@ requires(OffsetTraits<W>::kFitsByte) class ColumnWeights {
   size_t cols_ = 0;
   PlaneRun<Codes> run_;
   AlignedVector<uint8_t> bytes_;
-  WeightSteps<StepOrder::kBySegment> steps_;
+  WeightSteps<StepOrder::kByGroup> steps_;
 };
 
 // A block is one plane of a tile of rows.

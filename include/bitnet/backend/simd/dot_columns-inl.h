@@ -69,7 +69,7 @@ struct ColumnDot {
   }
 
   // sums: Codes::kBlockCodes accumulators of each tile, in the order in which they lie in registers; += dots of tiles
-  // [0, tiles) of the columns with the inputs, modulo 2^32. Asks for the same lines of the columns `ahead`.
+  // [0, tiles) of the columns with the inputs, modulo 2^32. Prefetches the same lines of the columns `ahead`.
   static HWY_NOINLINE void AddTiles(const ColumnGroup& columns, const ColumnGroup& ahead,
                                     const int32_t* HWY_RESTRICT inputs, size_t tiles, int32_t* HWY_RESTRICT sums) {
     for (size_t tile = 0; tile < tiles; ++tile) {

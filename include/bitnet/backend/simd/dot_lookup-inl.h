@@ -164,7 +164,7 @@ class LookupDot {
 
  public:
   // dots[b * N + i] = dot of row i of block b with the inputs of `tables`, for kBlocks blocks of block_bytes from
-  // `packed` on. At their end it asks for the beginnings of the next blocks, if they are to follow.
+  // `packed` on. At their end it prefetches the beginnings of the next blocks, if they are to follow.
   template <size_t kBlocks>
   static HWY_NOINLINE void Run(const uint8_t* HWY_RESTRICT packed, size_t block_bytes, bool are_followed,
                                const uint8_t* HWY_RESTRICT tables, int32_t* HWY_RESTRICT dots) {

@@ -109,8 +109,8 @@ class QuadProduct {
     if constexpr (Correction<W>::kBottom != 0) dots = hn::Add(dots, hn::Set(DI32(), correction));
     return dots;
   }
-  // totals of kCount blocks from `block` on, for one token. At their end it asks for the beginnings of the next blocks,
-  // if they are to follow.
+  // totals of kCount blocks from `block` on, for one token. At their end it prefetches the beginnings of the next
+  // blocks, if they are to follow.
   template <size_t kCount>
   HWY_NOINLINE void Run(size_t block, bool are_followed, size_t token, double* HWY_RESTRICT totals) const {
     const uint8_t* const packed = weights_.Block(block);
@@ -148,7 +148,7 @@ class QuadProduct {
         HWY_UNROLL(4) for (size_t v = 0; v < kRowVectors; ++v) {
           hn::Store(Corrected(sums[b][v].sum, corrections[r]), DI32(), dots + v * kLanes);
         }
-        AddScaled(dots, Steps(packed + b * block_bytes, run), x_.Step(token, run.x_segment), totals + b * kVectorBytes);
+        AddScaled(dots, Steps(packed + b * block_bytes, run), x_.Step(token, run.x_group), totals + b * kVectorBytes);
       }
     }
   }
@@ -187,7 +187,7 @@ class QuadProduct {
           hn::Store(Corrected(hn::Load(DI32(), dots + i), correction(t)), DI32(), dots + i);
         }
       }
-      AddScaled(dots, steps, x_.Step(first + t, run.x_segment), totals + t * kVectorBytes);
+      AddScaled(dots, steps, x_.Step(first + t, run.x_group), totals + t * kVectorBytes);
     };
 
     // A run of several chunks keeps the sums of all tokens between them; of one chunk, those of a tile do.

@@ -71,7 +71,7 @@ class RowRunsProduct {
     const uint8_t* codes = weights_.Row(row);
     for (size_t at = 0; at < weights_.run().Bytes(); at += 64) __builtin_prefetch(codes + at);
     const float* steps = weights_.steps().OfRow(row);
-    for (size_t at = 0; at < weights_.segments().Count(); at += 64 / sizeof(float)) __builtin_prefetch(steps + at);
+    for (size_t at = 0; at < weights_.step_groups().Count(); at += 64 / sizeof(float)) __builtin_prefetch(steps + at);
   }
 
   HWY_INLINE void AddRuns(const IndexList& rows, size_t i, size_t n, const uint8_t* HWY_RESTRICT unpacked, size_t token,
@@ -99,12 +99,12 @@ class RowRunsProduct {
         hn::StoreU(SumsOfLanes(sums[k].sum, sums[k + 1].sum, sums[k + 2].sum, sums[k + 3].sum), DI32x4(), dots + k);
       }
       const int32_t correction = Correction<W>::kBottom == 0 ? 0 : inputs_.corrections[token * runs_.size() + r];
-      const float x_step = x_.Step(token, run.x_segment);
+      const float x_step = x_.Step(token, run.x_group);
       float scales[kRows];
       for (size_t k = 0; k < kRows; ++k) {
         const auto dot = static_cast<uint32_t>(Correction<W>::DotOfLevels(dots[k], 0));
         dots[k] = static_cast<int32_t>(dot + static_cast<uint32_t>(correction));
-        scales[k] = steps[k][run.w_segment] * x_step;
+        scales[k] = steps[k][run.w_group] * x_step;
       }
       total = Doubles8::MulAdd(Doubles8::Load(dots), Doubles8::Load(scales), total);
     }

@@ -1,4 +1,4 @@
-// Integer products with weights by rows and one segment (the whole row has one step on either side).
+// Integer products with weights by rows and one group (the whole row has one step on either side).
 //
 // One token: packed rows are unpacked in registers and multiplied at once, eight rows at a time so that each vector of
 // inputs is loaded once for eight, while the same lines of the next eight are asked for. More tokens: four rows are
@@ -27,7 +27,7 @@ inline constexpr size_t kTokenTile = kManyRegisters ? 4 : 2;
 inline constexpr size_t kRowsAtOnce = 8;
 
 // dots[r] = dot of offsets of the packed row rows[r] with x, modulo 2^32, r < kRowsAtOnce. x is readable up to whole
-// blocks. Asks for the lines of the rows `ahead`.
+// blocks. Prefetches the rows `ahead`.
 template <class Codes, class X>
 HWY_NOINLINE void DotPackedRows(const uint8_t* const* HWY_RESTRICT rows, const uint8_t* const* HWY_RESTRICT ahead,
                                 const PlaneRun<Codes>& run, const X* HWY_RESTRICT x, int32_t* HWY_RESTRICT dots) {

@@ -23,15 +23,15 @@ struct InputRows {
       : levels(x.Row(0)),
         stride(x.stride()),
         tokens(x.rows()),
-        segments(x.segments()),
+        step_groups(x.step_groups()),
         steps(tokens == 0 ? nullptr : x.Steps(0).data()) {}
   const X* Row(size_t token) const { return levels + token * stride; }
-  float Step(size_t token, size_t segment = 0) const { return steps[token * segments.Count() + segment]; }
+  float Step(size_t token, size_t step_group = 0) const { return steps[token * step_groups.Count() + step_group]; }
 
   const X* levels;
   size_t stride;
   size_t tokens;
-  Segments segments;
+  StepGroups step_groups;
   const float* steps;
 };
 

@@ -29,7 +29,7 @@
 #include "bitnet/base/size.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/quantized_matrix.h"
-#include "bitnet/tensor/segments.h"
+#include "bitnet/tensor/step_groups.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -64,8 +64,8 @@ class LookupWeights {
   size_t rows() const { return rows_; }
   size_t cols() const { return cols_; }
   size_t StoredBytes() const { return bytes_.size() + steps_.StoredBytes(); }
-  Segments segments() const { return steps_.segments(); }
-  float Step(size_t row, size_t segment = 0) const { return steps_.Of(row, segment); }
+  StepGroups step_groups() const { return steps_.step_groups(); }
+  float Step(size_t row, size_t step_group = 0) const { return steps_.Of(row, step_group); }
   // Those of rows from `row` on, side by side, where each has one, else nullptr: all have Step(0).
   const float* StepsOfRows(size_t row) const { return steps_.OfRows() != nullptr ? steps_.OfRows() + row : nullptr; }
   const uint8_t* Block(size_t block) const { return bytes_.data() + block * Layout::BlockBytes(cols_); }
@@ -138,7 +138,7 @@ class LookupWeights {
   size_t rows_ = 0;
   size_t cols_ = 0;
   AlignedVector<uint8_t> bytes_;
-  WeightSteps<StepOrder::kBySegment> steps_;
+  WeightSteps<StepOrder::kByGroup> steps_;
 };
 
 template <LevelFormat W, LookupPlan kPlan>

@@ -15,9 +15,9 @@
 
 #include "bitnet/backend/check_shapes.h"
 #include "bitnet/backend/simd/block_products-inl.h"
+#include "bitnet/backend/simd/dot_any_runs-inl.h"
 #include "bitnet/backend/simd/dot_quads-inl.h"
 #include "bitnet/backend/simd/dot_row_runs-inl.h"
-#include "bitnet/backend/simd/dot_segments-inl.h"
 #include "bitnet/backend/simd/float_products-inl.h"
 #include "bitnet/backend/simd/grain.h"
 #include "bitnet/backend/simd/input_rows-inl.h"
@@ -43,7 +43,7 @@ enum class ProductKernel {
   kQuads,         // QuadWeights: integer dots in the lanes of rows, of each group of columns that has a step
   kQuadBlocks,    // the same of many tokens, each group unpacked once for all
   kRowRuns,       // RowWeights: steps for groups of columns, integer dots of unpacked rows
-  kSegments,      // other steps for groups: a dot, or a sum, for each run of columns, row by row
+  kAnyRuns,       // other steps for groups: a dot, or a sum, for each run of columns, row by row
   kBlocks,        // many tokens: quads, multiplied by the matrix unit or vectors
   kBlockLookups,  // many tokens: quads, looked up
 };
@@ -90,7 +90,7 @@ ProductKernel ChooseKernel(size_t tokens) {
     return tokens >= kManyTokens ? ProductKernel::kQuadBlocks : ProductKernel::kQuads;
   }
   if (Facts::kHasRowRuns) return ProductKernel::kRowRuns;
-  if (!Facts::kHasOneStep) return ProductKernel::kSegments;
+  if (!Facts::kHasOneStep) return ProductKernel::kAnyRuns;
   if (!Facts::kIsInteger) return ProductKernel::kReals;
   if (Facts::kHasBlocks && tokens >= kManyTokens) {
     if constexpr (Facts::kHasBlockLookups) {
@@ -146,7 +146,7 @@ std::string DescribeProduct() {
         return HasMatrixUnit() ? "matrix unit, group by group" : "integer dot product of blocks, group by group";
       case ProductKernel::kRowRuns:
         return "integer dot product of rows, group by group";
-      case ProductKernel::kSegments:
+      case ProductKernel::kAnyRuns:
         return Facts::kIsInteger ? "integer dot product of each group of columns, row by row"
                                  : "float: sums in double of each group of columns, row by row";
       case ProductKernel::kBlocks:
@@ -230,7 +230,7 @@ void MultiplyListed(const SimdMatrix<W, X, U>& matrix, const InputRows<LevelOf<F
   using Facts = ProductFacts<W, X, U>;
   if constexpr (!Facts::kHasOneStep) {
     for (size_t i = 0; i < rows.count; ++i) {
-      DotRowBySegments(matrix.weights(), rows[i], x, token, 1, y.Row(token) + rows[i]);
+      DotRowByRuns(matrix.weights(), rows[i], x, token, 1, y.Row(token) + rows[i]);
     }
   } else if constexpr (Facts::kIsInteger) {
     matrix.weights().MultiplyListed(rows, x, token, y.Row(token));
@@ -289,7 +289,7 @@ void MultiplyByColumns(Executor& executor, ProductScratch& scratch, const SimdMa
                      for (size_t tile = begin; tile < end; tile += kAtOnce) {
                        const size_t tiles = std::min(kAtOnce, end - tile);
                        for (size_t t = 0; t < x.tokens; ++t)
-                         weights.MultiplyTilesBySegments(tile, tiles, list(t), x, t, y.Row(t));
+                         weights.MultiplyTilesByRuns(tile, tiles, list(t), x, t, y.Row(t));
                      }
                    }
                  });
@@ -300,7 +300,7 @@ template <LevelFormat W>
 void MultiplyQuads(Executor& executor, ProductScratch& scratch, const QuadWeights<W>& weights,
                    const InputRows<int8_t>& x, MatrixView<float> y, bool are_many) {
   ColumnRuns& runs = scratch.runs();
-  runs.FindInUnits(weights, x.segments);
+  runs.FindInUnits(weights, x.step_groups);
   const RunInputs inputs = InputsOfRuns<W>(scratch, x);
   const QuadProduct<W> product(weights, runs, inputs, x, y);
   if (are_many) {
@@ -318,7 +318,7 @@ void MultiplyQuads(Executor& executor, ProductScratch& scratch, const QuadWeight
 template <LevelFormat W>
 RowRunsProduct<W> RowRunsOf(ProductScratch& scratch, const RowWeights<W>& weights, const InputRows<int8_t>& x,
                             MatrixView<float> y) {
-  scratch.runs().FindAnywhere(weights.segments(), x.segments, kVectorBytes);
+  scratch.runs().FindAnywhere(weights.step_groups(), x.step_groups, kVectorBytes);
   return RowRunsProduct<W>(weights, scratch.runs(), InputsOfRuns<W>(scratch, x), x, y);
 }
 // f(begin, end, memory of the product) for shares of n rows.
@@ -379,7 +379,7 @@ void MultiplyByKernel(Executor& executor, ProductScratch& scratch, const SimdMat
     each_range([&](size_t begin, size_t end) {
       if (x.rows() == 1) return MultiplyOneToken(matrix, inputs, begin, end, y);
       if constexpr (!Facts::kHasOneStep) {
-        MultiplyBySegments(weights, begin, end, inputs, y);
+        MultiplyByRuns(weights, begin, end, inputs, y);
       } else if constexpr (Facts::kIsInteger) {
         weights.Multiply(begin, end, inputs, y);
       } else {
@@ -505,7 +505,7 @@ void LookUpRow(const SimdMatrix<W, X, U>& matrix, size_t row, std::span<float> v
       weights.UnpackRow(row, first, n, window);
       for (size_t i = 0; i < n; ++i) {
         values[first + i] =
-            kIsFloat<FormatOf<W>> ? window[i] : weights.Step(row, weights.segments().Of(first + i)) * window[i];
+            kIsFloat<FormatOf<W>> ? window[i] : weights.Step(row, weights.step_groups().Of(first + i)) * window[i];
       }
     }
   }

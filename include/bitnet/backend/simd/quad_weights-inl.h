@@ -27,7 +27,7 @@
 #include "bitnet/base/size.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/quantized_matrix.h"
-#include "bitnet/tensor/segments.h"
+#include "bitnet/tensor/step_groups.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -52,9 +52,10 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
 
   QuadWeights() = default;
   QuadWeights(const QuantizedMatrix<W>& weights, Executor& executor)
-      : rows_(weights.rows()), segments_(weights.segments()) {
-    const size_t last_cols = cols() - (segments_.Count() - 1) * segments_.group;
-    block_bytes_ = SizeSum(SizeProduct(segments_.Count() - 1, GroupBytes(segments_.group)), GroupBytes(last_cols));
+      : rows_(weights.rows()), step_groups_(weights.step_groups()) {
+    const size_t last_cols = cols() - (step_groups_.Count() - 1) * step_groups_.group;
+    block_bytes_ =
+        SizeSum(SizeProduct(step_groups_.Count() - 1, GroupBytes(step_groups_.group)), GroupBytes(last_cols));
     bytes_.resize(ElementCount<uint8_t>(SizeProduct(blocks(), block_bytes_)));
     ParallelRanges(executor, blocks(), 1, 1, [&](size_t begin, size_t end) {
       for (size_t r = begin * kVectorBytes; r < std::min(rows_, end * kVectorBytes); ++r) Store(weights, r);
@@ -62,13 +63,13 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
   }
 
   size_t rows() const { return rows_; }
-  size_t cols() const { return segments_.cols; }
+  size_t cols() const { return step_groups_.cols; }
   // Of codes and steps, padding included.
   size_t StoredBytes() const { return bytes_.size(); }
-  Segments segments() const { return segments_; }
-  float Step(size_t row, size_t segment = 0) const {
+  StepGroups step_groups() const { return step_groups_; }
+  float Step(size_t row, size_t step_group = 0) const {
     StoredStep step;
-    std::memcpy(&step, Block(row / kVectorBytes) + StepsOffset(segment) + row % kVectorBytes * sizeof(step),
+    std::memcpy(&step, Block(row / kVectorBytes) + StepsOffset(step_group) + row % kVectorBytes * sizeof(step),
                 sizeof(step));
     return step;
   }
@@ -83,22 +84,22 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
   size_t block_bytes() const { return block_bytes_; }
   const uint8_t* Block(size_t block) const { return bytes_.data() + block * block_bytes_; }
   // Within a block: the steps of a group, and the unit that has a column.
-  size_t StepsOffset(size_t segment) const { return segment * GroupBytes(segments_.group); }
+  size_t StepsOffset(size_t step_group) const { return step_group * GroupBytes(step_groups_.group); }
   size_t UnitOffset(size_t col) const {
-    const size_t segment = segments_.Of(col);
-    return StepsOffset(segment) + kStepBytes +
-           (col - segment * segments_.group) / Packing::kUnitCols * Packing::kUnitBytes;
+    const size_t step_group = step_groups_.Of(col);
+    return StepsOffset(step_group) + kStepBytes +
+           (col - step_group * step_groups_.group) / Packing::kUnitCols * Packing::kUnitBytes;
   }
   // The column, counted from its group's first, where units begin.
-  size_t ColumnInGroup(size_t col) const { return col - segments_.Of(col) * segments_.group; }
+  size_t ColumnInGroup(size_t col) const { return col - step_groups_.Of(col) * step_groups_.group; }
 
   // to[0, n) = levels of a row from column `first` on.
   template <class T>
   void UnpackRow(size_t row, size_t first, size_t n, T* HWY_RESTRICT to) const {
     const uint8_t* block = Block(row / kVectorBytes);
     for (size_t c = first; c < first + n;) {
-      const uint8_t* group = block + StepsOffset(segments_.Of(c)) + kStepBytes;
-      const size_t end = std::min(first + n, segments_.End(c));
+      const uint8_t* group = block + StepsOffset(step_groups_.Of(c)) + kStepBytes;
+      const size_t end = std::min(first + n, step_groups_.End(c));
       for (size_t i = ColumnInGroup(c); c < end; ++c, ++i) {
         const size_t in_unit = i % Packing::kUnitCols;
         const uint8_t* unit = group + i / Packing::kUnitCols * Packing::kUnitBytes;
@@ -120,7 +121,7 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
     weights.UnpackCodes(row, codes);
     uint8_t* block = bytes_.data() + row / kVectorBytes * block_bytes_;
     const size_t r = row % kVectorBytes;
-    for (size_t s = 0; s < segments_.Count(); ++s) {
+    for (size_t s = 0; s < step_groups_.Count(); ++s) {
       const StoredStep step = weights.Step(row, s);
       std::memcpy(block + StepsOffset(s) + r * sizeof(step), &step, sizeof(step));
     }
@@ -132,7 +133,7 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
   }
 
   size_t rows_ = 0;
-  Segments segments_;
+  StepGroups step_groups_;
   size_t block_bytes_ = 0;
   AlignedVector<uint8_t> bytes_;
 };

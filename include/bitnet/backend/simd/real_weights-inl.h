@@ -18,7 +18,7 @@
 #include "bitnet/base/size.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/quantized_matrix.h"
-#include "bitnet/tensor/segments.h"
+#include "bitnet/tensor/step_groups.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -50,8 +50,8 @@ class RealWeights {
   size_t rows() const { return rows_; }
   size_t cols() const { return cols_; }
   size_t StoredBytes() const { return values_.size() * sizeof(Stored); }
-  Segments segments() const { return steps_.segments(); }
-  float Step(size_t row, size_t segment = 0) const { return steps_.Of(row, segment); }
+  StepGroups step_groups() const { return steps_.step_groups(); }
+  float Step(size_t row, size_t step_group = 0) const { return steps_.Of(row, step_group); }
   const Stored* Row(size_t row) const { return values_.data() + row * stride_; }
   // Whether no value is NaN or infinite, so that one times a zero input adds nothing.
   bool IsFinite() const {

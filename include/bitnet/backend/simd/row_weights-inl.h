@@ -25,7 +25,7 @@
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/matrix_view.h"
 #include "bitnet/tensor/quantized_matrix.h"
-#include "bitnet/tensor/segments.h"
+#include "bitnet/tensor/step_groups.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -59,8 +59,8 @@ class RowWeights {
   size_t cols() const { return cols_; }
   // Of codes and steps, padding included.
   size_t StoredBytes() const { return bytes_.size() + steps_.StoredBytes(); }
-  Segments segments() const { return steps_.segments(); }
-  float Step(size_t row, size_t segment = 0) const { return steps_.Of(row, segment); }
+  StepGroups step_groups() const { return steps_.step_groups(); }
+  float Step(size_t row, size_t step_group = 0) const { return steps_.Of(row, step_group); }
   // Those of rows from `row` on, side by side, where each has one, else nullptr: all have Step(0).
   const float* StepsOfRows(size_t row) const { return steps_.OfRows() != nullptr ? steps_.OfRows() + row : nullptr; }
   const auto& steps() const { return steps_; }

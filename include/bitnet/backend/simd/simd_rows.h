@@ -15,7 +15,7 @@
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/channel_lists.h"
 #include "bitnet/tensor/operand.h"
-#include "bitnet/tensor/segments.h"
+#include "bitnet/tensor/step_groups.h"
 
 namespace bitnet {
 
@@ -41,14 +41,14 @@ class SimdRows {
   void Resize(size_t rows, size_t cols, size_t group = 0) {
     BITNET_ASSERT((group != 0) == kIsGrouped<O>, "SimdRows: groups of columns belong to Grouped<> operands");
     // The shape changes once there is memory for it.
-    const Segments segments = {cols, group};
+    const StepGroups step_groups = {cols, group};
     const size_t stride = RoundUp(std::max<size_t>(cols, 1), kPadding);
     const size_t levels = ElementCount<Level>(SizeSum(SizeProduct(rows, stride), kReadBeyond));
-    const size_t steps = ElementCount<float>(rows, segments.Count());
+    const size_t steps = ElementCount<float>(rows, step_groups.Count());
     if (levels_.size() < levels) levels_.resize(levels);
     if (steps_.size() < steps) steps_.resize(steps);
     rows_ = rows;
-    segments_ = segments;
+    step_groups_ = step_groups;
     stride_ = stride;
     for (size_t r = 0; r < rows; ++r) std::fill(Row(r) + cols, Row(r) + stride_, Level{});
     nonzero_.Resize(0, cols);
@@ -56,17 +56,17 @@ class SimdRows {
   }
 
   size_t rows() const { return rows_; }
-  size_t cols() const { return segments_.cols; }
+  size_t cols() const { return step_groups_.cols; }
   size_t stride() const { return stride_; }
-  Segments segments() const { return segments_; }
+  StepGroups step_groups() const { return step_groups_; }
 
   Level* Row(size_t row) { return levels_.data() + row * stride_; }
   const Level* Row(size_t row) const { return levels_.data() + row * stride_; }
   std::span<Level> operator[](size_t row) { return {Row(row), cols()}; }
   std::span<const Level> operator[](size_t row) const { return {Row(row), cols()}; }
-  std::span<float> Steps(size_t row) { return {steps_.data() + row * segments_.Count(), segments_.Count()}; }
+  std::span<float> Steps(size_t row) { return {steps_.data() + row * step_groups_.Count(), step_groups_.Count()}; }
   std::span<const float> Steps(size_t row) const {
-    return {steps_.data() + row * segments_.Count(), segments_.Count()};
+    return {steps_.data() + row * step_groups_.Count(), step_groups_.Count()};
   }
 
   // The columns of each row whose level is not zero, once somebody has listed them.
@@ -85,7 +85,7 @@ class SimdRows {
  private:
   size_t rows_ = 0;
   size_t stride_ = 0;
-  Segments segments_;
+  StepGroups step_groups_;
   AlignedVector<Level> levels_;
   AlignedVector<float> steps_;
   ChannelLists nonzero_;

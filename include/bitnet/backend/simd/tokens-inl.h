@@ -32,10 +32,10 @@ namespace HWY_NAMESPACE {
 // One row's levels and steps; levels of magnitudes below min_bits are 0 (built-in quantizers only).
 template <AnyQuantizer Q>
 void QuantizeRow(std::span<const float> x, int32_t min_bits, size_t row, SimdRows<OperandOf<Q>>& out) {
-  const Segments segments = out.segments();
-  for (size_t begin = 0; begin < x.size(); begin = segments.End(begin)) {
-    const auto span = x.subspan(begin, segments.End(begin) - begin);
-    out.Steps(row)[segments.Of(begin)] = QuantizeSpan<Q>(span, min_bits, out.Row(row) + begin);
+  const StepGroups step_groups = out.step_groups();
+  for (size_t begin = 0; begin < x.size(); begin = step_groups.End(begin)) {
+    const auto span = x.subspan(begin, step_groups.End(begin) - begin);
+    out.Steps(row)[step_groups.Of(begin)] = QuantizeSpan<Q>(span, min_bits, out.Row(row) + begin);
   }
 }
 
@@ -137,7 +137,7 @@ inline void CopyRows(MatrixView<const float> from, MatrixView<float> to) {
 // Between the plain form of rows and ours.
 template <Operand X, template <class> class From, template <class> class To>
 void CopyRows(const From<X>& from, To<X>& to) {
-  to.Resize(from.rows(), from.cols(), from.segments().group);
+  to.Resize(from.rows(), from.cols(), from.step_groups().group);
   for (size_t r = 0; r < from.rows(); ++r) {
     std::copy(from[r].begin(), from[r].end(), to[r].begin());
     std::copy(from.Steps(r).begin(), from.Steps(r).end(), to.Steps(r).begin());

@@ -1,10 +1,10 @@
-// One row times some tokens where the row has several segments: an exact dot, or an ordered sum, for each run of
+// One row times some tokens where the row has several steps: an exact dot, or an ordered sum, for each run of
 // columns in which both steps are constant. Correct for groups of any size; meant for groups of 32 and more.
-#if defined(BITNET_BACKEND_SIMD_DOT_SEGMENTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef BITNET_BACKEND_SIMD_DOT_SEGMENTS_INL_H_
-#undef BITNET_BACKEND_SIMD_DOT_SEGMENTS_INL_H_
+#if defined(BITNET_BACKEND_SIMD_DOT_ANY_RUNS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef BITNET_BACKEND_SIMD_DOT_ANY_RUNS_INL_H_
+#undef BITNET_BACKEND_SIMD_DOT_ANY_RUNS_INL_H_
 #else
-#define BITNET_BACKEND_SIMD_DOT_SEGMENTS_INL_H_
+#define BITNET_BACKEND_SIMD_DOT_ANY_RUNS_INL_H_
 #endif
 
 #include <algorithm>
@@ -17,7 +17,7 @@
 #include "bitnet/backend/simd/input_rows-inl.h"
 #include "bitnet/backend/simd/real_weights-inl.h"
 #include "bitnet/tensor/matrix_view.h"
-#include "bitnet/tensor/segments.h"
+#include "bitnet/tensor/step_groups.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
@@ -54,12 +54,12 @@ HWY_NOINLINE int32_t DotLevels(const A* HWY_RESTRICT a, const B* HWY_RESTRICT b,
   return total;
 }
 
-inline constexpr size_t kSegmentTokens = 8;
+inline constexpr size_t kRunTokens = 8;
 
-// y[t] = product of row `row` with the tokens first_token + t of x, t < tokens <= kSegmentTokens.
+// y[t] = product of row `row` with the tokens first_token + t of x, t < tokens <= kRunTokens.
 template <class Weights, class X>
-HWY_NOINLINE void DotRowBySegments(const Weights& weights, size_t row, const InputRows<X>& x, size_t first_token,
-                                   size_t tokens, float* HWY_RESTRICT y) {
+HWY_NOINLINE void DotRowByRuns(const Weights& weights, size_t row, const InputRows<X>& x, size_t first_token,
+                               size_t tokens, float* HWY_RESTRICT y) {
   using Level = typename Weights::Level;
   constexpr bool kIsInteger = !std::is_same_v<Level, float> && !std::is_same_v<X, float>;
   using Sum = std::conditional_t<kIsInteger, uint32_t, FloatDot>;
@@ -69,10 +69,10 @@ HWY_NOINLINE void DotRowBySegments(const Weights& weights, size_t row, const Inp
   HWY_ALIGN Level window[kWindow];  // columns [window_begin, window_end) of the row
   size_t window_begin = 0;
   size_t window_end = 0;
-  double total[kSegmentTokens] = {};
+  double total[kRunTokens] = {};
 
-  EachCommonSegment(weights.segments(), x.segments, [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {
-    Sum sum[kSegmentTokens] = {};
+  EachCommonRun(weights.step_groups(), x.step_groups, [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {
+    Sum sum[kRunTokens] = {};
     for (size_t at = begin; at < end;) {
       if (at >= window_end) {
         window_begin = at / kBlock * kBlock;
@@ -105,12 +105,12 @@ HWY_NOINLINE void DotRowBySegments(const Weights& weights, size_t row, const Inp
 
 // y of rows [begin, end) of all tokens.
 template <class Weights, class X>
-void MultiplyBySegments(const Weights& weights, size_t begin, size_t end, const InputRows<X>& x, MatrixView<float> y) {
+void MultiplyByRuns(const Weights& weights, size_t begin, size_t end, const InputRows<X>& x, MatrixView<float> y) {
   for (size_t r = begin; r < end; ++r) {
-    for (size_t t = 0; t < x.tokens; t += kSegmentTokens) {
-      const size_t tokens = std::min(kSegmentTokens, x.tokens - t);
-      float of_tokens[kSegmentTokens];
-      DotRowBySegments(weights, r, x, t, tokens, of_tokens);
+    for (size_t t = 0; t < x.tokens; t += kRunTokens) {
+      const size_t tokens = std::min(kRunTokens, x.tokens - t);
+      float of_tokens[kRunTokens];
+      DotRowByRuns(weights, r, x, t, tokens, of_tokens);
       for (size_t k = 0; k < tokens; ++k) y.Row(t + k)[r] = of_tokens[k];
     }
   }
@@ -124,7 +124,7 @@ HWY_NOINLINE float DotRowOfColumns(const RealWeights<W>& weights, size_t row, co
   const StoredReal<W>* w = weights.Row(row);
   double total = 0.0;
   size_t next = 0;
-  EachCommonSegment(weights.segments(), x.segments, [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {
+  EachCommonRun(weights.step_groups(), x.step_groups, [&](size_t begin, size_t end, size_t ws, size_t xs) HWY_ATTR {
     FloatDot sum;
     size_t at = begin;
     for (; next < columns.size() && columns[next] < end; ++next) {
@@ -142,4 +142,4 @@ HWY_NOINLINE float DotRowOfColumns(const RealWeights<W>& weights, size_t row, co
 }  // namespace bitnet
 HWY_AFTER_NAMESPACE();
 
-#endif  // BITNET_BACKEND_SIMD_DOT_SEGMENTS_INL_H_
+#endif  // BITNET_BACKEND_SIMD_DOT_ANY_RUNS_INL_H_
