@@ -25,12 +25,14 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <typeinfo>
 #include <vector>
 
 #include "benchmarks/bf16.h"
 #include "benchmarks/measure.h"
 #include "benchmarks/shapes.h"
+#include "bitnet/backend/erased.h"
 #include "bitnet/backend/reference.h"
 #include "bitnet/backend/simd/simd_backend.h"
 #include "bitnet/base/random.h"
@@ -156,6 +158,15 @@ void Add(const std::string& label, F&& run) {
 
 // ---- Products of a backend.
 
+template <class B>
+B On(Executor& executor) {
+  if constexpr (std::is_constructible_v<B, Executor&>) {
+    return B(executor);
+  } else {
+    return B(SimdBackend(executor));
+  }
+}
+
 template <class W, class X, class B, class U>
 struct Operands {
   using M = typename B::template Matrix<OperandOf<W>, OperandOf<X>, U>;
@@ -165,7 +176,7 @@ struct Operands {
           const std::vector<float> w = Normals(shape.rows * shape.cols, 1);
           const auto weights =
               QuantizedMatrix<typename W::Format>::template From<W>({w.data(), shape.rows, shape.cols});
-          return B(PoolOf(AllThreads())).template PrepareMatrix<OperandOf<W>, OperandOf<X>, U>(weights);
+          return On<B>(PoolOf(AllThreads())).template PrepareMatrix<OperandOf<W>, OperandOf<X>, U>(weights);
         }()) {}
 
   RotatedCopies<M> matrices;
@@ -190,12 +201,9 @@ void RunLine(benchmark::State& state, const std::string& formats, const Line& li
   const auto [rows, cols] = line.shape;
   constexpr bool kByRows = U::template kHas<ChosenRows>;
   constexpr bool kByColumns = U::template kHas<ChosenColumns>;
-  auto& operands = Kept<Operands<W, X, B, U>>(formats + line.shape.Name() +
-                                                  (kByRows      ? "r"
-                                                   : kByColumns ? "c"
-                                                                : ""),
+  auto& operands = Kept<Operands<W, X, B, U>>(formats + line.shape.Name(),
                                               [&] { return std::make_shared<Operands<W, X, B, U>>(line.shape); });
-  const B backend(PoolOf(threads));
+  const B backend = On<B>(PoolOf(threads));
   typename B::Stream stream = backend.NewStream();
   typename B::template Rows<OperandOf<X>> x;
   const std::vector<float> reals = Normals(line.tokens * cols, 2, kByColumns ? line.density : 1.0);
@@ -238,16 +246,17 @@ void RunLine(benchmark::State& state, const std::string& formats, const Line& li
 }
 
 template <class W, class X, class B, class U = Uses<Dense>>
-void AddLine(const std::string& formats, const char* backend, const Line& line, bool in_cache_too = true) {
-  for (const bool is_rotated : {true, false}) {
-    if (!is_rotated && !in_cache_too) continue;
-    const std::string op = std::string(line.op) + (is_rotated ? "" : "InCache");
-    const std::string shape = line.Name();
-    for (const size_t threads : ThreadCounts()) {
-      Add(Label(op.c_str(), formats, backend, shape, threads),
-          [=](benchmark::State& state) { RunLine<W, X, B, U>(state, formats, line, is_rotated, threads); });
-    }
+void AddLineOf(const std::string& formats, const char* backend, const Line& line, bool is_rotated) {
+  const std::string op = std::string(line.op) + (is_rotated ? "" : "InCache");
+  for (const size_t threads : ThreadCounts()) {
+    Add(Label(op.c_str(), formats, backend, line.Name(), threads),
+        [=](benchmark::State& state) { RunLine<W, X, B, U>(state, formats, line, is_rotated, threads); });
   }
+}
+template <class W, class X, class B, class U = Uses<Dense>>
+void AddLine(const std::string& formats, const char* backend, const Line& line, bool in_cache_too = true) {
+  AddLineOf<W, X, B, U>(formats, backend, line, true);
+  if (in_cache_too) AddLineOf<W, X, B, U>(formats, backend, line, false);
 }
 
 // ---- Baselines.
@@ -392,6 +401,8 @@ const bool kRegistered = [] {
   AddTernary<Int4Inputs>("Ternary*Int<4>");
   AddTernary<Fp4Inputs>("Ternary*Fp4E2M1");
   AddTernary<Int8Inputs>("Ternary*Int<8>");
+  // What a virtual call costs beside a small product. (Copies of an erased matrix share its weights.)
+  AddLineOf<TernaryWeights, Int4Inputs, Erased<SimdBackend>>("Ternary*Int<4>", "Erased", {"MatVec", kInCache}, false);
   AddDensities();
   AddAllGroups();
   AddLine<HeadWeights, Int8Inputs, SimdBackend>("Int<4>PerRow*Int<8>", "Simd", {"MatVec", {32000, 2560}}, false);
