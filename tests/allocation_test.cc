@@ -48,7 +48,8 @@ void CheckDecoding(Executor& executor) {
   const Transformer<S> model(testing::TinyWeights<S>(config), DefaultBackend<S>(executor));
   const std::vector<Token> tokens = testing::RandomTokens(120, config.vocab);
   auto state = model.NewState(config.max_positions);
-  Sampler samplers[] = {Sampler({.temperature = 0.0f}), Sampler({.top_k = 5}), Sampler({.top_p = 0.9f})};
+  const SamplerOptions options[] = {{.temperature = 0.0f}, {.top_k = 5}, {.top_p = 0.9f}};
+  Sampler samplers[] = {Sampler(options[0]), Sampler(options[1]), Sampler(options[2])};
   Random random(1);
   size_t failed = 0;
   const auto decode = [&](size_t first, size_t count) {
@@ -56,6 +57,7 @@ void CheckDecoding(Executor& executor) {
       const Result<std::span<const float>> logits = model.Forward({&tokens[i], 1}, state);
       failed += !logits.ok();
       for (Sampler& sampler : samplers) failed += !sampler(*logits, random).ok();
+      for (const SamplerOptions& option : options) failed += !model.Sample(state, option, RandomBits(random)).ok();
     }
   };
   // Two tokens warm up: the first has quantizers, and so buffers, of its own.

@@ -82,6 +82,47 @@ TEST_CASE("Erased: a cache keeps its quantizers, a copy its own tokens; caches o
   CHECK(Breaks("no cache", [&] { backend.Store(stream, row, row, where, std::span<Cache* const>()); }));
 }
 
+TEST_CASE("Erased: one layer multiplies matrices of any formats") {
+  using B = Erased<SimdBackend>;
+  using S = A48;
+  constexpr size_t kHidden = 24, kFfn = 70, kTokens = 3;
+  const B backend;
+  const ReferenceBackend reference;
+  const auto matrix = []<Operand W>(std::type_identity<W>, size_t rows, size_t cols, uint64_t seed) {
+    return DrawWeights<FormatOf<W>>({rows, 0, {true, kIsGrouped<W> ? size_t{16} : size_t{0}}, 0, Fill::kRandom}, cols,
+                                    seed);
+  };
+  const auto gate = matrix(std::type_identity<Int<4>>(), kFfn, kHidden, 1);
+  const auto up = matrix(std::type_identity<Ternary>(), kFfn, kHidden, 2);
+  const auto down = matrix(std::type_identity<Grouped<Int<8>>>(), kHidden, kFfn, 3);
+  using X = Int<4>;
+  using D = Int<8>;
+  using Ffn = SparseFfn<S, B>;
+  const Ffn ffn(backend.PrepareMatrix<Int<4>, X, Uses<Dense>>(gate), backend.PrepareMatrix<Ternary, X, Ffn::UpUses>(up),
+                backend.PrepareMatrix<Grouped<Int<8>>, D, Ffn::DownUses>(down), {});
+  const std::vector<float> x = NormalValues(kTokens * kHidden, 4);
+  const MatrixView<const float> view(x.data(), kTokens, kHidden);
+  std::vector<float> y(kTokens * kHidden), expected(kTokens * kHidden);
+  Ffn::Buffers buffers;
+  B::Stream stream = backend.NewStream();
+  ffn(backend, stream, view, buffers, {y.data(), kTokens, kHidden}, nullptr);
+
+  // The same by hand.
+  QuantizedRows<X> in;
+  QuantizedRows<D> middle;
+  ChannelLists open;
+  std::vector<float> g(kTokens * kFfn), u(kTokens * kFfn);
+  const MatrixView<float> gates(g.data(), kTokens, kFfn), ups(u.data(), kTokens, kFfn);
+  reference::Quantize<S::Input>(view, in);
+  reference::MatMul(gate, in, gates);
+  reference::OpenGates<SquaredRelu>(gates, open);
+  reference::MatMulRows(up, in, open, ups);
+  reference::Glu<SquaredRelu>(gates, ups, open, ups);
+  reference::Quantize<S::DownInput>(ups, middle);
+  reference::MatMul(down, middle, {expected.data(), kTokens, kHidden});
+  CHECK(SameBits(y, expected));
+}
+
 TEST_CASE("Erased: a model runs on it") {
   const ModelWeights<A48> weights = TinyWeights<A48>(TinyConfig());
   const std::vector<Token> tokens = RandomTokens(20, TinyConfig().vocab);

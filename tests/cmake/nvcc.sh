@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Checks that nvcc compiles every header of some folders, without a warning and without Highway: what a backend for CUDA
-# includes. Exits with 77, which is neither success nor failure, where no nvcc compiles C++20.
+# includes; and a file of kernels. Exits with 77, which is neither success nor failure, where no nvcc compiles C++20.
 #
-#   nvcc.sh INCLUDE_FOLDER FOLDER...
+#   nvcc.sh KERNELS.cu INCLUDE_FOLDER FOLDER...
 set -euo pipefail
-include=$1
-shift
+kernels=$1
+include=$2
+shift 2
 PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -24,4 +25,5 @@ if [[ ! -s $work/headers.cu ]]; then
   exit 1
 fi
 compile "$work/headers.cu"
+compile "$kernels"
 echo "nvcc compiles $(wc -l <"$work/headers.cu") headers"

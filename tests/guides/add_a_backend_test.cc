@@ -1,8 +1,7 @@
 // docs/add-a-backend.md, followed to the letter: the blocks of that page are pieces of this file.
+#include "guides/shown_in.h"
+
 #include <bitnet/bitnet.h>
-
-#include "bitnet/backend/reference_operations.h"
-
 #include <doctest/doctest.h>
 
 #include <bit>
@@ -15,14 +14,16 @@
 #include <vector>
 
 #include "bitnet/backend/reference.h"
-#include "guides/shown_in.h"
+#include "bitnet/backend/reference_operations.h"
 #include "testing/backend_conformance.h"
 
-namespace bitnet::testing {
+using namespace bitnet;
+using namespace bitnet::testing;  // of the folder tests/
+
 namespace {
 
 // Weights with their levels unpacked: more memory, no unpacking in a product.
-template <Operand W>
+template <Operand W, class U>
 class UnpackedMatrix {
  public:
   UnpackedMatrix() = default;
@@ -48,7 +49,7 @@ class UnpackedBackend {
  public:
   // What it owns. All but the matrix are the plain types.
   template <Operand W, Operand X, class U>
-  using Matrix = UnpackedMatrix<W>;
+  using Matrix = UnpackedMatrix<W, U>;
   template <Operand X>
   using Rows = QuantizedRows<X>;
   template <class Quantizers>
@@ -81,8 +82,9 @@ class UnpackedBackend {
   }
 
   // The one operation of its own: y [tokens, rows] = x [tokens, cols] * matrix^T.
-  template <Operand W, Operand X>
-  void MatMul(Stream&, const UnpackedMatrix<W>& matrix, Rows<X>& x, MatrixView<float> y) const {
+  template <Operand W, Operand X, class U>
+  void MatMul(Stream&, const UnpackedMatrix<W, U>& matrix, Rows<X>& x, MatrixView<float> y) const {
+    CheckMultiplies<U>();
     CheckProduct(matrix, x, y);
     for (size_t r = 0; r < matrix.rows(); ++r) {
       for (size_t t = 0; t < x.rows(); ++t) {
@@ -92,16 +94,20 @@ class UnpackedBackend {
   }
 
   // All others are the reference's.
-  template <Operand W>
-  void Embed(Stream&, const UnpackedMatrix<W>& matrix, std::span<const uint32_t> rows, MatrixView<float> y) const {
+  template <Operand W, class U>
+  void Embed(Stream&, const UnpackedMatrix<W, U>& matrix, std::span<const uint32_t> rows, MatrixView<float> y) const {
+    CheckLooksUpRows<U>();
     reference::Embed(matrix.weights(), rows, y);
   }
-  template <Operand W, Operand X>
-  void MatMulRows(Stream&, const UnpackedMatrix<W>& matrix, Rows<X>& x, const Lists& rows, MatrixView<float> y) const {
+  template <Operand W, Operand X, class U>
+  void MatMulRows(Stream&, const UnpackedMatrix<W, U>& matrix, Rows<X>& x, const Lists& rows,
+                  MatrixView<float> y) const {
+    CheckChoosesRows<U>();
     reference::MatMulRows(matrix.weights(), x, rows, y);
   }
-  template <Operand W, Operand X>
-  void MatMulColumns(Stream&, const UnpackedMatrix<W>& matrix, Rows<X>& x, MatrixView<float> y) const {
+  template <Operand W, Operand X, class U>
+  void MatMulColumns(Stream&, const UnpackedMatrix<W, U>& matrix, Rows<X>& x, MatrixView<float> y) const {
+    CheckChoosesColumns<U>();
     reference::MatMulColumns(matrix.weights(), x, y);
   }
   template <AnyQuantizer Q>
@@ -157,13 +163,13 @@ class UnpackedBackend {
   void Write(Stream&, const Same& from, Same& to) const {
     to = from;
   }
-  template <class Same>
-  void ReadCache(Stream&, const Same& from, size_t, Same& to) const {
-    to = from;
+  template <class Quantizers>
+  void ReadCache(Stream&, const Cache<Quantizers>& from, size_t tokens, HostCache<Quantizers>& to) const {
+    reference::ReadCache(from, tokens, to);
   }
-  template <class Same>
-  void WriteCache(Stream&, const Same& from, size_t, Same& to) const {
-    to = from;
+  template <class Quantizers>
+  void WriteCache(Stream&, const HostCache<Quantizers>& from, size_t tokens, Cache<Quantizers>& to) const {
+    reference::WriteCache(from, tokens, to);
   }
   template <Operand X>
   uint64_t CountNonzero(Stream&, const Rows<X>& x) const {
@@ -189,15 +195,6 @@ static_assert(Backend<UnpackedBackend>);
 
 TEST_CASE("UnpackedBackend: has the bits of the reference") { TestBackend<UnpackedBackend>(); }
 
-template <Scheme S, class B>
-std::vector<float> Logits(const ModelWeights<S>& weights, const B& backend) {
-  const Transformer<S, B> model(weights, backend);
-  auto state = model.NewState();
-  const std::vector<Token> tokens = {'b', 'i', 't', 's'};
-  const std::span<const float> logits = *model.Forward(tokens, state);
-  return {logits.begin(), logits.end()};
-}
-
 ModelConfig SmallConfig() {
   ModelConfig config;
   config.hidden = 64;
@@ -209,13 +206,20 @@ ModelConfig SmallConfig() {
   return config;
 }
 
+template <Scheme S, class B>
+std::vector<float> Logits(const ModelWeights<S>& weights, const B& backend) {
+  const Transformer<S, B> model(weights, backend);
+  auto state = model.NewState();
+  const std::vector<Token> tokens = {'b', 'i', 't', 's'};
+  const std::span<const float> logits = *model.Forward(tokens, state);
+  return {logits.begin(), logits.end()};
+}
+
 TEST_CASE("UnpackedBackend: a model runs on it") {
   Random random(3);
   const auto weights = ModelWeights<A48>::From(LatentWeights::Initial(SmallConfig(), false, random));
   CHECK(Logits(weights, UnpackedBackend()) == Logits(weights, ReferenceBackend()));
 }
-
-// ---- A kernel of one's own for one pair of formats.
 
 // Binary weights, for binary inputs: 64 signs a word, row by row; bit 1 is +1.
 class SignMatrix {
@@ -265,6 +269,12 @@ class XnorBackend : public SimdBackend {
  public:
   using SimdBackend::SimdBackend;
 
+  // With memory for the signs of a token's inputs.
+  struct Stream : SimdBackend::Stream {
+    std::vector<uint64_t> signs;
+  };
+  Stream NewStream() const { return {}; }
+
   // A type of its own for the pair: what SimdBackend has no product for, so that one that is missing or misspelt here
   // does not compile.
   template <Operand W, Operand X, class U>
@@ -281,17 +291,21 @@ class XnorBackend : public SimdBackend {
 
   using SimdBackend::MatMul;
   // Where the signs differ the product is -1: dot = cols - 2 * (how many differ).
-  void MatMul(Stream&, const SignMatrix& matrix, Rows<Binary>& x, MatrixView<float> y) const {
+  void MatMul(Stream& stream, const SignMatrix& matrix, Rows<Binary>& x, MatrixView<float> y) const {
     CheckProduct(matrix, x, y);
-    std::vector<uint64_t> signs(matrix.Words());
+    const size_t words = matrix.Words();
+    stream.signs.resize(words);
     for (size_t t = 0; t < x.rows(); ++t) {
-      SignMatrix::Pack(x[t], signs.data());
-      for (size_t r = 0; r < matrix.rows(); ++r) {
-        int differ = 0;
-        for (size_t i = 0; i < signs.size(); ++i) differ += std::popcount(matrix.Row(r)[i] ^ signs[i]);
-        const int dot = static_cast<int>(matrix.cols()) - 2 * differ;
-        y[t][r] = static_cast<float>(0.0 + double(dot) * double(matrix.Step(r) * x.Steps(t)[0]));
-      }
+      SignMatrix::Pack(x[t], stream.signs.data());
+      // At least 64 rows for each of the executor's threads.
+      ParallelRanges(executor(), matrix.rows(), 64, 1, [&](size_t begin, size_t end) {
+        for (size_t r = begin; r < end; ++r) {
+          int differ = 0;
+          for (size_t i = 0; i < words; ++i) differ += std::popcount(matrix.Row(r)[i] ^ stream.signs[i]);
+          const int dot = static_cast<int>(matrix.cols()) - 2 * differ;
+          y[t][r] = static_cast<float>(0.0 + double(dot) * double(matrix.Step(r) * x.Steps(t)[0]));
+        }
+      });
     }
   }
 
@@ -326,9 +340,8 @@ TEST_CASE("XnorBackend: a model runs on it") {
   CHECK(Logits(weights, XnorBackend()) == Logits(weights, ReferenceBackend()));
 }
 
-TEST_CASE("Guide to backends: every block is code of this test") {
-  CHECK(ShownIn("docs/add-a-backend.md", "tests/guides/add_a_backend_test.cc"));
+TEST_CASE("Guide to backends: its blocks, one after another, are this test") {
+  CHECK(ShownWhole("docs/add-a-backend.md", "tests/guides/add_a_backend_test.cc"));
 }
 
 }  // namespace
-}  // namespace bitnet::testing

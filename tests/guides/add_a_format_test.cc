@@ -103,7 +103,7 @@ TEST_CASE("FiveLevel and PowersOfTwo: a model of them runs, the same on both bac
 }
 
 TEST_CASE("Guide to formats: every block is code of this test") {
-  CHECK(ShownIn("docs/add-a-format.md", "tests/guides/add_a_format_test.cc"));
+  CHECK(ShownWhole("docs/add-a-format.md", "tests/guides/add_a_format_test.cc"));
 }
 
 }  // namespace

@@ -97,15 +97,6 @@ struct Relu {
 };
 static_assert(Activation<Relu>);
 
-TEST_CASE("Relu: its derivative is the slope of its value, and NaN stays") {
-  for (const float g : {-3.0f, -0.5f, 0.25f, 1.0f, 7.0f}) {
-    const float h = 0.125f;
-    CHECK(Relu::Derivative(g) == (Relu::Value(g + h) - Relu::Value(g - h)) / (2 * h));
-  }
-  CHECK(Relu::Value(0.0f) == 0.0f);
-  CHECK(std::isnan(Relu::Value(NAN)));
-}
-
 // g^2 + 0.3 g
 struct Parabola {
   static constexpr bool kMakesZeros = false;
@@ -114,16 +105,13 @@ struct Parabola {
 };
 static_assert(Activation<Parabola>);
 
-TEST_CASE("Parabola: its bits do not depend on whether the CPU fuses; those of floats would") {
-  size_t floats_differ = 0;
-  for (const float g : NormalValues(10000, 1)) {
-    const volatile double square = double(g) * g;  // volatile: a product of its own, whatever the CPU
-    CHECK(Parabola::Value(g) == static_cast<float>(square + double(0.3f) * g));
-    CHECK(Parabola::Value(g) == static_cast<float>(std::fma(double(g), double(g), double(0.3f) * g)));
-    const volatile float rounded = g * g, linear = 0.3f * g;
-    floats_differ += rounded + linear != std::fma(g, g, linear);
+TEST_CASE("Relu: its derivative is the slope of its value, and NaN stays") {
+  for (const float g : {-3.0f, -0.5f, 0.25f, 1.0f, 7.0f}) {
+    const float h = 0.125f;
+    CHECK(Relu::Derivative(g) == (Relu::Value(g + h) - Relu::Value(g - h)) / (2 * h));
   }
-  CHECK(floats_differ > 0);
+  CHECK(Relu::Value(0.0f) == 0.0f);
+  CHECK(std::isnan(Relu::Value(NAN)));
 }
 
 struct MineWithRelu : Mine {
@@ -183,7 +171,19 @@ TEST_CASE("MineWithRelu: is trained, exported, and run with the same bits on bot
 }
 
 TEST_CASE("Guide to schemes: every block is code of this test") {
-  CHECK(ShownIn("docs/add-a-scheme.md", "tests/guides/add_a_scheme_test.cc"));
+  CHECK(ShownWhole("docs/add-a-scheme.md", "tests/guides/add_a_scheme_test.cc"));
+}
+
+TEST_CASE("Parabola: its bits do not depend on whether the CPU fuses; those of floats would") {
+  size_t floats_differ = 0;
+  for (const float g : NormalValues(10000, 1)) {
+    const volatile double square = double(g) * g;  // volatile: a product of its own, whatever the CPU
+    CHECK(Parabola::Value(g) == static_cast<float>(square + double(0.3f) * g));
+    CHECK(Parabola::Value(g) == static_cast<float>(std::fma(double(g), double(g), double(0.3f) * g)));
+    const volatile float rounded = g * g, linear = 0.3f * g;
+    floats_differ += rounded + linear != std::fma(g, g, linear);
+  }
+  CHECK(floats_differ > 0);
 }
 
 }  // namespace

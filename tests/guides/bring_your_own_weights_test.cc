@@ -187,19 +187,19 @@ TEST_CASE("A model of one's own tensors: by floats, by levels, and from its file
 // Rows of q or k, [heads * head_dim, hidden], whose pairs are (2i, 2i + 1), in the order of pairs
 // (i, i + head_dim / 2).
 std::vector<float> RotateHalfOrder(std::span<const float> w, size_t heads, size_t head_dim, size_t hidden) {
-  std::vector<float> turned;
+  std::vector<float> reordered;
   for (size_t h = 0; h < heads; ++h) {
     for (size_t i = 0; i < head_dim; ++i) {
       const size_t half = head_dim / 2;
       const size_t from = h * head_dim + (i < half ? 2 * i : 2 * (i - half) + 1);
       const auto row = w.subspan(from * hidden, hidden);
-      turned.insert(turned.end(), row.begin(), row.end());
+      reordered.insert(reordered.end(), row.begin(), row.end());
     }
   }
-  return turned;
+  return reordered;
 }
 
-TEST_CASE("RotateHalfOrder: scores are those of neighbouring pairs turned") {
+TEST_CASE("RotateHalfOrder: scores are those of neighbouring pairs reordered") {
   const size_t heads = 2, head_dim = 6, position = 7;
   // Two heads of one column: a query and a key.
   const std::vector<float> neighbours = NormalValues(heads * head_dim, 1);
@@ -213,13 +213,13 @@ TEST_CASE("RotateHalfOrder: scores are those of neighbouring pairs turned") {
     return sum;
   };
   reference::RotateHead(cos, sin, std::span(halves).first(head_dim));
-  std::vector<float> turned = neighbours;
+  std::vector<float> reordered = neighbours;
   for (size_t i = 0; i < head_dim / 2; ++i) {
     const float a = neighbours[2 * i], b = neighbours[2 * i + 1];
-    turned[2 * i] = a * cos[i] - b * sin[i];
-    turned[2 * i + 1] = b * cos[i] + a * sin[i];
+    reordered[2 * i] = a * cos[i] - b * sin[i];
+    reordered[2 * i + 1] = b * cos[i] + a * sin[i];
   }
-  CHECK(score(halves) == doctest::Approx(score(turned)).epsilon(1e-6));
+  CHECK(score(halves) == doctest::Approx(score(reordered)).epsilon(1e-6));
   CHECK(score(halves) != doctest::Approx(score(neighbours)).epsilon(1e-2));
 }
 

@@ -1,10 +1,16 @@
 // ShownIn: that a document shows the code which a test runs, so that following the document is what
 // the test does.
 //
-//   CHECK(ShownIn("docs/add-a-format.md", "tests/guides/add_a_format_test.cc"));
+//   CHECK(ShownIn("docs/bring-your-own-weights.md", "tests/guides/bring_your_own_weights_test.cc"));
 //
 // Every block of the document that starts with ```cpp (alone, or followed by `compile`) must be in
 // the source file, layout aside (ShownInOneOf: in one of several). At least one block must be there.
+//
+//   CHECK(ShownWhole("docs/add-a-format.md", "tests/guides/add_a_format_test.cc"));
+//
+// The blocks, one after another, must be the source file, from what follows its inclusion of this
+// file to its test case "Guide ...", but for the unnamed namespace around them: so that they compile
+// as they are written.
 #ifndef BITNET_TESTS_GUIDES_SHOWN_IN_H_
 #define BITNET_TESTS_GUIDES_SHOWN_IN_H_
 
@@ -82,6 +88,32 @@ inline bool ShownInOneOf(const std::string& document, const std::vector<std::str
 }
 
 inline bool ShownIn(const std::string& document, const std::string& source) { return ShownInOneOf(document, {source}); }
+
+inline bool ShownWhole(const std::string& document, const std::string& source) {
+  const std::string root = std::string(BITNET_SOURCE_DIR) + "/";
+  std::ifstream document_file(root + document), source_file(root + source);
+  std::string shown;
+  for (const CodeBlock& block : CppBlocks(document_file)) shown += block.code;
+  std::ostringstream text;
+  text << source_file.rdbuf();
+  std::string code = text.str();
+  const std::string first = "#include \"guides/shown_in.h\"\n", opening = "\nnamespace {\n";
+  for (const std::string& part : {first, opening, std::string("\nTEST_CASE(\"Guide ")}) {
+    if (code.find(part) == std::string::npos) {
+      MESSAGE(source << ": it has no " << part);
+      return false;
+    }
+  }
+  code.erase(code.find("\nTEST_CASE(\"Guide "));
+  code.erase(0, code.find(first) + first.size());
+  code.erase(code.find(opening), opening.size());
+  const std::string wanted = WithoutLayout(code), given = WithoutLayout(shown);
+  const auto [at, there] = std::mismatch(wanted.begin(), wanted.end(), given.begin(), given.end());
+  if (at == wanted.end() && there == given.end()) return true;
+  MESSAGE(document << " differs from " << source << " at: " << std::string(at, wanted.end()).substr(0, 60)
+                   << ", and has: " << std::string(there, given.end()).substr(0, 60));
+  return false;
+}
 
 }  // namespace bitnet::testing
 

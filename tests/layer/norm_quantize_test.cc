@@ -7,7 +7,9 @@
 #include <span>
 #include <vector>
 
+#include "bitnet/backend/erased.h"
 #include "bitnet/backend/reference.h"
+#include "testing/conformance_tokens.h"
 #include "testing/random_values.h"
 
 namespace bitnet {
@@ -50,6 +52,14 @@ void CheckFused() {
     CHECK(std::ranges::equal(fused[t], composed[t]));
     CHECK(std::ranges::equal(fused.Steps(t), composed.Steps(t)));
   }
+}
+
+TEST_CASE("NormQuantize: TestBackend compares what is fused, and Erased passes it on") {
+  testing::TestRmsNormQuantize<Quantizer<Int<4>, AbsMean>>(FusingBackend(), "fused");
+  testing::TestRmsNormQuantize<Quantizer<Int<8>, AbsMax, PerGroup<5>>>(FusingBackend(), "fused, in groups");
+  const Erased<FusingBackend> erased;
+  testing::TestRmsNormQuantize<Quantizer<Int<4>, AbsMean>>(erased, "fused, erased");
+  CHECK(erased.backend().calls > 100);
 }
 
 TEST_CASE("NormQuantize: a backend's own operation where there is one, else the norm and the quantizer") {

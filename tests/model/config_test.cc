@@ -29,10 +29,10 @@ TEST_CASE("ModelConfig: the default is valid, and so are the smallest and the la
           c.head_dim = 2;
           c.rms_eps = std::numeric_limits<float>::denorm_min();
         }) == "");
-  CHECK(Refusal([](ModelConfig& c) { c.ffn = c.vocab = 1u << 24; }) == "");
+  CHECK(Refusal([](ModelConfig& c) { c.ffn = c.vocab = (1u << 24) - 1; }) == "");
 }
 
-TEST_CASE("ModelConfig: a size of 0 or beyond 2^24 is refused by its name") {
+TEST_CASE("ModelConfig: a size of 0 or of 2^24 and more is refused by its name") {
   const struct {
     const char* name;
     uint32_t ModelConfig::*member;
@@ -41,10 +41,10 @@ TEST_CASE("ModelConfig: a size of 0 or beyond 2^24 is refused by its name") {
                {"kv_heads", &ModelConfig::kv_heads}, {"head_dim", &ModelConfig::head_dim},
                {"ffn", &ModelConfig::ffn},           {"max_positions", &ModelConfig::max_positions}};
   for (const auto& size : sizes) {
-    for (const uint32_t value : {0u, (1u << 24) + 1, std::numeric_limits<uint32_t>::max()}) {
+    for (const uint32_t value : {0u, 1u << 24, std::numeric_limits<uint32_t>::max()}) {
       CHECK(Refusal([&](ModelConfig& c) { c.*size.member = value; }) == "config: " + std::string(size.name) + " is " +
                                                                             std::to_string(value) +
-                                                                            "; it must be between 1 and 16777216");
+                                                                            "; it must be between 1 and 16777215");
     }
   }
 }
@@ -54,7 +54,7 @@ TEST_CASE("ModelConfig: what does not fit together is refused with a sentence") 
   CHECK(
       Holds(Refusal([](ModelConfig& c) { c.kv_heads = 3; }), "heads is 4 and kv_heads 3; kv_heads must divide heads"));
   CHECK(Holds(Refusal([](ModelConfig& c) { c.kv_heads = 8; }), "kv_heads must divide heads"));
-  CHECK(Holds(Refusal([](ModelConfig& c) { c.heads = 1u << 24; }), "heads * head_dim is 1073741824"));
+  CHECK(Holds(Refusal([](ModelConfig& c) { c.heads = 1u << 23; }), "heads * head_dim is 536870912"));
   for (const float base :
        {1.0f, 0.0f, -5.0f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     CHECK(Holds(Refusal([&](ModelConfig& c) { c.rope_base = base; }), "rope_base is "));

@@ -237,9 +237,9 @@ TEST_CASE("model file: lengths that lie are refused, with the tensor's name") {
     return Refusal<A48>(SerializeModel(lying));
   };
   CHECK(with_config([](ModelConfig&) {}) == "");
-  constexpr uint32_t kHuge = 1u << 24;
+  constexpr uint32_t kHuge = (1u << 24) - 1;
   CHECK(Holds(with_config([](ModelConfig& c) { c.vocab = kHuge; }),
-              "reading embedding: it is 3 x 4, expected 16777216 x 4"));
+              "reading embedding: it is 3 x 4, expected 16777215 x 4"));
   CHECK(Holds(with_config([](ModelConfig& c) { c.hidden = kHuge; }), "reading embedding: it is 3 x 4, expected 3 x"));
   CHECK(Holds(with_config([](ModelConfig& c) { c.layers = kHuge; }), "reading layer2.q"));
   CHECK(Holds(with_config([](ModelConfig& c) { c.layers = 1; }), "bytes follow the last tensor"));
@@ -264,9 +264,9 @@ TEST_CASE("model file: lengths that lie are refused, with the tensor's name") {
     return Refusal<A48>(payload);
   };
   CHECK(with_embedding(3, 4) == "");
-  CHECK(Holds(with_embedding(kHuge, 4), "reading embedding: the file is too short for 16777216 x 4 values"));
-  CHECK(Holds(with_embedding(3, kHuge), "reading embedding: the file is too short for 3 x 16777216 values"));
-  CHECK(Holds(with_embedding(kHuge, kHuge), "reading embedding: the file is too short for 16777216 x 16777216 values"));
+  CHECK(Holds(with_embedding(kHuge, 4), "reading embedding: the file is too short for 16777215 x 4 values"));
+  CHECK(Holds(with_embedding(3, kHuge), "reading embedding: the file is too short for 3 x 16777215 values"));
+  CHECK(Holds(with_embedding(kHuge, kHuge), "reading embedding: the file is too short for 16777215 x 16777215 values"));
 }
 
 struct AlmostTernary {

@@ -201,6 +201,11 @@ TEST_CASE("SamplerOptions: are validated, with a sentence") {
     CHECK(refusal({.top_p = top_p}).starts_with("sampling: top_p is "));
   }
   CHECK(Breaks("options are not valid", [] { Sampler({.top_p = 2.0f}); }));
+  SampleScratch scratch;
+  const float logits[] = {1.0f, 2.0f};
+  for (const SamplerOptions& options : {SamplerOptions{.top_p = 0.0f}, SamplerOptions{.temperature = kNaN}}) {
+    CHECK(Breaks("options are not valid", [&] { (void)SampleToken(logits, options, 1, scratch); }));
+  }
 }
 
 }  // namespace

@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "bitnet/backend/reference.h"
+#include "bitnet/model/generate.h"
 #include "bitnet/model/transformer.h"
+#include "testing/expect_assertion.h"
 #include "testing/tiny_model.h"
 
 namespace bitnet::testing {
@@ -50,6 +52,46 @@ TEST_CASE("Transformer: an error of the device comes out of Forward, and the sta
   REQUIRE(again.ok());
   CHECK(SameBits(*again, *expected));
   CHECK(state.length() == 12);
+}
+
+TEST_CASE("Transformer: an error of the device comes out of Feed and Generate, once, and they may be called again") {
+  bool fails = false;
+  const ModelWeights<A48> weights = TinyWeights<A48>(TinyConfig());
+  const Transformer<A48, FailingBackend> model(weights, FailingBackend(&fails));
+  const std::vector<Token> tokens = RandomTokens(5, TinyConfig().vocab);
+  auto state = model.NewState(20), undisturbed = model.NewState(20);
+  REQUIRE(model.Feed(std::span(tokens).first(2), state).ok());
+  REQUIRE(model.Feed(std::span(tokens).first(2), undisturbed).ok());
+  fails = true;
+  const Result<Done> fed = model.Feed(std::span(tokens).subspan(2), state);
+  REQUIRE(!fed.ok());
+  CHECK(fed.error() == "the device is out of memory");
+  CHECK(state.length() == 2);
+  // The logits before are gone.
+  CHECK(Breaks("Forward or Feed must come first", [&] { (void)model.Sample(state, {}, 1); }));
+
+  // In the middle of an answer.
+  fails = false;
+  GenerateOptions options;
+  options.max_new_tokens = 8;
+  Random random(1), same(1);
+  size_t count = 0;
+  const auto failed = Generate(model, state, std::span(tokens).subspan(2), options, random, [&](Token) {
+    fails = ++count == 3;
+    return true;
+  });
+  REQUIRE(!failed.ok());
+  CHECK(failed.error() == "the device is out of memory");
+  CHECK(count == 3);
+  CHECK(state.length() == 2);
+
+  fails = false;
+  random = Random(1);
+  const auto all = [](Token) { return true; };
+  const auto again = Generate(model, state, std::span(tokens).subspan(2), options, random, all);
+  const auto expected = Generate(model, undisturbed, std::span(tokens).subspan(2), options, same, all);
+  REQUIRE(again.ok());
+  CHECK(*again == *expected);
 }
 
 }  // namespace

@@ -19,6 +19,7 @@
 #include "bitnet/backend/default_backend.h"
 #include "bitnet/backend/reference.h"
 #include "bitnet/base/bytes.h"
+#include "bitnet/layer/bit_linear.h"
 #include "bitnet/model/generate.h"
 #include "bitnet/model/sampler.h"
 #include "bitnet/model/transformer.h"
@@ -302,7 +303,7 @@ void CheckRefusals() {
   // A state is never longer than the model allows, and a state of nobody has no room.
   CHECK(model.NewState(1000).max_tokens() == 12);
   CHECK(model.NewState().max_tokens() == 12);
-  config.max_positions = 1u << 24;
+  config.max_positions = (1u << 24) - 1;
   const Transformer<S> longer(TinyWeights<S>(config));
   CHECK(longer.NewState().max_tokens() == longer.kDefaultMaxTokens);
   CHECK(longer.NewState(5000).max_tokens() == 5000);

@@ -60,14 +60,14 @@ TEST_CASE("LatentWeights: Count is the number of all values, where it fits") {
               [&](const std::string&, const std::vector<float>& values, size_t, size_t) { count += values.size(); });
       CHECK(LatentWeights::Count(config, sub_norms) == count);
       // Far more than there is memory for is counted all the same, where there are numbers for it.
-      config.layers = 1u << 24;
+      config.layers = (1u << 24) - 1;
       if constexpr (sizeof(size_t) > sizeof(uint32_t)) {
         REQUIRE(LatentWeights::Count(config, sub_norms));
         CHECK(*LatentWeights::Count(config, sub_norms) > (config.layers / 2) * (count / 3));
       } else {
         CHECK(!LatentWeights::Count(config, sub_norms));
       }
-      config.hidden = config.ffn = 1u << 24;
+      config.hidden = config.ffn = (1u << 24) - 1;
       CHECK(!LatentWeights::Count(config, sub_norms));
     }
   }
@@ -106,10 +106,10 @@ TEST_CASE("LatentWeights: on 32 bits a tensor that does not fit throws, and is n
     config.vocab = config.hidden = 1u << 16;
     CHECK_THROWS_AS(LatentWeights::Zeros(config), std::bad_array_new_length);
     config = TinyConfig();
-    config.ffn = 1u << 24, config.hidden = 1u << 8;
+    config.ffn = (1u << 24) - 1, config.hidden = 1u << 8;
     CHECK_THROWS_AS(LatentWeights::Zeros(config), std::bad_array_new_length);
     config = TinyConfig();
-    config.layers = 1u << 24;
+    config.layers = (1u << 24) - 1;
     CHECK_THROWS_AS(LatentWeights::Zeros(config), std::bad_array_new_length);
   }
 }

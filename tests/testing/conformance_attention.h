@@ -211,6 +211,56 @@ void TestAttentionOf(const B& backend, const char* name) {
   }
 }
 
+// A cache of `length` tokens: its sizes; a copy, and a cache that was saved and restored with more room, go on without
+// each other.
+template <class Quantizers, class B>
+void TestKeptCache(const B& backend, typename B::Stream& stream, const AttentionShape& shape,
+                   const typename B::template Cache<Quantizers>& cache, size_t length,
+                   const HostCache<Quantizers>& expected, const char* name) {
+  using Cache = typename B::template Cache<Quantizers>;
+  using Host = HostCache<Quantizers>;
+  const auto bytes = backend.template CacheBytes<Quantizers>(shape.kv_heads, shape.head_dim, cache.max_tokens());
+  Expect(bytes.has_value() && *bytes == cache.StoredBytes() && cache.max_tokens() == expected.max_tokens(), name,
+         "the size of a cache");
+  Expect(cache.BytesPerToken() != 0 && cache.BytesPerToken() * (cache.max_tokens() - 1) <= cache.StoredBytes(), name,
+         "the bytes of a token");
+
+  const size_t kept = length / 2;
+  Host saved;
+  backend.ReadCache(stream, cache, kept, saved);
+  ExpectFinished(backend, stream, name);
+  Cache restored = backend.template NewCache<Quantizers>(shape.kv_heads, shape.head_dim, kept + 5);
+  backend.WriteCache(stream, saved, kept, restored);
+  Cache copied = cache;
+  Host expected_restored(shape.kv_heads, shape.head_dim, kept + 5);
+  reference::WriteCache(expected, kept, expected_restored);
+  Host expected_copied = expected;
+  Cache* const caches[] = {&restored, &copied};
+  Host* const host_caches[] = {&expected_restored, &expected_copied};
+  // A token after what was restored, and one over a token of the copy.
+  const std::vector<Place> places = {{0, static_cast<uint32_t>(kept)}, {1, static_cast<uint32_t>(kept)}};
+  const size_t width = shape.kv_heads * shape.head_dim;
+  Random random(kept);
+  std::vector<float> k(places.size() * width), v(places.size() * width);
+  for (float& x : k) x = Normal(random);
+  for (float& x : v) x = Normal(random);
+  GuardedMatrix host_k(places.size(), width, k), host_v(places.size(), width, v);
+  DeviceMatrix device_k(backend, stream, places.size(), width, k), device_v(backend, stream, places.size(), width, v);
+  typename B::Where where;
+  backend.SetWhere(stream, places, Rope(shape.head_dim, 100.0f), where);
+  reference::Store(host_k.view(), host_v.view(), WhereOf(places, shape.head_dim), std::span<Host* const>(host_caches));
+  backend.Store(stream, device_k.view(), device_v.view(), where, std::span<Cache* const>(caches));
+  const auto expect = [&](const Cache& actual, const Host& host, size_t tokens, const char* which) {
+    Host read;
+    backend.ReadCache(stream, actual, tokens, read);
+    ExpectFinished(backend, stream, name);
+    Expect(SameHeads(read.keys, host.keys, tokens) && SameHeads(read.values, host.values, tokens), name, which);
+  };
+  expect(restored, expected_restored, kept + 1, "a cache restored with more room");
+  expect(copied, expected_copied, length, "a copied cache");
+  expect(cache, expected, length, "a cache whose copy went on");
+}
+
 // Several sequences in one pass, and what Store leaves in their caches.
 template <AnyQuantizer Query, AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0, class B>
 void TestSequences(const B& backend, const char* name) {
@@ -274,9 +324,11 @@ void TestSequences(const B& backend, const char* name) {
     Host read;
     backend.ReadCache(stream, actual[i], lengths[i], read);
     ExpectFinished(backend, stream, name);
-    Expect(SameHeads(read.keys, expected[i].keys, lengths[i]) && SameHeads(read.values, expected[i].values, lengths[i]),
+    Expect(read.max_tokens() == lengths[i] && SameHeads(read.keys, expected[i].keys, lengths[i]) &&
+               SameHeads(read.values, expected[i].values, lengths[i]),
            name, "ReadCache of sequence " + std::to_string(i));
   }
+  TestKeptCache<Quantizers>(backend, stream, kShape, actual[0], lengths[0], expected[0], name);
 }
 
 // Steps that make one score or weight stand out, vanish, or spoil the others: of keys and of values at one token of

@@ -315,6 +315,52 @@ void TestManyResults(const B& backend) {
   TestManyResultsOf<Uses<ChosenColumns>>(backend, "MatMul of many tokens, columns");
 }
 
+// One object for all inputs of a stream: it is quantized anew between products, and several matrices, of formats of
+// their own, read it; a second stream works beside the first.
+template <class B>
+void TestSharedInputs(const B& backend) {
+  constexpr size_t kCols = 257;
+  const ProductCase c = {9, 2, {true, 0}, 0, Fill::kRandom};
+  const auto ternary = DrawWeights<Ternary>(c, kCols, 1);
+  const auto four = DrawWeights<Int<4>>(c, kCols, 2);
+  const auto two = DrawWeights<Int<2>>(c, kCols, 3);
+  const auto a = backend.template PrepareMatrix<Ternary, Int<4>, Uses<Dense>>(ternary);
+  const auto b = backend.template PrepareMatrix<Int<4>, Int<4>, Uses<Dense>>(four);
+  const auto d = backend.template PrepareMatrix<Int<2>, Int<4>, Uses<Dense>>(two);
+  struct Side {
+    typename B::Stream stream;
+    typename B::template Rows<Int<4>> rows;
+    QuantizedRows<Int<4>> host;
+  };
+  Side sides[2];
+  for (Side& side : sides) side.stream = backend.NewStream();
+  const auto check = [&](Side& side, const auto& matrix, const auto& weights, const std::string& place) {
+    GuardedMatrix expected(c.tokens, c.rows);
+    DeviceMatrix y(backend, side.stream, c.tokens, c.rows);
+    reference::MatMul(weights, side.host, expected.view());
+    backend.MatMul(side.stream, matrix, side.rows, y.view());
+    y.ExpectSame(expected, "MatMul of shared inputs", place);
+  };
+  for (uint64_t round = 0; round < 3; ++round) {
+    for (size_t i = 0; i < 2; ++i) {
+      std::vector<float> x(c.tokens * kCols);
+      Random random(2 * round + i);
+      for (float& value : x) value = Normal(random);
+      DeviceMatrix reals(backend, sides[i].stream, c.tokens, kCols, x);
+      reference::Quantize<Quantizer<Int<4>, AbsMean>>({x.data(), c.tokens, kCols}, sides[i].host);
+      backend.template Quantize<Quantizer<Int<4>, AbsMean>>(sides[i].stream, reals.view(), sides[i].rows);
+    }
+    for (const char* which : {"the first time", "once more"}) {
+      for (Side& side : sides) {
+        const std::string place = "round " + std::to_string(round) + ", " + which;
+        check(side, a, ternary, place + ", ternary");
+        check(side, b, four, place + ", Int<4>");
+        check(side, d, two, place + ", Int<2>");
+      }
+    }
+  }
+}
+
 // The list in three parts: a test of many targets takes all of it for some of them only.
 template <class B>
 void TestFewProducts() {
@@ -324,6 +370,7 @@ void TestFewProducts() {
   TestProduct<Float, Float>(backend, "Float and Float", true);
   TestGroupedProduct<Grouped<Ternary>, Int<4>>(backend, "Grouped<Ternary> and Int<4>");
   TestManyResults(backend);
+  TestSharedInputs(backend);
 }
 
 template <class B>

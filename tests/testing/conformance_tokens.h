@@ -242,6 +242,65 @@ void TestElementwise(const B& backend) {
   }
 }
 
+// The same token for the same number, whatever the options; and the same refusals.
+template <class B>
+void TestSample(const B& backend) {
+  typename B::Stream stream = backend.NewStream();
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const SamplerOptions options[] = {{.temperature = 0.0f}, {},
+                                    {.temperature = 0.3f}, {.top_k = 1},
+                                    {.top_k = 7},          {.top_p = 0.5f},
+                                    {.top_p = 1e-9f},      {.temperature = 5.0f, .top_k = 40, .top_p = 0.9f}};
+  SampleScratch scratch;
+  Random random(11);
+  for (const size_t vocab : {1u, 2u, 63u, 257u, 3000u}) {
+    for (const char* kind : {"normal", "equal", "mostly minus infinity", "a NaN", "infinite", "minus infinity"}) {
+      const std::string name = kind;
+      std::vector<float> logits = AwkwardValues(Kind::kNormal, vocab, vocab);
+      for (size_t i = 0; i < vocab; ++i) {
+        if (name == "equal") logits[i] = -2.5f;
+        if (name == "minus infinity" || (name == "mostly minus infinity" && i % 5 != 0)) logits[i] = -kInfinity;
+      }
+      if (name == "a NaN") logits[vocab / 2] = std::numeric_limits<float>::quiet_NaN();
+      if (name == "infinite") logits[vocab / 2] = kInfinity;
+      DeviceMatrix device(backend, stream, 1, vocab, logits);
+      for (const SamplerOptions& option : options) {
+        for (int i = 0; i < 4; ++i) {
+          const uint64_t number = i == 0 ? 0 : i == 1 ? ~uint64_t{0} : RandomBits(random);
+          const Result<uint32_t> actual = backend.Sample(stream, device.view(), option, number);
+          const Result<uint32_t> expected = SampleToken(logits, option, number, scratch);
+          Expect(
+              actual.ok() == expected.ok() && (actual.ok() ? *actual == *expected : actual.error() == expected.error()),
+              "Sample", std::to_string(vocab) + " logits, " + name);
+        }
+      }
+    }
+  }
+}
+
+// Where a backend offers the norm and the quantizer as one operation.
+template <AnyQuantizer Q, class B>
+void TestRmsNormQuantize(const B& backend, const char* name) {
+  typename B::Stream stream = backend.NewStream();
+  typename B::template Rows<OperandOf<Q>> rows;
+  if constexpr (requires(MatrixView<const float> x, const typename B::Vector& gain) {
+                  backend.template RmsNormQuantize<Q>(stream, x, gain, 1e-5f, rows);
+                }) {
+    for (const TokensCase& c : DrawTokensCases(name, 7)) {
+      const std::vector<float> gain = AwkwardValues(Kind::kNormal, c.cols, 5);
+      GuardedMatrix host(c.tokens, c.cols, c.values), normed(c.tokens, c.cols);
+      DeviceMatrix x(backend, stream, c.tokens, c.cols, c.values);
+      QuantizedRows<OperandOf<Q>> expected, actual;
+      reference::RmsNorm(host.view(), gain, 1e-5f, normed.view());
+      reference::Quantize<Q>(normed.view(), expected);
+      backend.template RmsNormQuantize<Q>(stream, x.view(), backend.PrepareVector(gain), 1e-5f, rows);
+      backend.Read(stream, rows, actual);
+      ExpectFinished(backend, stream, c.place);
+      ExpectSameRows(actual, expected, "RmsNormQuantize", c.place);
+    }
+  }
+}
+
 // The list in two parts: a test of many targets takes all of it for some of them only.
 template <class B>
 void TestSomeTokenOperations() {
@@ -253,6 +312,10 @@ void TestSomeTokenOperations() {
   TestActivation<SquaredRelu>(backend, "SquaredRelu");
   TestActivation<Silu>(backend, "Silu");
   TestElementwise(backend);
+  TestSample(backend);
+  TestRmsNormQuantize<Quantizer<Int<4>, AbsMean>>(backend, "RmsNormQuantize to Int<4>");
+  TestRmsNormQuantize<Quantizer<Int<8>, AbsMax, PerGroup<5>>>(backend, "RmsNormQuantize to Int<8>, PerGroup<5>");
+  TestRmsNormQuantize<Unquantized>(backend, "RmsNormQuantize to reals");
 }
 
 template <class B>

@@ -275,8 +275,8 @@ TEST_CASE("Trainer: what cannot be trained is refused with a sentence") {
   refused(SmallConfig(), options, SmallCorpus(), "batch is 0");
   // Numbers that take more memory than there is.
   config = SmallConfig();
-  config.layers = 1u << 24;
-  refused(config, SmallOptions(), SmallCorpus(), "training: 16777216 layers and 60 tokens a step would take ");
+  config.layers = (1u << 24) - 1;
+  refused(config, SmallOptions(), SmallCorpus(), "training: 16777215 layers and 60 tokens a step would take ");
   config.hidden = config.ffn = 1u << 20;
   refused(config, SmallOptions(), SmallCorpus(), "would take more memory than there are addresses; max_bytes is ");
   options = SmallOptions();

@@ -13,8 +13,10 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
+#include "bitnet/backend/default_backend.h"
 #include "bitnet/backend/definitions.h"
 #include "bitnet/backend/rope.h"
 #include "bitnet/backend/sampling.h"
@@ -49,7 +51,7 @@ struct BackendExample {
 };
 
 // What a backend owns. All but matrices, rows and caches of other formats are the same for all formats.
-//   Matrix<W, X, U>  weights W in its own layout, for inputs X and the uses U; movable
+//   Matrix<W, X, U>  weights W in its own layout, for inputs X and the uses U
 //   Rows<X>          quantized rows: the inputs of products, queries
 //   Cache<Quantizers>  keys and values of one layer and one sequence, for queries of one format; copyable
 //   Lists            for each token a list of channels
@@ -58,18 +60,27 @@ struct BackendExample {
 //   Where            where the tokens of a pass stand
 //   Stream           operations of one stream happen one after the other, those of several streams may overlap; it has
 //                    the scratch of its operations and, on a device, its queue and its errors; a state has one
-// Views (MatrixView) are of memory that the backend can read; the host looks into none of them. A member is kept
-// between calls by its owner, so that steady decoding allocates nothing.
+// Views (MatrixView) are of memory that the backend can read; the host looks into none of them. What the host passes
+// (spans, objects of the host's, `from` of Write) is read before the call returns. A member is kept between calls by
+// its owner, so that steady decoding allocates nothing.
+//
+// A backend is a handle, which layers and states copy. All that it owns can be default-constructed (empty) and moved,
+// without throwing.
+template <class T>
+concept BackendObject =
+    std::default_initializable<T> && std::is_nothrow_move_constructible_v<T> && std::is_nothrow_move_assignable_v<T>;
+
 template <class B>
-concept BackendTypes = requires {
-  typename B::template Matrix<BackendExample::W, BackendExample::X, Uses<Dense>>;
-  typename B::template Rows<BackendExample::X>;
-  typename B::template Cache<BackendExample::Caching>;
-  typename B::Lists;
-  typename B::Reals;
-  typename B::Vector;
-  typename B::Where;
-  typename B::Stream;
+concept BackendTypes = std::copy_constructible<B> && requires {
+  requires BackendObject<typename B::template Matrix<BackendExample::W, BackendExample::X, Uses<Dense>>>;
+  requires BackendObject<typename B::template Rows<BackendExample::X>>;
+  requires BackendObject<typename B::template Cache<BackendExample::Caching>>;
+  requires std::copyable<typename B::template Cache<BackendExample::Caching>>;
+  requires BackendObject<typename B::Lists>;
+  requires BackendObject<typename B::Reals>;
+  requires BackendObject<typename B::Vector>;
+  requires BackendObject<typename B::Where>;
+  requires BackendObject<typename B::Stream>;
 };
 
 template <class B>
@@ -149,7 +160,7 @@ concept BackendOperations = requires(const B backend, typename B::Stream& stream
 
   // y = norm(reals) * gain; y may be reals.
   backend.RmsNorm(stream, reals, gain, 1e-5f, y);
-  // Turns all heads of all tokens, in place; y [tokens, heads * head_dim].
+  // Rotates all heads of all tokens by their angles, in place; y [tokens, heads * head_dim].
   backend.Rotate(stream, where, y);
   // y += reals.
   backend.Add(stream, reals, y);
@@ -186,7 +197,8 @@ concept BackendBorder = requires(const B backend, typename B::Stream& stream, Ma
   // the two: the weights that a product used. Finishes the stream.
   { backend.CountNonzero(stream, const_rows) } -> std::same_as<uint64_t>;
   { backend.CountNonzero(stream, const_rows, lists) } -> std::same_as<uint64_t>;
-  // The first so many tokens of a cache, to save and to restore it.
+  // The first so many tokens of a cache, to save and to restore it: host_cache becomes one of just these; a cache that
+  // is written keeps its room.
   backend.ReadCache(stream, cache, size_t{1}, host_cache);
   backend.WriteCache(stream, host_cache, size_t{1}, cache);
   // Rows and lists (for tests).
@@ -219,6 +231,34 @@ concept HostBackend = Backend<B> && std::same_as<typename B::Vector, std::vector
   { rows.Steps(size_t{0}) } -> std::convertible_to<std::span<const float>>;
   backend.RotateHead(angles, angles, head);
 };
+
+namespace detail {
+
+// Itself, or where it is none: the default backend, after a sentence.
+template <class B>
+struct BackendOrDefault {
+  static_assert(Backend<B>,
+                "bitnet: this is no backend: static_assert(bitnet::Backend<B>) says which member of those that "
+                "backend/backend.h lists it lacks");
+  using type = DefaultBackend<B>;
+};
+template <Backend B>
+struct BackendOrDefault<B> {
+  using type = B;
+};
+template <class B>
+struct HostBackendOrDefault {
+  static_assert(HostBackend<B>,
+                "bitnet: training needs a HostBackend, whose objects are the host's: static_assert("
+                "bitnet::HostBackend<B>) says which member of those that backend/backend.h lists it lacks");
+  using type = DefaultBackend<B>;
+};
+template <HostBackend B>
+struct HostBackendOrDefault<B> {
+  using type = B;
+};
+
+}  // namespace detail
 
 }  // namespace bitnet
 

@@ -1,5 +1,6 @@
 // What the backends share of docs/numerics.md: scalar definitions and bounds, without a backend's header. Training and
-// the checks of a scheme borrow them too. (The order of a long sum is in base/exact_math.h.)
+// the checks of a scheme borrow them too, and a device's kernels call them. (The order of a long sum is in
+// base/exact_math.h.)
 #ifndef BITNET_BACKEND_DEFINITIONS_H_
 #define BITNET_BACKEND_DEFINITIONS_H_
 
@@ -11,6 +12,7 @@
 #include <limits>
 
 #include "bitnet/base/exact_math.h"
+#include "bitnet/base/host_device.h"
 #include "bitnet/format/format.h"
 #include "bitnet/quant/top_k.h"
 
@@ -51,7 +53,7 @@ constexpr bool HasZero() {
 }
 
 // Whether the next value of a row, in order, is among the k largest; uses up ties.
-inline bool KeepNext(TopKThreshold& threshold, float value) {
+BITNET_HOST_DEVICE inline bool KeepNext(TopKThreshold& threshold, float value) {
   const uint32_t bits = MagnitudeBits(value);
   const bool tie = bits == threshold.bits && threshold.equal_kept > 0;
   threshold.equal_kept -= tie ? 1u : 0u;
@@ -59,34 +61,37 @@ inline bool KeepNext(TopKThreshold& threshold, float value) {
 }
 
 // The factor of RMSNorm.
-inline float InverseRms(double sum_of_squares, size_t n, float eps) {
+BITNET_HOST_DEVICE inline float InverseRms(double sum_of_squares, size_t n, float eps) {
   return static_cast<float>(1.0 / std::sqrt(sum_of_squares / static_cast<double>(n) + double(eps)));
 }
 
 // The factor of an attention score: float(q_step * float(1 / sqrt(head_dim))).
-inline float ScoreFactor(float q_step, size_t head_dim) {
+BITNET_HOST_DEVICE inline float ScoreFactor(float q_step, size_t head_dim) {
   return q_step * static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
 }
 
+// (Here, since a device cannot call quiet_NaN().)
+inline constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
 // exp(score - max), not yet divided by the sum. A NaN score stays NaN; an infinite maximum gives NaN too.
-inline float Probability(float score, float max) {
+BITNET_HOST_DEVICE inline float Probability(float score, float max) {
   const float x = score - max;
-  return x <= 0.0f ? Exp(x) : std::numeric_limits<float>::quiet_NaN();
+  return x <= 0.0f ? Exp(x) : kNaN;
 }
 
 // The unit in which the weights of quantized values are counted within a block, given the largest magnitude of a
 // weight: the power of two that is contained 2^14 to 2^15 times. 0 for 0; NaN for what is not finite.
-inline double WeightUnit(float largest) {
-  if (!std::isfinite(largest)) return std::numeric_limits<double>::quiet_NaN();
+BITNET_HOST_DEVICE inline double WeightUnit(float largest) {
+  if (!std::isfinite(largest)) return double{kNaN};
   int exponent = 0;
   return std::frexp(largest, &exponent) == 0.0f ? 0.0 : std::ldexp(1.0, exponent - 15);
 }
 inline constexpr int32_t kMaxWeight = 32767;
 // A weight in units, at most kMaxWeight; no weight counts where the unit is 0 or NaN.
-inline int32_t WeightInUnits(float weight, double unit) {
+BITNET_HOST_DEVICE inline int32_t WeightInUnits(float weight, double unit) {
   if (!(unit > 0.0)) return 0;
   const double units = std::rint(static_cast<double>(weight) / unit);
-  return static_cast<int32_t>(std::clamp<double>(units, -kMaxWeight, kMaxWeight));
+  return units > kMaxWeight ? kMaxWeight : units < -kMaxWeight ? -kMaxWeight : static_cast<int32_t>(units);
 }
 
 }  // namespace bitnet

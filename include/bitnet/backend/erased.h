@@ -1,7 +1,7 @@
 // Erased<B>: a backend whose matrices and caches forget their formats. All weights for inputs X and uses U are of one
 // type, all caches of one more, and each call goes by one virtual function to B's object of the right type. So one
-// compiled layer runs whatever its matrices are: files decide formats, tensor by tensor, and a thousand combinations
-// of them are not a thousand models.
+// compiled layer, made of prepared matrices, runs whatever they are: files decide formats, tensor by tensor, and a
+// thousand combinations of them are not a thousand models.
 //
 //   const Erased<SimdBackend> backend;
 //   Erased<SimdBackend>::Matrix<Ternary, Int<8>, Uses<Dense>> matrix;             // of any weights
@@ -28,6 +28,9 @@
 
 namespace bitnet {
 
+template <Backend B>
+class Erased;
+
 // Weights of any format for inputs X and the uses U. Copies share what was prepared, which never changes.
 template <Backend B, Operand X, class U>
 class AnyMatrix {
@@ -47,6 +50,10 @@ class AnyMatrix {
   // What runs, in a line.
   std::string Describe() const { return Get().Describe(); }
 
+ private:
+  template <Backend>
+  friend class Erased;
+
   void MatMul(const B& backend, Stream& stream, Rows& x, MatrixView<float> y) const {
     Get().MatMul(backend, stream, x, y);
   }
@@ -60,7 +67,6 @@ class AnyMatrix {
     Get().Embed(backend, stream, rows, y);
   }
 
- private:
   class AnyWeights {
    public:
     virtual ~AnyWeights() = default;
@@ -257,23 +263,25 @@ class Erased {
   }
 
   template <Operand X, class U>
-  requires(U::template kHas<RowLookup>) void Embed(Stream& stream, const AnyMatrix<B, X, U>& matrix,
-                                                   std::span<const uint32_t> rows, MatrixView<float> y) const {
+  void Embed(Stream& stream, const AnyMatrix<B, X, U>& matrix, std::span<const uint32_t> rows,
+             MatrixView<float> y) const {
+    CheckLooksUpRows<U>();
     matrix.Embed(backend_, stream, rows, y);
   }
   template <Operand X, class U>
-  requires(U::kMultiplies) void MatMul(Stream& stream, const AnyMatrix<B, X, U>& matrix, Rows<X>& x,
-                                       MatrixView<float> y) const {
+  void MatMul(Stream& stream, const AnyMatrix<B, X, U>& matrix, Rows<X>& x, MatrixView<float> y) const {
+    CheckMultiplies<U>();
     matrix.MatMul(backend_, stream, x, y);
   }
   template <Operand X, class U>
-  requires(U::template kHas<ChosenRows>) void MatMulRows(Stream& stream, const AnyMatrix<B, X, U>& matrix, Rows<X>& x,
-                                                         const Lists& rows, MatrixView<float> y) const {
+  void MatMulRows(Stream& stream, const AnyMatrix<B, X, U>& matrix, Rows<X>& x, const Lists& rows,
+                  MatrixView<float> y) const {
+    CheckChoosesRows<U>();
     matrix.MatMulRows(backend_, stream, x, rows, y);
   }
   template <Operand X, class U>
-  requires(U::template kHas<ChosenColumns>) void MatMulColumns(Stream& stream, const AnyMatrix<B, X, U>& matrix,
-                                                               Rows<X>& x, MatrixView<float> y) const {
+  void MatMulColumns(Stream& stream, const AnyMatrix<B, X, U>& matrix, Rows<X>& x, MatrixView<float> y) const {
+    CheckChoosesColumns<U>();
     matrix.MatMulColumns(backend_, stream, x, y);
   }
 
@@ -288,6 +296,13 @@ class Erased {
   void FindNonzero(Stream& stream, auto& rows) const { backend_.FindNonzero(stream, rows); }
   void RmsNorm(Stream& stream, MatrixView<const float> x, const Vector& gain, float eps, MatrixView<float> y) const {
     backend_.RmsNorm(stream, x, gain, eps, y);
+  }
+  // Fused, where B has it.
+  template <AnyQuantizer Q>
+  void RmsNormQuantize(Stream& stream, MatrixView<const float> x, const Vector& gain, float eps,
+                       Rows<OperandOf<Q>>& out) const
+      requires(requires(const B& backend) { backend.template RmsNormQuantize<Q>(stream, x, gain, eps, out); }) {
+    backend_.template RmsNormQuantize<Q>(stream, x, gain, eps, out);
   }
   void Rotate(Stream& stream, const Where& where, MatrixView<float> y) const { backend_.Rotate(stream, where, y); }
   void Add(Stream& stream, MatrixView<const float> x, MatrixView<float> y) const { backend_.Add(stream, x, y); }

@@ -18,8 +18,8 @@
 
 namespace bitnet {
 
-// The canonical form itself.
-template <Operand W>
+// The canonical form itself, whatever it is read for.
+template <Operand W, class U>
 class ReferenceMatrix {
  public:
   ReferenceMatrix() = default;
@@ -39,7 +39,7 @@ class ReferenceMatrix {
 class ReferenceBackend {
  public:
   template <Operand W, Operand X, class U>
-  using Matrix = ReferenceMatrix<W>;
+  using Matrix = ReferenceMatrix<W, U>;
   template <Operand X>
   using Rows = QuantizedRows<X>;
   template <class Quantizers>
@@ -74,20 +74,25 @@ class ReferenceBackend {
     where.Set(places, rope);
   }
 
-  template <Operand W>
-  void Embed(Stream&, const ReferenceMatrix<W>& matrix, std::span<const uint32_t> rows, MatrixView<float> y) const {
+  template <Operand W, class U>
+  void Embed(Stream&, const ReferenceMatrix<W, U>& matrix, std::span<const uint32_t> rows, MatrixView<float> y) const {
+    CheckLooksUpRows<U>();
     reference::Embed(matrix.weights(), rows, y);
   }
-  template <Operand W, Operand X>
-  void MatMul(Stream&, const ReferenceMatrix<W>& matrix, Rows<X>& x, MatrixView<float> y) const {
+  template <Operand W, Operand X, class U>
+  void MatMul(Stream&, const ReferenceMatrix<W, U>& matrix, Rows<X>& x, MatrixView<float> y) const {
+    CheckMultiplies<U>();
     reference::MatMul(matrix.weights(), x, y);
   }
-  template <Operand W, Operand X>
-  void MatMulRows(Stream&, const ReferenceMatrix<W>& matrix, Rows<X>& x, const Lists& rows, MatrixView<float> y) const {
+  template <Operand W, Operand X, class U>
+  void MatMulRows(Stream&, const ReferenceMatrix<W, U>& matrix, Rows<X>& x, const Lists& rows,
+                  MatrixView<float> y) const {
+    CheckChoosesRows<U>();
     reference::MatMulRows(matrix.weights(), x, rows, y);
   }
-  template <Operand W, Operand X>
-  void MatMulColumns(Stream&, const ReferenceMatrix<W>& matrix, Rows<X>& x, MatrixView<float> y) const {
+  template <Operand W, Operand X, class U>
+  void MatMulColumns(Stream&, const ReferenceMatrix<W, U>& matrix, Rows<X>& x, MatrixView<float> y) const {
+    CheckChoosesColumns<U>();
     reference::MatMulColumns(matrix.weights(), x, y);
   }
 
@@ -154,8 +159,8 @@ class ReferenceBackend {
   }
   void Read(Stream&, const Lists& from, ChannelLists& to) const { to = from; }
   template <class Quantizers>
-  void ReadCache(Stream&, const HostCache<Quantizers>& from, size_t, HostCache<Quantizers>& to) const {
-    to = from;
+  void ReadCache(Stream&, const HostCache<Quantizers>& from, size_t tokens, HostCache<Quantizers>& to) const {
+    reference::ReadCache(from, tokens, to);
   }
   void Write(Stream&, MatrixView<const float> from, MatrixView<float> to) const { reference::Copy(from, to); }
   template <Operand X>
@@ -164,8 +169,8 @@ class ReferenceBackend {
   }
   void Write(Stream&, const ChannelLists& from, Lists& to) const { to = from; }
   template <class Quantizers>
-  void WriteCache(Stream&, const HostCache<Quantizers>& from, size_t, HostCache<Quantizers>& to) const {
-    to = from;
+  void WriteCache(Stream&, const HostCache<Quantizers>& from, size_t tokens, HostCache<Quantizers>& to) const {
+    reference::WriteCache(from, tokens, to);
   }
   Result<Done> Finish(Stream&) const { return Done{}; }
 

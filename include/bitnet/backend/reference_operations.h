@@ -184,7 +184,7 @@ inline void RmsNorm(MatrixView<const float> x, std::span<const float> gain, floa
   }
 }
 
-// Turns the pairs (i, i + head_dim / 2) of a head by their angles.
+// Rotates the pairs (i, i + head_dim / 2) of a head by their angles.
 inline void RotateHead(std::span<const float> cos, std::span<const float> sin, std::span<float> head) {
   const size_t half = head.size() / 2;
   BITNET_ASSERT(head.size() % 2 == 0 && cos.size() == half && sin.size() == half,
@@ -283,6 +283,40 @@ void Store(MatrixView<const float> keys, MatrixView<const float> values, const H
                                                            cache.values);
     }
   }
+}
+
+// The first so many tokens of a cache become those of another, which may have another layout and more room.
+template <Format F, Format First>
+void CopyHeads(const auto& from, size_t tokens, auto& to) {
+  BITNET_ASSERT(from.heads() == to.heads() && from.head_dim() == to.head_dim() && tokens <= from.max_tokens() &&
+                    tokens <= to.max_tokens(),
+                "WriteCache: both caches must have the same heads, and room for the tokens");
+  const auto copy = [&]<Format Stored>(std::type_identity<Stored>, size_t head, size_t token) {
+    std::vector<LevelOf<Stored>> levels(from.head_dim());
+    from.template Load<Stored>(head, token, levels);
+    to.template Store<Stored>(head, token, levels.data(), from.Step(head, token));
+  };
+  for (size_t head = 0; head < from.heads(); ++head) {
+    if (tokens != 0) copy(std::type_identity<First>(), head, 0);
+    for (size_t token = 1; token < tokens; ++token) copy(std::type_identity<F>(), head, token);
+  }
+}
+template <class Formats>
+void CopyTokens(const auto& from, size_t tokens, auto& to) {
+  CopyHeads<typename Formats::Key, typename Formats::FirstKey>(from.keys, tokens, to.keys);
+  CopyHeads<typename Formats::Value, typename Formats::FirstValue>(from.values, tokens, to.values);
+}
+
+// to = a plain cache of the first so many tokens.
+template <class Quantizers>
+void ReadCache(const auto& from, size_t tokens, HostCache<Quantizers>& to) {
+  to = HostCache<Quantizers>(from.kv_heads(), from.head_dim(), tokens);
+  CopyTokens<typename Quantizers::Formats>(from, tokens, to);
+}
+// The first so many tokens of a plain cache become those of `to`, whose room stays.
+template <class Quantizers>
+void WriteCache(const HostCache<Quantizers>& from, size_t tokens, auto& to) {
+  CopyTokens<typename Quantizers::Formats>(from, tokens, to);
 }
 
 // f(the levels of a head at a token).

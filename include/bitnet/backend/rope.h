@@ -1,5 +1,5 @@
 // Rope: rotary position embedding, rotate-half: dimension i of a head is paired with i + head_dim / 2, and the pair
-// turned by position * base^(-2i / head_dim).
+// rotated by position * base^(-2i / head_dim).
 #ifndef BITNET_BACKEND_ROPE_H_
 #define BITNET_BACKEND_ROPE_H_
 

@@ -21,6 +21,9 @@
 
 namespace bitnet {
 
+// Sums of the weights of so many tokens, at most 2^40 each, fit 64 bits.
+inline constexpr uint32_t kMostSampledTokens = (1u << 24) - 1;
+
 struct SamplerOptions {
   float temperature = 1.0f;  // 0: greedy, the largest logit (the lowest token among equals)
   size_t top_k = 0;          // draw from the k most probable tokens; 0: from all
@@ -129,7 +132,8 @@ inline void KeepMostProbable(std::span<const float> logits, uint64_t wanted, std
 // applied before top-p. Options must be valid. Refuses NaN logits, and logits of which none is above minus infinity.
 inline Result<uint32_t> SampleToken(std::span<const float> logits, const SamplerOptions& options, uint64_t random,
                                     SampleScratch& scratch) {
-  BITNET_ASSERT(logits.size() < size_t{1} << 24, "SampleToken: sums of the weights of 2^24 tokens could overflow");
+  BITNET_ASSERT(logits.size() <= kMostSampledTokens, "SampleToken: sums of the weights of 2^24 tokens could overflow");
+  BITNET_ASSERT(options.Validate().ok(), "SampleToken: the options are not valid: see SamplerOptions::Validate");
   size_t best = 0;
   for (size_t i = 0; i < logits.size(); ++i) {
     if (std::isnan(logits[i])) {

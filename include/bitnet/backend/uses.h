@@ -25,6 +25,27 @@ struct Uses {
   static constexpr bool kMultiplies = kHas<Dense> || kHas<ChosenRows> || kHas<ChosenColumns>;
 };
 
+// What an operation needs, in a sentence.
+template <class U>
+constexpr void CheckMultiplies() {
+  static_assert(U::kMultiplies,
+                "bitnet: MatMul needs a matrix that multiplies: Uses<Dense>, or chosen rows or columns");
+}
+template <class U>
+constexpr void CheckChoosesRows() {
+  static_assert(U::template kHas<ChosenRows>,
+                "bitnet: MatMulRows needs a matrix whose rows are chosen: Uses<ChosenRows>");
+}
+template <class U>
+constexpr void CheckChoosesColumns() {
+  static_assert(U::template kHas<ChosenColumns>,
+                "bitnet: MatMulColumns needs a matrix whose columns are chosen: Uses<ChosenColumns>");
+}
+template <class U>
+constexpr void CheckLooksUpRows() {
+  static_assert(U::template kHas<RowLookup>, "bitnet: Embed needs a matrix whose rows are looked up: Uses<RowLookup>");
+}
+
 }  // namespace bitnet
 
 #endif  // BITNET_BACKEND_USES_H_

@@ -12,6 +12,7 @@
 #include <type_traits>
 
 #include "bitnet/base/assert.h"
+#include "bitnet/base/host_device.h"
 
 namespace bitnet {
 
@@ -95,18 +96,22 @@ struct ExpConstants {
 };
 
 // exp(x) for x <= 0; 0 below -87, NaN for NaN. Error below 2 units in the last place; the same bits everywhere.
-inline float Exp(float x) {
+BITNET_HOST_DEVICE inline float Exp(float x) {
+#ifndef __CUDA_ARCH__
   BITNET_ASSERT(!(x > 0.0f), "Exp is for arguments that are not above zero");
+#endif
   if (std::isnan(x)) return x;
   if (x < ExpConstants::kLowest) return 0.0f;
   const float n = std::rint(x * ExpConstants::kLog2E);
   const float r = static_cast<float>(double(x) - double(n) * ExpConstants::kLn2);
-  float p = ExpConstants::kPolynomial[0];
-  for (int i = 1; i < 7; ++i) {
-    p = static_cast<float>(double(p) * double(r) + double(ExpConstants::kPolynomial[i]));
-  }
+  using C = ExpConstants;
+  // (A copy: a device has no access to arrays of the host's.)
+  constexpr float kPolynomial[7] = {C::kPolynomial[0], C::kPolynomial[1], C::kPolynomial[2], C::kPolynomial[3],
+                                    C::kPolynomial[4], C::kPolynomial[5], C::kPolynomial[6]};
+  float p = kPolynomial[0];
+  for (int i = 1; i < 7; ++i) p = static_cast<float>(double(p) * double(r) + double(kPolynomial[i]));
   const auto power = static_cast<uint32_t>(static_cast<int32_t>(n) + 127) << 23;
-  return p * std::bit_cast<float>(power);
+  return p * BitCast<float>(power);
 }
 
 }  // namespace bitnet

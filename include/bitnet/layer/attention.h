@@ -15,10 +15,13 @@
 
 #include "bitnet/backend/backend.h"
 #include "bitnet/backend/default_backend.h"
-#include "bitnet/layer/bit_linear.h"
+#include "bitnet/backend/uses.h"
+#include "bitnet/base/assert.h"
 #include "bitnet/layer/rms_norm.h"
 #include "bitnet/layer/weight_use.h"
 #include "bitnet/scheme/scheme.h"
+#include "bitnet/tensor/operand.h"
+#include "bitnet/tensor/quantized_matrix.h"
 
 namespace bitnet {
 
@@ -49,32 +52,38 @@ class Attention {
                 "bitnet: a cache keeps its first token quantized if and only if the others are");
 
  public:
-  using Projection = BitLinear<typename S::Weight, typename S::Input, B>;
-  using OutputProjection = BitLinear<typename S::Weight, typename S::OutputInput, B,
-                                     std::conditional_t<S::OutputKeep::kAll, Uses<Dense>, Uses<ChosenColumns>>>;
-
-  using Weights = typename Projection::Weights;
-  using Inputs = typename Projection::Inputs;
+  using OutputUses = std::conditional_t<S::OutputKeep::kAll, Uses<Dense>, Uses<ChosenColumns>>;
+  using Matrix = typename B::template Matrix<OperandOf<typename S::Weight>, OperandOf<typename S::Input>, Uses<Dense>>;
+  using OutputMatrix =
+      typename B::template Matrix<OperandOf<typename S::Weight>, OperandOf<typename S::OutputInput>, OutputUses>;
+  using Weights = QuantizedMatrix<typename S::Weight::Format>;
+  using Inputs = typename B::template Rows<OperandOf<typename S::Input>>;
   using Stream = typename B::Stream;
   using Cache = typename B::template Cache<CacheQuantizersOf<S>>;
   using Buffers = AttentionBuffers<S, B>;
 
-  // Weights q [heads * head_dim, hidden], k and v [kv_heads * head_dim, hidden], o [hidden, heads * head_dim]; they
-  // need not outlive the call. The gain of the sub-layer norm is empty unless S has one.
-  Attention(const Weights& q, const Weights& k, const Weights& v, const Weights& o, RmsNorm<B> sub_norm, size_t heads,
-            size_t kv_heads, const B& backend)
-      : q_(q, backend),
-        k_(k, backend),
-        v_(v, backend),
-        o_(o, backend),
+  // Matrices q [heads * head_dim, hidden], k and v [kv_heads * head_dim, hidden], o [hidden, heads * head_dim]. The
+  // gain of the sub-layer norm is empty unless S has one.
+  Attention(Matrix q, Matrix k, Matrix v, OutputMatrix o, RmsNorm<B> sub_norm, size_t heads, size_t kv_heads)
+      : q_(std::move(q)),
+        k_(std::move(k)),
+        v_(std::move(v)),
+        o_(std::move(o)),
         sub_norm_(std::move(sub_norm)),
-        shape_{heads, kv_heads, heads == 0 ? 0 : q.rows() / heads} {
-    BITNET_ASSERT(heads != 0 && kv_heads != 0 && heads % kv_heads == 0 && q.rows() % heads == 0,
+        shape_{heads, kv_heads, heads == 0 ? 0 : q_.rows() / heads} {
+    BITNET_ASSERT(heads != 0 && kv_heads != 0 && heads % kv_heads == 0 && q_.rows() % heads == 0,
                   "Attention: kv_heads must divide heads, and heads the rows of q");
-    BITNET_ASSERT(k.rows() == kv_heads * shape_.head_dim && v.rows() == k.rows() && o.cols() == q.rows() &&
-                      k.cols() == q.cols() && v.cols() == q.cols() && o.rows() == q.cols(),
+    BITNET_ASSERT(k_.rows() == kv_heads * shape_.head_dim && v_.rows() == k_.rows() && o_.cols() == q_.rows() &&
+                      k_.cols() == q_.cols() && v_.cols() == q_.cols() && o_.rows() == q_.cols(),
                   "Attention: the projections' shapes do not agree");
   }
+  // Of weights in S's format, which need not outlive the call.
+  Attention(const Weights& q, const Weights& k, const Weights& v, const Weights& o, RmsNorm<B> sub_norm, size_t heads,
+            size_t kv_heads, const B& backend)
+      : Attention(Prepared(q, backend), Prepared(k, backend), Prepared(v, backend),
+                  backend.template PrepareMatrix<OperandOf<typename S::Weight>, OperandOf<typename S::OutputInput>,
+                                                 OutputUses>(o),
+                  std::move(sub_norm), heads, kv_heads) {}
 
   // y [tokens, hidden] = attention of x [tokens, hidden] (normed), whose tokens stand where `where` says. Adds their
   // keys and values to the caches, one for each sequence. Adds to *use, if given.
@@ -90,9 +99,9 @@ class Attention {
     const MatrixView<float> q = backend.Shape(stream, buffers.q, tokens, q_.rows());
     const MatrixView<float> k = backend.Shape(stream, buffers.k, tokens, k_.rows());
     const MatrixView<float> v = backend.Shape(stream, buffers.v, tokens, v_.rows());
-    q_.Apply(stream, x, q);
-    k_.Apply(stream, x, k);
-    v_.Apply(stream, x, v);
+    backend.MatMul(stream, q_, x, q);
+    backend.MatMul(stream, k_, x, k);
+    backend.MatMul(stream, v_, x, v);
     backend.Rotate(stream, where, q);
     backend.Rotate(stream, where, k);
     backend.Store(stream, k, v, where, caches);
@@ -105,12 +114,12 @@ class Attention {
 
     if constexpr (S::OutputKeep::kAll) {
       backend.template Quantize<typename S::OutputInput>(stream, attended, buffers.output_inputs);
-      o_.Apply(stream, buffers.output_inputs, y);
+      backend.MatMul(stream, o_, buffers.output_inputs, y);
     } else {
       backend.template QuantizeTopK<typename S::OutputInput>(stream, attended, S::OutputKeep::Count(attended.cols()),
                                                              buffers.output_inputs);
       backend.FindNonzero(stream, buffers.output_inputs);
-      o_.ApplyColumns(stream, buffers.output_inputs, y);
+      backend.MatMulColumns(stream, o_, buffers.output_inputs, y);
     }
     if (use != nullptr) {
       use->qkv.AddDense(backend.CountNonzero(stream, x), tokens, q_.cols(), q_.rows() + k_.rows() + v_.rows());
@@ -118,15 +127,17 @@ class Attention {
     }
   }
 
-  size_t WeightBytes() const {
-    return q_.matrix().StoredBytes() + k_.matrix().StoredBytes() + v_.matrix().StoredBytes() +
-           o_.matrix().StoredBytes();
-  }
+  size_t WeightBytes() const { return q_.StoredBytes() + k_.StoredBytes() + v_.StoredBytes() + o_.StoredBytes(); }
   size_t sub_norm_width() const { return sub_norm_.width(); }
 
  private:
-  Projection q_, k_, v_;
-  OutputProjection o_;
+  static Matrix Prepared(const Weights& weights, const B& backend) {
+    return backend.template PrepareMatrix<OperandOf<typename S::Weight>, OperandOf<typename S::Input>, Uses<Dense>>(
+        weights);
+  }
+
+  Matrix q_, k_, v_;
+  OutputMatrix o_;
   RmsNorm<B> sub_norm_;
   AttentionShape shape_;
 };

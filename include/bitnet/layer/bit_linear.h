@@ -3,7 +3,7 @@
 //   BitLinear<A48::Weight, A48::Input> project(weights, rows, cols);  // quantizes, and prepares for this CPU
 //   project(x, y);                                                    // x [tokens, cols], y [tokens, rows]
 //
-// Inside models several projections share one quantized input: see Apply.
+// Several projections can share one quantized input: see Apply. (The layers of a model hold the matrices alone.)
 #ifndef BITNET_LAYER_BIT_LINEAR_H_
 #define BITNET_LAYER_BIT_LINEAR_H_
 
@@ -100,13 +100,15 @@ class BitLinear<W, X, B, U> {
   Inputs inputs_;
 };
 
-// Of what are no quantizers: says so, and is a BitLinear all the same, so that no other error follows.
+// Of what are no quantizers, or no backend: says so, and is a BitLinear all the same, so that no other error follows.
 template <class W, class X, class B, class U>
-class BitLinear : public BitLinear<Quantizer<Ternary, AbsMean>, Quantizer<Int<4>, AbsMean>, B, U> {
+class BitLinear : public BitLinear<Quantizer<Ternary, AbsMean>, Quantizer<Int<4>, AbsMean>,
+                                   typename detail::BackendOrDefault<B>::type, U> {
   static_assert(detail::kIsQuantizer<W> && detail::kIsQuantizer<X>,
                 "bitnet: BitLinear needs quantizers, of its weights and of its inputs: "
                 "BitLinear<Quantizer<Ternary, AbsMean>, Quantizer<Int<4>, AbsMean>>");
-  using BitLinear<Quantizer<Ternary, AbsMean>, Quantizer<Int<4>, AbsMean>, B, U>::BitLinear;
+  using BitLinear<Quantizer<Ternary, AbsMean>, Quantizer<Int<4>, AbsMean>, typename detail::BackendOrDefault<B>::type,
+                  U>::BitLinear;
 };
 
 }  // namespace bitnet

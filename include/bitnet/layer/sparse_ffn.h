@@ -15,10 +15,13 @@
 
 #include "bitnet/backend/backend.h"
 #include "bitnet/backend/default_backend.h"
-#include "bitnet/layer/bit_linear.h"
+#include "bitnet/backend/uses.h"
+#include "bitnet/base/assert.h"
 #include "bitnet/layer/rms_norm.h"
 #include "bitnet/layer/weight_use.h"
 #include "bitnet/scheme/scheme.h"
+#include "bitnet/tensor/operand.h"
+#include "bitnet/tensor/quantized_matrix.h"
 
 namespace bitnet {
 
@@ -35,25 +38,34 @@ class SparseFfn {
   using Act = typename S::FfnActivation;
 
  public:
-  using Projection = BitLinear<typename S::Weight, typename S::Input, B>;
-  using UpProjection = BitLinear<typename S::Weight, typename S::Input, B,
-                                 std::conditional_t<Act::kMakesZeros, Uses<ChosenRows>, Uses<Dense>>>;
-  using DownProjection = BitLinear<typename S::Weight, typename S::DownInput, B,
-                                   std::conditional_t<Act::kMakesZeros, Uses<ChosenColumns>, Uses<Dense>>>;
-
-  using Weights = typename Projection::Weights;
-  using Inputs = typename Projection::Inputs;
+  using UpUses = std::conditional_t<Act::kMakesZeros, Uses<ChosenRows>, Uses<Dense>>;
+  using DownUses = std::conditional_t<Act::kMakesZeros, Uses<ChosenColumns>, Uses<Dense>>;
+  using GateMatrix =
+      typename B::template Matrix<OperandOf<typename S::Weight>, OperandOf<typename S::Input>, Uses<Dense>>;
+  using UpMatrix = typename B::template Matrix<OperandOf<typename S::Weight>, OperandOf<typename S::Input>, UpUses>;
+  using DownMatrix =
+      typename B::template Matrix<OperandOf<typename S::Weight>, OperandOf<typename S::DownInput>, DownUses>;
+  using Weights = QuantizedMatrix<typename S::Weight::Format>;
+  using Inputs = typename B::template Rows<OperandOf<typename S::Input>>;
   using Stream = typename B::Stream;
   using Buffers = FfnBuffers<S, B>;
 
-  // Weights gate and up [ffn, hidden], down [hidden, ffn]; they need not outlive the call. The gain of the sub-layer
-  // norm is empty unless S has one.
-  SparseFfn(const Weights& gate, const Weights& up, const Weights& down, RmsNorm<B> sub_norm, const B& backend)
-      : gate_(gate, backend), up_(up, backend), down_(down, backend), sub_norm_(std::move(sub_norm)) {
-    BITNET_ASSERT(up.rows() == gate.rows() && up.cols() == gate.cols() && down.cols() == gate.rows() &&
-                      down.rows() == gate.cols(),
+  // Matrices gate and up [ffn, hidden], down [hidden, ffn]. The gain of the sub-layer norm is empty unless S has one.
+  SparseFfn(GateMatrix gate, UpMatrix up, DownMatrix down, RmsNorm<B> sub_norm)
+      : gate_(std::move(gate)), up_(std::move(up)), down_(std::move(down)), sub_norm_(std::move(sub_norm)) {
+    BITNET_ASSERT(up_.rows() == gate_.rows() && up_.cols() == gate_.cols() && down_.cols() == gate_.rows() &&
+                      down_.rows() == gate_.cols(),
                   "SparseFfn: the projections' shapes do not agree");
   }
+  // Of weights in S's format, which need not outlive the call.
+  SparseFfn(const Weights& gate, const Weights& up, const Weights& down, RmsNorm<B> sub_norm, const B& backend)
+      : SparseFfn(
+            backend.template PrepareMatrix<OperandOf<typename S::Weight>, OperandOf<typename S::Input>, Uses<Dense>>(
+                gate),
+            backend.template PrepareMatrix<OperandOf<typename S::Weight>, OperandOf<typename S::Input>, UpUses>(up),
+            backend.template PrepareMatrix<OperandOf<typename S::Weight>, OperandOf<typename S::DownInput>, DownUses>(
+                down),
+            std::move(sub_norm)) {}
 
   // y [tokens, hidden] of x [tokens, hidden] (normed). Adds to *use, if given.
   void operator()(const B& backend, Stream& stream, MatrixView<const float> x, Buffers& buffers, MatrixView<float> y,
@@ -67,12 +79,12 @@ class SparseFfn {
     const size_t tokens = y.rows();
     const MatrixView<float> gate = backend.Shape(stream, buffers.gate, tokens, gate_.rows());
     const MatrixView<float> up = backend.Shape(stream, buffers.up, tokens, up_.rows());
-    gate_.Apply(stream, x, gate);
+    backend.MatMul(stream, gate_, x, gate);
     backend.template OpenGates<Act>(stream, gate, buffers.open);
     if constexpr (Act::kMakesZeros) {
-      up_.ApplyRows(stream, x, buffers.open, up);
+      backend.MatMulRows(stream, up_, x, buffers.open, up);
     } else {
-      up_.Apply(stream, x, up);
+      backend.MatMul(stream, up_, x, up);
     }
     backend.template Glu<Act>(stream, gate, up, buffers.open, up);
     if constexpr (S::kSubLayerNorms) sub_norm_(backend, stream, up, up);
@@ -80,9 +92,9 @@ class SparseFfn {
     backend.template Quantize<typename S::DownInput>(stream, up, buffers.down_inputs);
     if constexpr (Act::kMakesZeros) {
       backend.FindNonzero(stream, buffers.down_inputs);
-      down_.ApplyColumns(stream, buffers.down_inputs, y);
+      backend.MatMulColumns(stream, down_, buffers.down_inputs, y);
     } else {
-      down_.Apply(stream, buffers.down_inputs, y);
+      backend.MatMul(stream, down_, buffers.down_inputs, y);
     }
     if (use != nullptr) {
       use->gate.AddDense(backend.CountNonzero(stream, x), tokens, gate_.cols(), gate_.rows());
@@ -91,15 +103,13 @@ class SparseFfn {
     }
   }
 
-  size_t WeightBytes() const {
-    return gate_.matrix().StoredBytes() + up_.matrix().StoredBytes() + down_.matrix().StoredBytes();
-  }
+  size_t WeightBytes() const { return gate_.StoredBytes() + up_.StoredBytes() + down_.StoredBytes(); }
   size_t sub_norm_width() const { return sub_norm_.width(); }
 
  private:
-  Projection gate_;
-  UpProjection up_;
-  DownProjection down_;
+  GateMatrix gate_;
+  UpMatrix up_;
+  DownMatrix down_;
   RmsNorm<B> sub_norm_;
 };
 

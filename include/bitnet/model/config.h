@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 
+#include "bitnet/backend/sampling.h"
 #include "bitnet/base/bytes.h"
 #include "bitnet/base/result.h"
 
@@ -40,7 +41,8 @@ struct ModelConfig {
     // Keeps every product of two dimensions, times the bytes of a float, far below 2^63. That a machine has memory for
     // all of a model is not said (see Transformer::CacheBytes and Trainer::Bytes), nor that 32 bits hold its sizes:
     // both are refused where memory is taken (base/size.h).
-    constexpr uint32_t kLimit = 1u << 24;
+    // A vocabulary of one more could not be sampled from.
+    constexpr uint32_t kLimit = kMostSampledTokens;
     const struct {
       const char* name;
       uint32_t value;

@@ -41,7 +41,7 @@ concept CanDraw = requires(const Model& model, typename Model::State& state, std
 // Calls on_token(token) -> bool for every new token; false ends. Returns the new tokens (fewer than asked for if the
 // state is full). After it, the state holds prompt and all new tokens but the last, which no Forward has read yet
 // (where a stop token ended it: all of them). If it gives an error, or something throws (on_token, memory), the state
-// is as it was before; only the generator has gone on.
+// is as it was before, but for the logits that Transformer::Sample draws from; only the generator has gone on.
 template <class Model, class Generator, class OnToken>
 Result<std::vector<Token>> Generate(const Model& model, typename Model::State& state, std::span<const Token> prompt,
                                     const GenerateOptions& options, Generator& generator, OnToken&& on_token) {

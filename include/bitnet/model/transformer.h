@@ -7,7 +7,8 @@
 //
 // A prefill of n tokens gives the bits of n decodes. Decoding allocates nothing after the first token of a state.
 // Several threads may use one model, each with its own state.
-// Where memory ends std::bad_alloc leaves (base/result.h): the state is as it was, and the call may be made again.
+// Where memory ends std::bad_alloc leaves (base/result.h): the state is as it was, but for the logits that Sample draws
+// from, and the call may be made again.
 #ifndef BITNET_MODEL_TRANSFORMER_H_
 #define BITNET_MODEL_TRANSFORMER_H_
 
@@ -57,7 +58,17 @@ class Transformer<S, B> {
   class State {
    public:
     State() = default;
-    State(const State&) = default;
+    // A copy has the tokens and their counts, and a stream and buffers of its own.
+    State(const State& other)
+        : backend_(other.backend_),
+          caches_(other.caches_),
+          use_(other.use_),
+          use_of_call_(other.use_of_call_),
+          length_(other.length_),
+          max_tokens_(other.max_tokens_),
+          counting_(other.counting_) {
+      if (backend_.has_value()) stream_ = backend_->NewStream();
+    }
     State(State&&) noexcept = default;
     // Where memory ends, what is assigned to stays as it was.
     State& operator=(const State& other) {
@@ -71,7 +82,7 @@ class Transformer<S, B> {
     size_t max_tokens() const { return max_tokens_; }
     // Forgets all tokens, or those from `length` on. The memory stays.
     void Truncate(size_t length) {
-      if (length < length_) last_logits_.view = {};
+      if (length < length_) last_logits_ = {};
       length_ = std::min(length, length_);
     }
 
@@ -111,6 +122,7 @@ class Transformer<S, B> {
 
    private:
     friend class Transformer;
+    std::optional<B> backend_;   // that NewState was called with
     std::vector<Cache> caches_;  // of each layer
     std::vector<WeightUse> use_, use_of_call_;
     typename B::Stream stream_;
@@ -119,20 +131,8 @@ class Transformer<S, B> {
     typename B::Where where_;
     typename B::Reals hidden_, normed_, logits_;
     typename B::template Rows<OperandOf<typename S::HeadInput>> head_inputs_;
-    GrowingMatrix read_;  // what the host reads
-    // Those that Sample draws from: a row of logits_, [1, vocab], or nothing. A copy has none: they are the other's.
-    struct LastLogits {
-      MatrixView<const float> view;
-      LastLogits() = default;
-      LastLogits(const LastLogits&) {}
-      LastLogits(LastLogits&&) noexcept = default;
-      LastLogits& operator=(const LastLogits&) {
-        view = {};
-        return *this;
-      }
-      LastLogits& operator=(LastLogits&&) noexcept = default;
-    };
-    LastLogits last_logits_;
+    GrowingMatrix read_;                   // what the host reads
+    MatrixView<const float> last_logits_;  // [1, vocab], which Sample draws from: a row of logits_, or nothing
     size_t length_ = 0;
     size_t max_tokens_ = 0;
     bool counting_ = false;
@@ -144,7 +144,8 @@ class Transformer<S, B> {
         config_(weights.config),
         rope_(config_.head_dim, config_.rope_base),
         final_norm_(weights.final_norm, config_.rms_eps, backend_),
-        head_(config_.tied_embedding ? weights.embedding : weights.head, backend_) {
+        head_(backend_.template PrepareMatrix<HeadWeight, HeadInput, HeadUses>(
+            config_.tied_embedding ? weights.embedding : weights.head)) {
     BITNET_ASSERT(config_.Validate().ok(), "Transformer: the configuration is not valid: see ModelConfig::Validate");
     BITNET_ASSERT(CheckScheme<S>(config_).ok(), "Transformer: sums of the scheme do not fit 32 bits: see CheckScheme");
     BITNET_ASSERT(weights.layers.size() == config_.layers,
@@ -176,6 +177,7 @@ class Transformer<S, B> {
   // A state for up to max_tokens tokens; at most config().max_positions. Takes the memory of its cache, CacheBytes().
   State NewState(size_t max_tokens) const {
     State state;
+    state.backend_.emplace(backend_);
     state.max_tokens_ = std::min<size_t>(max_tokens, config_.max_positions);
     for (size_t i = 0; i < layers_.size(); ++i) {
       state.caches_.push_back(
@@ -215,11 +217,11 @@ class Transformer<S, B> {
   }
 
   // Draws a token from the logits of the last token that Forward, ForwardAll or Feed gave this state (not one that it
-  // was copied from, and none is truncated since), by one random number of 64 bits: backend/sampling.h. Options must be
-  // valid.
+  // was copied from, and none is truncated since, and no call failed since), by one random number of 64 bits:
+  // backend/sampling.h. Options must be valid.
   Result<Token> Sample(State& state, const SamplerOptions& options, uint64_t random) const {
-    BITNET_ASSERT(state.last_logits_.view.rows() == 1, "Transformer::Sample: Forward or Feed must come first");
-    return backend_.Sample(state.stream_, state.last_logits_.view, options, random);
+    BITNET_ASSERT(state.last_logits_.rows() == 1, "Transformer::Sample: Forward or Feed must come first");
+    return backend_.Sample(state.stream_, state.last_logits_, options, random);
   }
 
   // The same, with the logits [tokens, vocab] after each token: what perplexity needs.
@@ -238,7 +240,7 @@ class Transformer<S, B> {
 
   ModelBytes Bytes() const {
     ModelBytes bytes;
-    bytes.embedding = head_.matrix().StoredBytes() + (config_.tied_embedding ? 0 : embedding_.StoredBytes());
+    bytes.embedding = head_.StoredBytes() + (config_.tied_embedding ? 0 : embedding_.StoredBytes());
     bytes.norms = final_norm_.width() * sizeof(float);
     for (const Layer& layer : layers_) {
       bytes.projections += layer.WeightBytes();
@@ -250,8 +252,8 @@ class Transformer<S, B> {
  private:
   using HeadWeight = OperandOf<typename S::HeadWeight>;
   using HeadInput = OperandOf<typename S::HeadInput>;
-  // Its rows are the token embeddings too, where tied.
-  using Head = BitLinear<typename S::HeadWeight, typename S::HeadInput, B, Uses<Dense, RowLookup>>;
+  // The head's rows are the token embeddings too, where tied.
+  using HeadUses = Uses<Dense, RowLookup>;
 
   // Prefill runs this many tokens at a time, which bounds the buffers.
   static constexpr size_t kChunk = 256;
@@ -298,9 +300,9 @@ class Transformer<S, B> {
       const MatrixView<float> last = all ? x : x.Rows(x.rows() - 1, 1);
       NormQuantize<typename S::HeadInput>(backend_, state.stream_, final_norm_, last, state.normed_,
                                           state.head_inputs_);
-      head_.Apply(state.stream_, state.head_inputs_, all ? logits.Rows(first, x.rows()) : logits);
+      backend_.MatMul(state.stream_, head_, state.head_inputs_, all ? logits.Rows(first, x.rows()) : logits);
     });
-    if (result.ok()) state.last_logits_.view = logits.Rows(logits.rows() - 1, 1);
+    if (result.ok()) state.last_logits_ = logits.Rows(logits.rows() - 1, 1);
     return result;
   }
 
@@ -311,7 +313,7 @@ class Transformer<S, B> {
   template <class F>
   Result<MatrixView<const float>> RunChunks(std::span<const Token> tokens, State& state,
                                             MatrixView<const float> results, bool read, F&& f) const {
-    state.last_logits_.view = {};
+    state.last_logits_ = {};
     std::fill(state.use_of_call_.begin(), state.use_of_call_.end(), WeightUse());
     for (size_t first = 0; first < tokens.size(); first += kChunk) {
       const size_t count = std::min(kChunk, tokens.size() - first);
@@ -329,7 +331,7 @@ class Transformer<S, B> {
     typename B::Stream& stream = state.stream_;
     const MatrixView<float> x = backend_.Shape(stream, state.hidden_, tokens.size(), config_.hidden);
     if (config_.tied_embedding) {
-      backend_.Embed(stream, head_.matrix(), tokens, x);
+      backend_.Embed(stream, head_, tokens, x);
     } else {
       backend_.Embed(stream, embedding_, tokens, x);
     }
@@ -348,16 +350,16 @@ class Transformer<S, B> {
   ModelConfig config_;
   Rope rope_;
   RmsNorm<B> final_norm_;
-  Head head_;
+  typename B::template Matrix<HeadWeight, HeadInput, HeadUses> head_;
   typename B::template Matrix<HeadWeight, HeadInput, Uses<RowLookup>> embedding_;  // where not tied
   std::deque<Layer> layers_;                                                       // a deque never moves them
 };
 
-// Of what is no scheme.
+// Of what is no scheme, or no backend.
 template <class S, class B>
-class Transformer : public Transformer<A48, B> {
+class Transformer : public Transformer<A48, typename detail::BackendOrDefault<B>::type> {
   static_assert(sizeof(detail::SchemeSentence<S>) > 0);
-  using Transformer<A48, B>::Transformer;
+  using Transformer<A48, typename detail::BackendOrDefault<B>::type>::Transformer;
 };
 
 template <class S, class B = DefaultBackend<S>>

@@ -18,6 +18,7 @@
 #include <span>
 
 #include "bitnet/base/exact_math.h"
+#include "bitnet/base/host_device.h"
 #include "bitnet/format/format.h"
 
 namespace bitnet {
@@ -31,7 +32,7 @@ struct SumOfMagnitudes {
 };
 
 // The bits of |x|: as integers they are ordered like the magnitudes, infinity above them and NaN above all.
-inline uint32_t MagnitudeBits(float x) { return std::bit_cast<uint32_t>(x) & 0x7fffffffu; }
+BITNET_HOST_DEVICE inline uint32_t MagnitudeBits(float x) { return BitCast<uint32_t>(x) & 0x7fffffffu; }
 
 // max |x_i|; 0 for no x; NaN if any x is.
 struct LargestMagnitude {

@@ -54,7 +54,7 @@ void RmsNormBackward(MatrixView<const float> x, std::span<const float> gain, flo
   }
 }
 
-// The angles of positions 0 ... tokens - 1: as inference has them, and turned back for gradients.
+// The angles of positions 0 ... tokens - 1: as inference has them, and rotated back for gradients.
 class TrainingAngles {
  public:
   void Compute(size_t head_dim, float base, size_t tokens) {

@@ -210,9 +210,9 @@ class TrainingModel<S, B> {
 
 // Of what is no scheme.
 template <class S, class B>
-class TrainingModel : public TrainingModel<A48, B> {
+class TrainingModel : public TrainingModel<A48, typename detail::HostBackendOrDefault<B>::type> {
   static_assert(sizeof(detail::SchemeSentence<S>) > 0);
-  using TrainingModel<A48, B>::TrainingModel;
+  using TrainingModel<A48, typename detail::HostBackendOrDefault<B>::type>::TrainingModel;
 };
 
 }  // namespace bitnet

@@ -246,7 +246,7 @@ struct StagesSentence<S, S> : SchemeSentence<S> {};
 
 // Of what are no two schemes.
 template <class Stage1, class Stage2, class B>
-class Trainer : public Trainer<A48, A48, B> {
+class Trainer : public Trainer<A48, A48, typename detail::HostBackendOrDefault<B>::type> {
   static_assert(sizeof(detail::StagesSentence<Stage1, Stage2>) > 0);
 };
 

@@ -40,7 +40,7 @@ HWY_NOINLINE inline void ScaleByGain(const float* x, float r, const float* HWY_R
   for (; i < n; ++i) y[i] = (x[i] * r) * gain[i];
 }
 
-// The pairs (x[i], x[half + i]) turned by their angles.
+// The pairs (x[i], x[half + i]) rotated by their angles.
 HWY_NOINLINE inline void RotateHalves(const float* HWY_RESTRICT cos, const float* HWY_RESTRICT sin, size_t half,
                                       float* x) {
   const auto rotate = [](const Doubles8& a, const Doubles8& b, const Doubles8& c, const Doubles8& s, float* a_to,

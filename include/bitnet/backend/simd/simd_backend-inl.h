@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "bitnet/backend/backend.h"
+#include "bitnet/backend/reference_operations.h"
 #include "bitnet/backend/simd/attention-inl.h"
 #include "bitnet/backend/simd/products-inl.h"
 #include "bitnet/backend/simd/simd_heads.h"
@@ -166,12 +167,11 @@ class SimdBackend {
   void Write(Stream&, const ChannelLists& from, Lists& to) const { to = from; }
   template <class Quantizers>
   void ReadCache(Stream&, const SimdCache<Quantizers>& from, size_t tokens, HostCache<Quantizers>& to) const {
-    to = HostCache<Quantizers>(from.kv_heads(), from.head_dim(), tokens);
-    CopyKeyValues<typename Quantizers::Formats>(from, tokens, to);
+    reference::ReadCache(from, tokens, to);
   }
   template <class Quantizers>
   void WriteCache(Stream&, const HostCache<Quantizers>& from, size_t tokens, SimdCache<Quantizers>& to) const {
-    CopyKeyValues<typename Quantizers::Formats>(from, tokens, to);
+    reference::WriteCache(from, tokens, to);
   }
   Result<Done> Finish(Stream&) const { return Done{}; }
 

@@ -10,8 +10,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <type_traits>
-#include <vector>
 
 #include "bitnet/backend/check_shapes.h"
 #include "bitnet/backend/simd/grain.h"
@@ -81,28 +79,6 @@ void StoreTokens(Executor& executor, StoreScratch& scratch, MatrixView<const flo
                      }
                    }
                  });
-}
-
-// The first so many tokens, between the plain form of a cache and ours.
-template <Format F, Format First>
-void CopyHeads(const auto& from, size_t tokens, auto& to) {
-  BITNET_ASSERT(from.heads() == to.heads() && from.head_dim() == to.head_dim() && tokens <= from.max_tokens() &&
-                    tokens <= to.max_tokens(),
-                "CopyCache: both must have the same heads and room for the tokens");
-  const auto copy = [&]<Format Stored>(std::type_identity<Stored>, size_t head, size_t token) {
-    std::vector<LevelOf<Stored>> levels(from.head_dim());
-    from.template Load<Stored>(head, token, levels);
-    to.template Store<Stored>(head, token, levels.data(), from.Step(head, token));
-  };
-  for (size_t head = 0; head < from.heads(); ++head) {
-    if (tokens != 0) copy(std::type_identity<First>(), head, 0);
-    for (size_t token = 1; token < tokens; ++token) copy(std::type_identity<F>(), head, token);
-  }
-}
-template <class Formats, class From, class To>
-void CopyKeyValues(const From& from, size_t tokens, To& to) {
-  CopyHeads<typename Formats::Key, typename Formats::FirstKey>(from.keys, tokens, to.keys);
-  CopyHeads<typename Formats::Value, typename Formats::FirstValue>(from.values, tokens, to.values);
 }
 
 }  // namespace HWY_NAMESPACE
