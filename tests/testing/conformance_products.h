@@ -352,6 +352,8 @@ void TestOtherProducts() {
   TestProduct<BigSteps, Int<4>>(backend, "BigSteps and Int<4>");
   TestProduct<Lopsided, PowersOfTwo>(backend, "Lopsided and PowersOfTwo");
   TestProduct<MidRise<8>, UInt<8>>(backend, "MidRise<8> and UInt<8>", true);
+  // Odd dots beyond 2^24, which are no floats.
+  TestProductCase<MidRise<8>, UInt<8>>(backend, "MidRise<8> and UInt<8>", {70, 1, {true, 0}, 0, Fill::kTop}, 401);
   TestProduct<Float, Int<8>>(backend, "Float and Int<8>");
   TestGroupedProduct<Ternary, Grouped<Int<8>>>(backend, "Ternary and Grouped<Int<8>>");
   TestGroupedProduct<Grouped<Int<2>>, Int<8>>(backend, "Grouped<Int<2>> and Int<8>");

@@ -392,11 +392,11 @@ void MultiplyByKernel(Executor& executor, ProductScratch& scratch, const SimdMat
   }
 }
 
-// Asserts, and does what has no terms.
+// Asserts, and does what has no terms or no outputs.
 template <Operand W, Operand X, class U>
 bool IsNothingToMultiply(const SimdMatrix<W, X, U>& matrix, const SimdRows<X>& x, MatrixView<float> y) {
   CheckProduct(matrix, x, y);
-  if (matrix.cols() != 0 && x.rows() != 0) return false;
+  if (matrix.rows() != 0 && matrix.cols() != 0 && x.rows() != 0) return false;
   for (size_t t = 0; t < x.rows(); ++t) std::fill(y.Row(t), y.Row(t) + y.cols(), 0.0f);
   return true;
 }
