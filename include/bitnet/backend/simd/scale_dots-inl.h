@@ -24,8 +24,8 @@ HWY_INLINE float Scaled(int32_t dot, float scale) {
   return static_cast<float>(0.0 + static_cast<double>(dot) * static_cast<double>(scale));
 }
 
-// Whether dots of `cols` levels with inputs of any value of type X are at most 2^24, so that they are floats, and a float
-// product rounds like the definition's.
+// Whether dots of `cols` levels with inputs of any value of type X are at most 2^24, so that they are floats, and a
+// float product rounds like the definition's.
 template <LevelFormat W, class X>
 constexpr bool DotsAreFloats(size_t cols) {
   using Values = std::numeric_limits<X>;
