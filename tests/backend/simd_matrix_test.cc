@@ -51,6 +51,7 @@ TEST_CASE("SimdMatrix: the layout follows from the type") {
   static_assert(kWeightLayout<Ternary, Int<4>, Uses<Dense, RowLookup>> == kWeightLayout<Ternary, Int<4>, Uses<Dense>>);
   static_assert(kWeightLayout<Grouped<Ternary>, Int<4>, Uses<Dense>> == WeightLayout::kQuads);
   static_assert(kWeightLayout<Ternary, Grouped<Int<4>>, Uses<Dense>> == WeightLayout::kQuads);
+  static_assert(SimdMatrix<Grouped<Ternary>, Int<4>, Uses<Dense>>::kPlan.method == ProductMethod::kIntegerDot);
   static_assert(kWeightLayout<Int<6>, Int<8>, Uses<Dense>> == WeightLayout::kQuads);
   static_assert(kWeightLayout<Int<6>, UInt<8>, Uses<Dense>> == WeightLayout::kRows);
   static_assert(kWeightLayout<Ternary, Int<4>, Uses<ChosenRows>> == WeightLayout::kRows);

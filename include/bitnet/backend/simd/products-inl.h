@@ -73,7 +73,7 @@ struct ProductFacts {
     }
     return false;
   }();
-  static constexpr LookupPlan kBlockPlan = PlanProduct<FormatOf<W>, FormatOf<X>>(kBlockTableEntries);
+  static constexpr LookupPlan kBlockPlan = PlanProduct<W, X>(kBlockTableEntries);
   static constexpr bool kHasBlockLookups = [] {
     if constexpr (kHasBlocks) return BlockLookup<FormatOf<W>, kBlockPlan>::kPays;
     return false;

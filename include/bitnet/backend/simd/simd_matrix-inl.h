@@ -48,8 +48,7 @@ inline constexpr WeightLayout kWeightLayout = [] {
       return kFitsByte && !kIsFloat<FormatOf<X>> ? WeightLayout::kColumns : WeightLayout::kRows;
     }
     if (!U::template kHas<Dense> || U::template kHas<ChosenRows>) return WeightLayout::kRows;
-    constexpr bool kPays = PlanProduct<FormatOf<W>, FormatOf<X>>(kTableEntries).method == ProductMethod::kLookup;
-    if (kPays && !kIsGrouped<W> && !kIsGrouped<X>) return WeightLayout::kLookups;
+    if (PlanProduct<W, X>(kTableEntries).method == ProductMethod::kLookup) return WeightLayout::kLookups;
     return kFitsByte && std::is_same_v<LevelOf<FormatOf<X>>, int8_t> ? WeightLayout::kQuads : WeightLayout::kRows;
   }
 }();
@@ -85,7 +84,7 @@ class SimdMatrix {
                 "bitnet: no layout serves chosen rows and chosen columns alike: prepare a matrix for each");
 
  public:
-  static constexpr LookupPlan kPlan = PlanProduct<FormatOf<W>, FormatOf<X>>(kTableEntries);
+  static constexpr LookupPlan kPlan = PlanProduct<W, X>(kTableEntries);
   static constexpr WeightLayout kLayout = kWeightLayout<W, X, U>;
   using Weights = typename detail::SelectLayout<FormatOf<W>, kPlan, kLayout>::type;
 
