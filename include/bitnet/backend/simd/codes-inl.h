@@ -49,7 +49,6 @@ struct ByteCodes {
   static constexpr size_t kBlockCodes = kPlanes * kVectorBytes;
   static constexpr size_t kBlockBytes = kVectorBytes;
 
-  using Stored = uint8_t;
   using Plane = hn::Vec<DU8>;
   using Unpacked = uint8_t;  // an offset in memory
 
@@ -119,7 +118,6 @@ struct WideCodes {
   static constexpr size_t kBlockCodes = kVectorBytes;
   static constexpr size_t kBlockBytes = 2 * kVectorBytes;
 
-  using Stored = int16_t;
   using Plane = WidePlane;
   using Unpacked = int16_t;
 
@@ -141,10 +139,6 @@ struct WideCodes {
     }  // (never smaller)
     HWY_INLINE Plane Next() { return plane; }
   };
-  static HWY_INLINE Plane Ones() {
-    const auto ones = hn::Set(DI16(), int16_t{1});
-    return {ones, ones};
-  }
 };
 
 template <LevelFormat F>

@@ -37,13 +37,10 @@ class ColumnQuads;
 template <LevelFormat W>
 requires(OffsetTraits<W>::kFitsByte) class ColumnWeights {
  public:
-  using Level = LevelOf<W>;
   using Codes = CodesOf<W>;
   using Quads = ColumnQuads<W>;
   // Rows whose codes share bytes.
   static constexpr size_t kTileRows = Codes::kBlockCodes;
-  // Threads share the rows at multiples of this many.
-  static constexpr size_t kRowMultiple = kTileRows;
 
   ColumnWeights() = default;
   ColumnWeights(const QuantizedMatrix<W>& weights, Executor& executor)

@@ -1,6 +1,6 @@
-// Integer products of weights in quads (quad_weights-inl.h) with steps for groups of columns: an exact dot for each run
-// of columns in which both steps are constant, in the lanes of rows; then dot and step go to a double total of each
-// row.
+// Integer products of weights in quads (quad_weights-inl.h): an exact dot for each run of columns in which the steps of
+// both sides are constant (all columns, where a row has one), in the lanes of rows; then dot and step go to a double
+// total of each row.
 //
 // Few tokens: quads are unpacked in registers and multiplied at once, for several blocks of rows, each a stream of
 // memory, with one token's inputs. Many tokens: a run of a block is unpacked once for all of them.
