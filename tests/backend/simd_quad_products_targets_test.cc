@@ -1,4 +1,4 @@
-// Products of weights in quads (quad_weights-inl.h), of all widths and of long groups, on a few targets.
+// Products of weights in quads (quad_weights-inl.h) of all widths, and of long groups, on a few targets.
 #define BITNET_FEW_TARGETS
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/simd_quad_products_targets_test.cc"
@@ -31,12 +31,16 @@ void TestWidth(const char* pair) {
   }
 }
 
-// Groups that many tokens read in several chunks.
+// Groups that many tokens read in several chunks, in both layouts that are unpacked run by run.
 template <LevelFormat W>
 void TestLongGroups(const char* pair) {
   for (const testing::Fill fill : {testing::Fill::kTop, testing::Fill::kRandom}) {
-    for (const size_t tokens : {17u, 70u})
-      TestDense<Grouped<W>, Int<8>>(pair, {67, tokens, {true, 512}, 0, fill}, 1300);
+    for (const size_t tokens : {17u, 70u}) {
+      const testing::ProductCase c = {67, tokens, {true, 512}, 0, fill};
+      TestDense<Grouped<W>, Int<8>>(pair, c, 1300);
+      testing::TestUses<Grouped<W>, Int<8>, Uses<ChosenColumns>>(testing::MakeBackend<SimdBackend>(), "columns",
+                                                                 testing::ExpectProduct<W, Int<8>>(pair, c, 1300));
+    }
   }
 }
 

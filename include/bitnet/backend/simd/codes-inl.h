@@ -158,6 +158,14 @@ struct Correction {
   }
 };
 
+// A vector of dots of offsets to dots of levels; `correction` is DotOfLevels(0, sum of inputs).
+template <LevelFormat F>
+HWY_INLINE hn::Vec<DI32> CorrectedDots(hn::Vec<DI32> dots, int32_t correction) {
+  if constexpr (Correction<F>::kFactor != 1) dots = hn::Mul(dots, hn::Set(DI32(), Correction<F>::kFactor));
+  if constexpr (Correction<F>::kBottom != 0) dots = hn::Add(dots, hn::Set(DI32(), correction));
+  return dots;
+}
+
 // The level with this offset.
 template <LevelFormat F, class T>
 HWY_INLINE T LevelFromOffset(int offset) {

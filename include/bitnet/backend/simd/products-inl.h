@@ -15,6 +15,7 @@
 
 #include "bitnet/backend/check_shapes.h"
 #include "bitnet/backend/simd/block_products-inl.h"
+#include "bitnet/backend/simd/block_runs-inl.h"
 #include "bitnet/backend/simd/dot_any_runs-inl.h"
 #include "bitnet/backend/simd/dot_quads-inl.h"
 #include "bitnet/backend/simd/dot_row_runs-inl.h"
@@ -41,7 +42,7 @@ enum class ProductKernel {
   kColumns,       // ColumnWeights: integer dots of columns, in the lanes of rows
   kReals,         // an operand is real: sums in double
   kQuads,         // QuadWeights: integer dots in the lanes of rows, of each group of columns that has a step
-  kQuadBlocks,    // the same of many tokens, each group unpacked once for all
+  kBlockRuns,     // many tokens, steps for groups: quads of each group, unpacked once for all
   kRowRuns,       // RowWeights: steps for groups of columns, integer dots of unpacked rows
   kAnyRuns,       // other steps for groups: a dot, or a sum, for each run of columns, row by row
   kBlocks,        // many tokens: quads, multiplied by the matrix unit or vectors
@@ -67,6 +68,9 @@ struct ProductFacts {
     }
     return false;
   }();
+  // The same, run by run.
+  static constexpr bool kHasBlockRuns = !kHasOneStep && std::is_same_v<Level, int8_t> &&
+                                        (kLayout == WeightLayout::kQuads || kLayout == WeightLayout::kColumns);
   static constexpr bool kHasRowRuns = [] {
     if constexpr (kIsInteger && !kHasOneStep && kLayout == WeightLayout::kRows) {
       return std::is_same_v<Level, int8_t> && OffsetTraits<FormatOf<W>>::kFitsByte;
@@ -85,10 +89,9 @@ struct ProductFacts {
 template <Operand W, Operand X, class U>
 ProductKernel ChooseKernel(size_t tokens) {
   using Facts = ProductFacts<W, X, U>;
+  if (Facts::kHasBlockRuns && tokens >= kManyTokens) return ProductKernel::kBlockRuns;
+  if (Facts::kLayout == WeightLayout::kQuads && !Facts::kHasOneStep) return ProductKernel::kQuads;
   if (Facts::kLayout == WeightLayout::kColumns && !Facts::kHasOneStep) return ProductKernel::kColumns;
-  if (Facts::kLayout == WeightLayout::kQuads && !Facts::kHasOneStep) {
-    return tokens >= kManyTokens ? ProductKernel::kQuadBlocks : ProductKernel::kQuads;
-  }
   if (Facts::kHasRowRuns) return ProductKernel::kRowRuns;
   if (!Facts::kHasOneStep) return ProductKernel::kAnyRuns;
   if (!Facts::kIsInteger) return ProductKernel::kReals;
@@ -116,7 +119,8 @@ ProductKernel ChooseKernel(size_t tokens) {
 // weights that are read and unpacked. In units of one token's product with all channels, skipping costs what is
 // listed; all of them cost the unpacking and a share of each token. (Sapphire Rapids, 6912 x 2560, one thread:
 // skipping 0.29 ms, the matrix unit, at its slowest, 1.9 ms and 0.062 a token, vectors 0.1 a token, lookups 2 ms and
-// 0.066 a token.)
+// 0.066 a token. With steps for groups, 2560 x 6912: skipping 0.2 ms, the unit 0.5 ms and 0.045 a token, vectors 0.4
+// and 0.08.)
 inline bool IsWorthAll(const ChannelLists& lists, size_t width, ProductKernel kernel) {
   if (lists.tokens() == 1) return false;
   size_t listed = 0;
@@ -137,13 +141,13 @@ std::string DescribeProduct() {
       case ProductKernel::kRows:
         return "integer dot product of rows";
       case ProductKernel::kColumns:
-        return Facts::kHasOneStep ? "integer dot product of columns"
-                                  : "integer dot product of columns, group by group, token by token";
+        return std::string("integer dot product of columns") + (Facts::kHasOneStep ? "" : ", group by group") +
+               (Facts::kHasOneStep || Facts::kHasBlockRuns ? "" : ", token by token");
       case ProductKernel::kReals:
         return "float: sums in double";
       case ProductKernel::kQuads:
         return Facts::kHasOneStep ? "integer dot product" : "integer dot product of each group of columns";
-      case ProductKernel::kQuadBlocks:
+      case ProductKernel::kBlockRuns:
         return HasMatrixUnit() ? "matrix unit, group by group" : "integer dot product of blocks, group by group";
       case ProductKernel::kRowRuns:
         return "integer dot product of rows, group by group";
@@ -302,23 +306,29 @@ void MultiplyByColumns(Executor& executor, ProductScratch& scratch, const SimdMa
                  });
 }
 
-// y of all tokens, one step a row or one for each group of columns on either side.
+// y of few tokens, one step a row or one for each group of columns on either side.
 template <LevelFormat W>
 void MultiplyQuads(Executor& executor, ProductScratch& scratch, const QuadWeights<W>& weights,
-                   const InputRows<int8_t>& x, MatrixView<float> y, bool are_many) {
-  ColumnRuns& runs = scratch.runs();
-  runs.FindInUnits(weights, x.step_groups);
-  const RunInputs inputs = InputsOfRuns<W>(scratch, x);
-  const QuadProduct<W> product(weights, runs, inputs, x, y);
-  if (are_many) {
-    EachShareOfBlocks(
-        executor, scratch, weights.blocks(), weights.cols(), x.tokens,
-        [&](size_t) { return QuadProduct<W>::ScratchBytes(x.tokens); },
-        [&](size_t begin, size_t end, std::byte* memory) { product.MultiplyMany(begin, end, memory); });
+                   const InputRows<int8_t>& x, MatrixView<float> y) {
+  scratch.runs().FindInUnits(weights, x.step_groups);
+  const QuadProduct<W> product(weights, scratch.runs(), InputsOfRuns<W>(scratch, x), x, y);
+  ParallelRanges(executor, weights.blocks(), Grain(weights.cols(), x.tokens, kVectorBytes), 1,
+                 [&](size_t begin, size_t end) { product.Multiply(begin, end); });
+}
+
+// y of many tokens, steps for groups of columns on either side.
+template <LevelFormat W, class Weights>
+void MultiplyBlockRuns(Executor& executor, ProductScratch& scratch, const Weights& weights, const InputRows<int8_t>& x,
+                       MatrixView<float> y) {
+  if constexpr (std::is_same_v<Weights, QuadWeights<W>>) {
+    scratch.runs().FindInUnits(weights, x.step_groups);
   } else {
-    ParallelRanges(executor, weights.blocks(), Grain(weights.cols(), x.tokens, kVectorBytes), 1,
-                   [&](size_t begin, size_t end) { product.MultiplyFew(begin, end); });
+    scratch.runs().FindAnywhere(weights.step_groups(), x.step_groups, kAmxCols);
   }
+  const BlockRunsProduct<W, Weights> product(weights, scratch.runs(), InputsOfRuns<W>(scratch, x), x, y);
+  EachShareOfBlocks(
+      executor, scratch, product.blocks(), weights.cols(), x.tokens, [&](size_t) { return product.ScratchBytes(); },
+      [&](size_t begin, size_t end, std::byte* memory) { product.Multiply(begin, end, memory); });
 }
 
 // Products of rows with steps for groups of columns on either side.
@@ -371,13 +381,11 @@ void MultiplyByKernel(Executor& executor, ProductScratch& scratch, const SimdMat
       break;
     case ProductKernel::kQuads:
       if constexpr (Facts::kLayout == WeightLayout::kQuads) {
-        return MultiplyQuads(executor, scratch, weights, inputs, y, false);
+        return MultiplyQuads(executor, scratch, weights, inputs, y);
       }
       break;
-    case ProductKernel::kQuadBlocks:
-      if constexpr (Facts::kLayout == WeightLayout::kQuads) {
-        return MultiplyQuads(executor, scratch, weights, inputs, y, true);
-      }
+    case ProductKernel::kBlockRuns:
+      if constexpr (Facts::kHasBlockRuns) return MultiplyBlockRuns<F>(executor, scratch, weights, inputs, y);
       break;
     case ProductKernel::kColumns:
       if constexpr (Facts::kLayout == WeightLayout::kColumns) {
@@ -506,8 +514,7 @@ void MultiplyColumns(Executor& executor, ProductScratch& scratch, const SimdMatr
     const ProductKernel kernel = ChooseKernel<W, X, U>(x.rows());
     const InputRows<typename Facts::Level> inputs(x);
     if constexpr (Facts::kLayout == WeightLayout::kColumns) {
-      const bool is_shared = kernel == ProductKernel::kBlocks || kernel == ProductKernel::kBlockLookups;
-      if (!is_shared || !IsWorthAll(x.nonzero(), matrix.cols(), kernel)) {
+      if (kernel == ProductKernel::kColumns || !IsWorthAll(x.nonzero(), matrix.cols(), kernel)) {
         return MultiplyByColumns(executor, scratch, matrix, inputs, y, [&](size_t t) {
           return IndexList{x.nonzero()[t].data(), 0, x.nonzero().Count(t)};
         });

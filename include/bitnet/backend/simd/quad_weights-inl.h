@@ -75,6 +75,10 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
   const float* StepsOfRows(size_t row) const {
     return reinterpret_cast<const float*>(Block(row / kVectorBytes)) + row % kVectorBytes;
   }
+  // Those of a block's rows and of the rows that it lacks (0), where they lie.
+  const float* StepsOfBlock(size_t block, size_t step_group, const float*) const {
+    return reinterpret_cast<const float*>(Block(block) + StepsOffset(step_group));
+  }
   Quads quads() const { return Quads(*this); }
 
   size_t blocks() const { return (rows_ + kVectorBytes - 1) / kVectorBytes; }
@@ -165,7 +169,6 @@ HWY_NOINLINE void UnpackUnits(const uint8_t* HWY_RESTRICT at, size_t units, uint
   }
 }
 
-// For rows of one step.
 template <LevelFormat W>
 class UnpackedQuads {
   using Packing = typename QuadWeights<W>::Packing;
