@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdlib>
 #include <fstream>
@@ -72,7 +73,6 @@ TEST_CASE("PlanProduct: ternary weights, by hand") {
   static_assert(PlanProduct<Ternary, Int<8>>(128).planes == 2);
   static_assert(PlanProduct<Ternary, Int<4>>(16).group == 3 && PlanProduct<Ternary, Int<4>>(16).entries == 14);
   static_assert(PlanProduct<Ternary, Int<4>>(32).group == 3 && !PlanProduct<Ternary, Int<4>>(32).mirrored);
-  static_assert(PlanProduct<Ternary, Int<8>>(16).method == ProductMethod::kIntegerDot);
   static_assert(PlanProduct<Ternary, Int<4>>(0).method == ProductMethod::kIntegerDot);
   static_assert(PlanProduct<Int<4>, Int<4>>(128).method == ProductMethod::kIntegerDot);
   static_assert(PlanProduct<BigSteps, Int<4>>(128).method == ProductMethod::kIntegerDot);
@@ -82,6 +82,37 @@ TEST_CASE("PlanProduct: ternary weights, by hand") {
         "lookup: 5 weights an index, 122 entries mirrored, 1.60 bits a weight, 1 byte plane, widened every 3");
   CHECK(Describe(PlanProduct<Ternary, Int<4>>(0)) == "integer dot product");
   CHECK(Describe(PlanProduct<Ternary, Float>(128)) == "float: sums in double");
+}
+
+struct SixLevels {
+  static constexpr auto kLevels = std::array{-3, -2, -1, 0, 1, 2};
+};
+struct SevenLevels {
+  static constexpr auto kLevels = std::array{-3, -2, -1, 0, 1, 2, 3};
+};
+struct NineLevels {
+  static constexpr auto kLevels = std::array{-4, -3, -2, -1, 0, 1, 2, 3, 4};
+};
+
+template <Operand W, Operand X>
+constexpr bool LooksUp(size_t entries) {
+  return PlanProduct<W, X>(entries).method == ProductMethod::kLookup;
+}
+
+TEST_CASE("PlanProduct: lookups where they are faster in cache than dot products, as measured") {
+  static_assert(LooksUp<Ternary, Int<8>>(128) && LooksUp<FiveLevels, Int<8>>(128));
+  static_assert(LooksUp<SixLevels, Int<4>>(128) && LooksUp<SevenLevels, Int<4>>(128));
+  static_assert(LooksUp<Int<3>, Int<4>>(128) && LooksUp<MidRise<3>, Int<4>>(128) && LooksUp<MidRise<2>, Int<4>>(128));
+  static_assert(!LooksUp<NineLevels, Int<4>>(128) && !LooksUp<Int<2>, Int<8>>(128));
+  static_assert(LooksUp<Ternary, Int<8>>(16) && LooksUp<FiveLevels, Int<8>>(16) && LooksUp<Int<2>, Int<5>>(16));
+  static_assert(LooksUp<Int<3>, Int<4>>(16) && LooksUp<MidRise<3>, Int<4>>(16) && LooksUp<SevenLevels, Int<4>>(16));
+  static_assert(!LooksUp<NineLevels, Int<4>>(16) && !LooksUp<Int<2>, Int<8>>(16));
+}
+
+TEST_CASE("PlanProduct: operands with steps for groups of columns are multiplied by dot products") {
+  static_assert(PlanProduct<Grouped<Ternary>, Int<4>>(128).method == ProductMethod::kIntegerDot);
+  static_assert(PlanProduct<Ternary, Grouped<Int<4>>>(128).method == ProductMethod::kIntegerDot);
+  static_assert(PlanProduct<Grouped<Ternary>, Float>(128).method == ProductMethod::kFloat);
 }
 
 // The rows of docs/kernels.md for a pair of formats.
@@ -103,9 +134,12 @@ std::string RowsOfInputs(const std::string& weights) {
 
 // To write it: BITNET_WRITE_DOCS=1 build/release/tests/backend_test -tc='*table*'
 TEST_CASE("PlanProduct: the table in docs/kernels.md is what is computed") {
-  const std::string table = "| weights x inputs | CPU | plan |\n|---|---|---|\n" + RowsOfInputs<Ternary>("`Ternary`") +
-                            RowsOfInputs<Binary>("`Binary`") + RowsOfInputs<Int<2>>("`Int<2>`") +
-                            RowsOfInputs<FiveLevels>("five levels") + RowsOfInputs<Int<4>>("`Int<4>`");
+  const std::string table =
+      "| weights x inputs | CPU | plan |\n|---|---|---|\n" + RowsOfInputs<Ternary>("`Ternary`") +
+      RowsOfInputs<Binary>("`Binary`") + RowsOfInputs<Int<2>>("`Int<2>`") + RowsOfInputs<FiveLevels>("five levels") +
+      Rows<SixLevels, Int<4>>("six levels x `Int<4>`") + Rows<SevenLevels, Int<4>>("seven levels x `Int<4>`") +
+      Rows<Int<3>, Int<4>>("`Int<3>` x `Int<4>`") + Rows<MidRise<3>, Int<4>>("`MidRise<3>` x `Int<4>`") +
+      Rows<NineLevels, Int<4>>("nine levels x `Int<4>`") + RowsOfInputs<Int<4>>("`Int<4>`");
   const std::string path = std::string(BITNET_SOURCE_DIR) + "/docs/kernels.md";
   std::ifstream in(path);
   std::stringstream text;

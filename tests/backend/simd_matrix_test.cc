@@ -51,6 +51,7 @@ TEST_CASE("SimdMatrix: the layout follows from the type") {
   static_assert(kWeightLayout<Ternary, Int<4>, Uses<Dense, RowLookup>> == kWeightLayout<Ternary, Int<4>, Uses<Dense>>);
   static_assert(kWeightLayout<Grouped<Ternary>, Int<4>, Uses<Dense>> == WeightLayout::kQuads);
   static_assert(kWeightLayout<Ternary, Grouped<Int<4>>, Uses<Dense>> == WeightLayout::kQuads);
+  static_assert(SimdMatrix<Grouped<Ternary>, Int<4>, Uses<Dense>>::kPlan.method == ProductMethod::kIntegerDot);
   static_assert(kWeightLayout<Int<6>, Int<8>, Uses<Dense>> == WeightLayout::kQuads);
   static_assert(kWeightLayout<Int<6>, UInt<8>, Uses<Dense>> == WeightLayout::kRows);
   static_assert(kWeightLayout<Ternary, Int<4>, Uses<ChosenRows>> == WeightLayout::kRows);
@@ -137,6 +138,45 @@ TEST_CASE("SimdBackend: so many columns that the sums of codes multiplied in pla
   CHECK(multiply(SimdBackend(executor)) == multiply(ReferenceBackend(executor)));
 }
 
+// y of one token: all of its inputs are the top level of X, with step 1, all weights that of W.
+template <class W, class X, class U, class B>
+std::vector<float> MultiplyTops(const B& backend, size_t rows, size_t cols, float w_step) {
+  QuantizedMatrix<W> weights(rows, cols, {});
+  const std::vector<uint8_t> codes(cols, static_cast<uint8_t>(FormatTraits<W>::kCount - 1));
+  const size_t row_bytes = QuantizedMatrix<W>::RowBytes(cols);
+  for (size_t r = 0; r < rows; ++r) Packing<W>::Pack(codes, weights.bytes().subspan(r * row_bytes, row_bytes));
+  weights.steps()[0] = w_step;
+  const auto matrix = backend.template PrepareMatrix<W, X, U>(weights);
+  const std::vector<float> tops(cols, static_cast<float>(FormatTraits<X>::kTop));
+  auto stream = backend.NewStream();
+  typename B::template Rows<X> x;
+  backend.template Quantize<Quantizer<X, AbsMax>>(stream, MatrixView<const float>(tops.data(), 1, cols), x);
+  std::vector<float> y(rows);
+  if constexpr (U::template kHas<ChosenColumns>) {
+    backend.FindNonzero(stream, x);
+    backend.MatMulColumns(stream, matrix, x, {y.data(), 1, rows});
+  } else {
+    backend.MatMul(stream, matrix, x, {y.data(), 1, rows});
+  }
+  return y;
+}
+
+TEST_CASE("SimdBackend: dots of unsigned inputs that are no floats are rounded once, with their scale") {
+  SequentialExecutor executor;
+  const SimdBackend simd(executor);
+  const ReferenceBackend reference(executor);
+  const auto test = [&]<class W, class X, class U>(size_t cols) {
+    constexpr float kStep = 0.7f;
+    const size_t dot = size_t{FormatTraits<W>::kTop} * size_t{FormatTraits<X>::kTop} * cols;
+    CHECK(static_cast<size_t>(static_cast<float>(dot)) != dot);
+    const std::vector<float> y = MultiplyTops<W, X, U>(simd, 70, cols, kStep);
+    CHECK(y == MultiplyTops<W, X, U>(reference, 70, cols, kStep));
+    CHECK(y[0] == static_cast<float>(static_cast<double>(dot) * static_cast<double>(kStep)));
+  };
+  test.operator()<Int<8>, UInt<8>, Uses<ChosenColumns>>(1001);
+  test.operator()<Ternary, UInt<8>, Uses<Dense>>(70001);
+}
+
 TEST_CASE("SimdBackend: tables that a product of few threads or few rows made of its inputs serve products of many") {
   constexpr size_t kCols = 2560;
   constexpr size_t kFewRows = 64;  // one range
@@ -173,6 +213,36 @@ TEST_CASE("SimdBackend: tables that a product of few threads or few rows made of
     CHECK(multiply(by(three, few)) == expected);
     CHECK(multiply(by(one, many)) == expected);
   }
+}
+
+TEST_CASE("SimdBackend: a matrix without rows has products, of as many tokens as there are, without outputs") {
+  constexpr size_t kCols = 100;
+  const SimdBackend backend;
+  const auto test = [&]<class W, class X, class U>(StepGranularity granularity) {
+    const auto matrix = backend.PrepareMatrix<W, X, U>(QuantizedMatrix<FormatOf<W>>(0, kCols, granularity));
+    for (const size_t tokens : {1u, 5u, 70u}) {
+      const std::vector<float> reals(tokens * kCols, 1.0f);
+      SimdBackend::Stream stream;
+      SimdBackend::Rows<X> x;
+      backend.Quantize<Quantizer<X, AbsMax>>(stream, MatrixView<const float>(reals.data(), tokens, kCols), x);
+      const MatrixView<float> y(nullptr, tokens, 0);
+      backend.MatMul(stream, matrix, x, y);
+      if constexpr (U::template kHas<ChosenColumns>) {
+        backend.FindNonzero(stream, x);
+        backend.MatMulColumns(stream, matrix, x, y);
+      }
+      if constexpr (U::template kHas<ChosenRows>) {
+        ChannelLists none;
+        none.Resize(tokens, 0);
+        backend.MatMulRows(stream, matrix, x, none, y);
+      }
+    }
+  };
+  test.operator()<Ternary, Int<4>, Uses<Dense>>({});
+  test.operator()<Ternary, Int<4>, Uses<ChosenRows>>({});
+  test.operator()<Ternary, Int<4>, Uses<ChosenColumns>>({});
+  test.operator()<Grouped<Ternary>, Int<4>, Uses<Dense>>({true, 32});
+  test.operator()<Grouped<Ternary>, Int<4>, Uses<ChosenColumns>>({true, 32});
 }
 
 TEST_CASE("SimdBackend: threads that share a pool, so that some get no workers, get the same bits") {

@@ -394,11 +394,15 @@ void TestOtherProducts() {
   TestProduct<OnOff, Fp4E2M1>(backend, "OnOff and Fp4E2M1", true);
   TestProduct<Int<2>, Fp4E2M1>(backend, "Int<2> and Fp4E2M1");
   TestProduct<FiveLevels, Int<3>>(backend, "FiveLevels and Int<3>");
+  // Lookups of one weight each, where tables have 16 entries.
+  TestProduct<Int<3>, Int<4>>(backend, "Int<3> and Int<4>");
   TestProduct<Fp4E2M1, MidRise<4>>(backend, "Fp4E2M1 and MidRise<4>");
   TestProduct<Squares, Int<8>>(backend, "Squares and Int<8>");
   TestProduct<BigSteps, Int<4>>(backend, "BigSteps and Int<4>");
   TestProduct<Lopsided, PowersOfTwo>(backend, "Lopsided and PowersOfTwo");
   TestProduct<MidRise<8>, UInt<8>>(backend, "MidRise<8> and UInt<8>", true);
+  // Odd dots beyond 2^24, which are no floats.
+  TestProductCase<MidRise<8>, UInt<8>>(backend, "MidRise<8> and UInt<8>", {70, 1, {true, 0}, 0, Fill::kTop}, 401);
   TestProduct<Float, Int<8>>(backend, "Float and Int<8>");
   TestGroupedProduct<Ternary, Grouped<Int<8>>>(backend, "Ternary and Grouped<Int<8>>");
   TestGroupedProduct<Grouped<Int<2>>, Int<8>>(backend, "Grouped<Int<2>> and Int<8>");

@@ -38,7 +38,9 @@ class BlockProduct {
   size_t blocks() const { return quads_.blocks(); }
 
   // Memory of one thread.
-  size_t ScratchBytes() const { return (std::min(MaxBlockTokens(), x_.tokens) + 1) * kVectorBytes * sizeof(int32_t); }
+  size_t ScratchBytes() const {
+    return RoundUp(std::min(MaxBlockTokens(), x_.tokens), kAmxTokens) * kVectorBytes * sizeof(int32_t);
+  }
   // y of blocks [begin, end).
   HWY_NOINLINE void Multiply(size_t begin, size_t end, int32_t* HWY_RESTRICT sums) const {
     const size_t most = std::min(MaxBlockTokens(), x_.tokens);

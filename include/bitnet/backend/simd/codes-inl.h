@@ -49,7 +49,6 @@ struct ByteCodes {
   static constexpr size_t kBlockCodes = kPlanes * kVectorBytes;
   static constexpr size_t kBlockBytes = kVectorBytes;
 
-  using Stored = uint8_t;
   using Plane = hn::Vec<DU8>;
   using Unpacked = uint8_t;  // an offset in memory
 
@@ -119,7 +118,6 @@ struct WideCodes {
   static constexpr size_t kBlockCodes = kVectorBytes;
   static constexpr size_t kBlockBytes = 2 * kVectorBytes;
 
-  using Stored = int16_t;
   using Plane = WidePlane;
   using Unpacked = int16_t;
 
@@ -141,10 +139,6 @@ struct WideCodes {
     }  // (never smaller)
     HWY_INLINE Plane Next() { return plane; }
   };
-  static HWY_INLINE Plane Ones() {
-    const auto ones = hn::Set(DI16(), int16_t{1});
-    return {ones, ones};
-  }
 };
 
 template <LevelFormat F>
@@ -163,6 +157,14 @@ struct Correction {
                                 static_cast<uint32_t>(kBottom) * static_cast<uint32_t>(sum_of_inputs));
   }
 };
+
+// A vector of dots of offsets to dots of levels; `correction` is DotOfLevels(0, sum of inputs).
+template <LevelFormat F>
+HWY_INLINE hn::Vec<DI32> CorrectedDots(hn::Vec<DI32> dots, int32_t correction) {
+  if constexpr (Correction<F>::kFactor != 1) dots = hn::Mul(dots, hn::Set(DI32(), Correction<F>::kFactor));
+  if constexpr (Correction<F>::kBottom != 0) dots = hn::Add(dots, hn::Set(DI32(), correction));
+  return dots;
+}
 
 // The level with this offset.
 template <LevelFormat F, class T>

@@ -37,13 +37,10 @@ class ColumnQuads;
 template <LevelFormat W>
 requires(OffsetTraits<W>::kFitsByte) class ColumnWeights {
  public:
-  using Level = LevelOf<W>;
   using Codes = CodesOf<W>;
   using Quads = ColumnQuads<W>;
   // Rows whose codes share bytes.
   static constexpr size_t kTileRows = Codes::kBlockCodes;
-  // Threads share the rows at multiples of this many.
-  static constexpr size_t kRowMultiple = kTileRows;
 
   ColumnWeights() = default;
   ColumnWeights(const QuantizedMatrix<W>& weights, Executor& executor)
@@ -65,6 +62,15 @@ requires(OffsetTraits<W>::kFitsByte) class ColumnWeights {
   float Step(size_t row, size_t step_group = 0) const { return steps_.Of(row, step_group); }
   // Those of rows from `row` on, side by side, where each has one, else nullptr: all have Step(0).
   const float* StepsOfRows(size_t row) const { return steps_.OfRows() != nullptr ? steps_.OfRows() + row : nullptr; }
+  // Those of the rows of a block of Quads; `buffer` has room for N.
+  const float* StepsOfBlock(size_t block, size_t step_group, float* HWY_RESTRICT buffer) const {
+    const RowRange range = quads().Rows(block);
+    const float* of_rows = steps_.OfRows(step_group);
+    if (of_rows != nullptr && range.count == kVectorBytes) return of_rows + range.begin;
+    std::fill_n(buffer, kVectorBytes, 0.0f);
+    for (size_t i = 0; i < range.count; ++i) buffer[i] = Step(range.begin + i, step_group);
+    return buffer;
+  }
   const PlaneRun<Codes>& run() const { return run_; }
   // The last tile may have fewer rows.
   size_t tiles() const { return (rows_ + kTileRows - 1) / kTileRows; }

@@ -36,42 +36,20 @@ class BlockDot {
   // Offsets in memory, one a byte.
   using Codes = ByteCodes<8, OffsetTraits<W>::kMaxOffset, Unlisted>;
   // sums[t * N + i] = dot of offsets of row i of the block with token first + t of x, for t < tokens; rows of a vector
-  // are in the order of OrderSums. `sums` has room for one token more. Inputs are read beyond the last column, whatever
-  // they are.
+  // are in the order of OrderSums. `sums` has room for whole tiles, kAmxTokens at most. Inputs are read beyond the last
+  // column, whatever they are.
   template <class Quads>
   static HWY_NOINLINE void Run(const Quads& source, size_t block, const InputRows<int8_t>& x, size_t first,
                                size_t tokens, int32_t* HWY_RESTRICT sums) {
     HWY_ALIGN uint8_t quads[Quads::kChunkCols * kVectorBytes];
     std::fill(sums, sums + tokens * kVectorBytes, 0);
-    const auto each_chunk = [&](auto&& multiply) HWY_ATTR {
-      for (size_t col = 0; col < source.cols(); col += Quads::kChunkCols) {
-        const size_t cols = std::min(Quads::kChunkCols, source.cols() - col);
-        source.Fill(block, col, cols, quads);
-        multiply(cols, x.Row(first) + col);
-      }
-    };
-    if (HasMatrixUnit()) {
-      bitnet::detail::AmxTiles tiles;
-      each_chunk([&](size_t cols, const int8_t* inputs) {
-        for (size_t t = 0; t < tokens; t += kAmxTokens) {
-          tiles.Add(quads, RoundUp(cols, kAmxCols), inputs + t * x.stride, x.stride, std::min(kAmxTokens, tokens - t),
-                    sums + t * kVectorBytes);
-        }
-      });
-      return;
+    bitnet::detail::AmxTiles unit;
+    for (size_t col = 0; col < source.cols(); col += Quads::kChunkCols) {
+      const size_t cols = std::min(Quads::kChunkCols, source.cols() - col);
+      source.Fill(block, col, cols, quads);
+      EachTile(unit, quads, cols, x.Row(first) + col, x.stride, tokens,
+               [&](size_t t, size_t, auto&& multiply) HWY_ATTR { multiply(sums + t * kVectorBytes); });
     }
-    each_chunk([&](size_t cols, const int8_t* inputs) HWY_ATTR {
-      for (size_t t = 0; t < tokens; t += kTokenTile) {
-        // A tile that is not full does its last token's work again, into the spare.
-        const int8_t* tile_inputs[kTokenTile];
-        int32_t* tile_sums[kTokenTile];
-        for (size_t k = 0; k < kTokenTile; ++k) {
-          tile_inputs[k] = inputs + std::min(t + k, tokens - 1) * x.stride;
-          tile_sums[k] = sums + std::min(t + k, tokens) * kVectorBytes;
-        }
-        AddTile(quads, RoundUp(cols, 4), tile_inputs, tile_sums);
-      }
-    });
   }
 
   // For tiles of the tokens, one after the other: f(t, count, multiply), where multiply(sums) does sums[k * N + i] +=

@@ -52,7 +52,7 @@ class RowRunsProduct {
       for (size_t k = 0; k < kRows; ++k) {
         // Past the last row, that row again.
         const size_t row = rows[i + std::min(k, n - 1)];
-        AskFor(rows[std::min(i + kRows + k, rows.count - 1)]);
+        Prefetch(rows[std::min(i + kRows + k, rows.count - 1)]);
         UnpackOffsets<Codes>(weights_.Row(row), weights_.run(), 0, weights_.cols(), unpacked + k * Stride());
       }
       for (size_t t = first; t < end; ++t) {
@@ -67,7 +67,7 @@ class RowRunsProduct {
   // Of an unpacked row: whole blocks, and what the last run reads beyond.
   size_t Stride() const { return RoundUp(weights_.cols(), Codes::kBlockCodes) + 2 * kVectorBytes; }
 
-  void AskFor(size_t row) const {
+  void Prefetch(size_t row) const {
     const uint8_t* codes = weights_.Row(row);
     for (size_t at = 0; at < weights_.run().Bytes(); at += 64) __builtin_prefetch(codes + at);
     const float* steps = weights_.steps().OfRow(row);

@@ -1,7 +1,7 @@
 // Integer products with weights by rows and one group (the whole row has one step on either side).
 //
 // One token: packed rows are unpacked in registers and multiplied at once, eight rows at a time so that each vector of
-// inputs is loaded once for eight, while the same lines of the next eight are asked for. More tokens: four rows are
+// inputs is loaded once for eight, while the same lines of the next eight are prefetched. More tokens: four rows are
 // unpacked to a buffer, then multiplied with tiles of tokens, whose accumulators stay in registers.
 #if defined(BITNET_BACKEND_SIMD_DOT_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITNET_BACKEND_SIMD_DOT_ROWS_INL_H_

@@ -5,9 +5,9 @@
 // levels half the table serves both signs: table(-w) = -table(w). Inputs whose entries would not fit a byte are split
 // in two digits, x = 2^k * high + low, with a table each ("planes"). All of it is exact.
 //
-// Among the groups that fit the table the plan takes the one with the fewest stored bits a weight. Where a lookup would
-// stand for less than two multiply-adds a plane, or saves too little, lookups do not pay: the plan is an integer dot
-// product. No SIMD here: a plan for any CPU can be computed, and printed, on every other.
+// Among the groups that fit the table and pay (LookupPays) the plan takes the one with the fewest stored bits a weight;
+// where there is none, or where an operand has steps for groups of columns, it is an integer dot product. No SIMD here:
+// a plan for any CPU can be computed, and printed, on every other.
 #ifndef BITNET_BACKEND_SIMD_LOOKUP_PLAN_H_
 #define BITNET_BACKEND_SIMD_LOOKUP_PLAN_H_
 
@@ -17,6 +17,7 @@
 #include <string>
 
 #include "bitnet/format/format.h"
+#include "bitnet/tensor/operand.h"
 
 namespace bitnet {
 
@@ -50,15 +51,31 @@ constexpr int MaxDigit(int bottom, int top, int bits) {
   return std::max({half, -high(bottom), high(top)});
 }
 
+// Whether lookups by this plan take less time, of a matrix in cache, than dot products of codes of `code_bits` bits. In
+// steps of a shuffle with its addition, a group costs for each plane one and, since a widening costs as much, its share
+// of one; a weight of a dot product costs 2/3, or 1 where bytes are multiplied in several instructions (x86 before
+// VNNI, whose tables have 16 entries), and twice that for codes of an odd width.
+//
+// (Sapphire Rapids, one thread, 1536 x 1536, us by lookups and by dots. 128 entries: ternary by INT8 16 and 16, five
+// levels by INT8 26 and 30, seven by INT4 17 and 28, Int<3> 21 and 25, MidRise<3> 24 and 28, Int<2> by FP4 16 and 16;
+// what does not pay: nine levels by INT4 27 and 14, Int<2> by INT8 19 and 18. AVX2: ternary by INT8 25 and 29, Int<2>
+// by Int<5> 25 and 29, Int<3> by INT4 39 and 53; what does not pay: Int<2> by INT8 29 and 29, nine levels 32 and 29.
+// From memory fewer bits count besides; where they are as many, the dots of 128 entries' CPUs are up to 9 % faster.)
+constexpr bool LookupPays(const LookupPlan& plan, size_t table_entries, size_t code_bits) {
+  const size_t w = plan.groups_per_widening;
+  const size_t thirds_of_dot = (table_entries <= 16 ? 3u : 2u) * (code_bits % 2 == 1 ? 2u : 1u);
+  return 3 * plan.planes * (w + 1) <= thirds_of_dot * plan.group * w;
+}
+
 }  // namespace detail
 
 // The plan of W weights and X inputs for tables of `table_entries` bytes; 0 where the CPU has no byte shuffle.
-template <Format W, Format X>
+template <Operand W, Operand X>
 constexpr LookupPlan PlanProduct(size_t table_entries) {
   LookupPlan best;
-  if constexpr (kIsFloat<W> || kIsFloat<X>) {
+  if constexpr (kIsFloat<FormatOf<W>> || kIsFloat<FormatOf<X>>) {
     best.method = ProductMethod::kFloat;
-  } else {
+  } else if constexpr (!kIsGrouped<W> && !kIsGrouped<X>) {
     using Weights = FormatTraits<W>;
     using Inputs = FormatTraits<X>;
     // Tables are built from products of a digit with up to 16 levels; two digits are enough for inputs up to 255.
@@ -88,13 +105,9 @@ constexpr LookupPlan PlanProduct(size_t table_entries) {
             if (digit < plan.max_digit) plan.max_digit = digit, plan.digit_bits = bits;
           }
         }
-        if (largest * plan.max_digit > 127 || group < 2 * plan.planes) continue;
+        if (largest * plan.max_digit > 127) continue;
         plan.groups_per_widening = static_cast<size_t>(127 / (largest * plan.max_digit));
-        // Two weights a lookup, each widened, take longer from cache than dot products (Sapphire Rapids, 1536 x 1536:
-        // nine levels by INT4 29 us against 14). From memory bits decide: they must be a quarter fewer than those of
-        // codes that unpack as fast, of 1, 2, 4 or 8 bits.
-        const size_t code_bits = std::bit_ceil(static_cast<size_t>(Weights::kCodeBits));
-        if (group * plan.groups_per_widening <= 2 && 4 * plan.StoredBits() > 3 * group * code_bits) continue;
+        if (!detail::LookupPays(plan, table_entries, static_cast<size_t>(Weights::kCodeBits))) continue;
         // Fewer bits a weight; then more weights a lookup.
         const size_t bits = plan.StoredBits() * best.group;
         const size_t best_bits = best.StoredBits() * plan.group;

@@ -44,7 +44,6 @@ class LookupWeights {
   using Packing = typename Layout::Packing;
 
  public:
-  using Level = LevelOf<W>;
   using Tables = LookupTables<W, kPlan>;
   using Quads = LookupQuads<W, kPlan>;
   // Threads share the rows at multiples of this many.

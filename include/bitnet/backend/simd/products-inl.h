@@ -15,6 +15,7 @@
 
 #include "bitnet/backend/check_shapes.h"
 #include "bitnet/backend/simd/block_products-inl.h"
+#include "bitnet/backend/simd/block_runs-inl.h"
 #include "bitnet/backend/simd/dot_any_runs-inl.h"
 #include "bitnet/backend/simd/dot_quads-inl.h"
 #include "bitnet/backend/simd/dot_row_runs-inl.h"
@@ -41,7 +42,7 @@ enum class ProductKernel {
   kColumns,       // ColumnWeights: integer dots of columns, in the lanes of rows
   kReals,         // an operand is real: sums in double
   kQuads,         // QuadWeights: integer dots in the lanes of rows, of each group of columns that has a step
-  kQuadBlocks,    // the same of many tokens, each group unpacked once for all
+  kBlockRuns,     // many tokens, steps for groups: quads of each group, unpacked once for all
   kRowRuns,       // RowWeights: steps for groups of columns, integer dots of unpacked rows
   kAnyRuns,       // other steps for groups: a dot, or a sum, for each run of columns, row by row
   kBlocks,        // many tokens: quads, multiplied by the matrix unit or vectors
@@ -67,28 +68,30 @@ struct ProductFacts {
     }
     return false;
   }();
+  // The same, run by run.
+  static constexpr bool kHasBlockRuns = !kHasOneStep && std::is_same_v<Level, int8_t> &&
+                                        (kLayout == WeightLayout::kQuads || kLayout == WeightLayout::kColumns);
   static constexpr bool kHasRowRuns = [] {
     if constexpr (kIsInteger && !kHasOneStep && kLayout == WeightLayout::kRows) {
       return std::is_same_v<Level, int8_t> && OffsetTraits<FormatOf<W>>::kFitsByte;
     }
     return false;
   }();
-  static constexpr LookupPlan kBlockPlan = PlanProduct<FormatOf<W>, FormatOf<X>>(kBlockTableEntries);
+  static constexpr LookupPlan kBlockPlan = PlanProduct<W, X>(kBlockTableEntries);
   static constexpr bool kHasBlockLookups = [] {
     if constexpr (kHasBlocks) return BlockLookup<FormatOf<W>, kBlockPlan>::kPays;
     return false;
   }();
 };
 
-// The choice, by the layout, the steps, the formats and the tokens. (MatMulRows and MatMulColumns choose between this
-// for all channels and skipping: IsWorthAll.)
+// The choice for all rows and columns, by the layout, the steps, the formats and the tokens. (MatMulRows and
+// MatMulColumns choose between this and skipping: IsWorthAll, and is_finite() of real weights.)
 template <Operand W, Operand X, class U>
 ProductKernel ChooseKernel(size_t tokens) {
   using Facts = ProductFacts<W, X, U>;
+  if (Facts::kHasBlockRuns && tokens >= kManyTokens) return ProductKernel::kBlockRuns;
+  if (Facts::kLayout == WeightLayout::kQuads && !Facts::kHasOneStep) return ProductKernel::kQuads;
   if (Facts::kLayout == WeightLayout::kColumns && !Facts::kHasOneStep) return ProductKernel::kColumns;
-  if (Facts::kLayout == WeightLayout::kQuads && !Facts::kHasOneStep) {
-    return tokens >= kManyTokens ? ProductKernel::kQuadBlocks : ProductKernel::kQuads;
-  }
   if (Facts::kHasRowRuns) return ProductKernel::kRowRuns;
   if (!Facts::kHasOneStep) return ProductKernel::kAnyRuns;
   if (!Facts::kIsInteger) return ProductKernel::kReals;
@@ -116,7 +119,8 @@ ProductKernel ChooseKernel(size_t tokens) {
 // weights that are read and unpacked. In units of one token's product with all channels, skipping costs what is
 // listed; all of them cost the unpacking and a share of each token. (Sapphire Rapids, 6912 x 2560, one thread:
 // skipping 0.29 ms, the matrix unit, at its slowest, 1.9 ms and 0.062 a token, vectors 0.1 a token, lookups 2 ms and
-// 0.066 a token.)
+// 0.066 a token. With steps for groups, 2560 x 6912: skipping 0.2 ms, the unit 0.5 ms and 0.045 a token, vectors 0.4
+// and 0.08.)
 inline bool IsWorthAll(const ChannelLists& lists, size_t width, ProductKernel kernel) {
   if (lists.tokens() == 1) return false;
   size_t listed = 0;
@@ -137,12 +141,13 @@ std::string DescribeProduct() {
       case ProductKernel::kRows:
         return "integer dot product of rows";
       case ProductKernel::kColumns:
-        return "integer dot product of columns";
+        return std::string("integer dot product of columns") + (Facts::kHasOneStep ? "" : ", group by group") +
+               (Facts::kHasOneStep || Facts::kHasBlockRuns ? "" : ", token by token");
       case ProductKernel::kReals:
         return "float: sums in double";
       case ProductKernel::kQuads:
         return Facts::kHasOneStep ? "integer dot product" : "integer dot product of each group of columns";
-      case ProductKernel::kQuadBlocks:
+      case ProductKernel::kBlockRuns:
         return HasMatrixUnit() ? "matrix unit, group by group" : "integer dot product of blocks, group by group";
       case ProductKernel::kRowRuns:
         return "integer dot product of rows, group by group";
@@ -164,6 +169,9 @@ std::string DescribeProduct() {
     const ProductKernel kernel = ChooseKernel<W, X, U>(tokens);
     if (kernel != last) text += "; from " + std::to_string(tokens) + " tokens on " + describe(kernel);
     last = kernel;
+  }
+  if (Facts::kLayout == WeightLayout::kReals && U::template kHas<ChosenColumns>) {
+    text += "; the listed columns alone if a weight is not finite";
   }
   return text;
 }
@@ -253,12 +261,15 @@ void MultiplyOneToken(const SimdMatrix<W, X, U>& matrix, const InputRows<LevelOf
 // y of all tokens from the columns that list(token) gives, which hold all inputs that are not zero. For one token the
 // columns are split among threads, so that each reads whole columns, which are long spans of memory (half columns by
 // two threads are no faster than one thread: what the hardware fetches ahead belongs to the other). Of many tokens a
-// thread takes tiles of rows, one after the other, that stay in its cache while all tokens go by.
+// thread takes one tile of rows after the other, which stays in its cache while all tokens go by. With steps for groups
+// it takes kTileGroup, which do not: fewer at once, spans that are shorter, take longer. (Sapphire Rapids, 2560 x 6912,
+// 16 tokens, ternary: 16 tiles 3.4 ms, 4 3.9, 1 4.9; INT8: 12, 14 and 33.)
 template <Operand W, Operand X, class U, class List>
 void MultiplyByColumns(Executor& executor, ProductScratch& scratch, const SimdMatrix<W, X, U>& matrix,
                        const InputRows<LevelOf<FormatOf<X>>>& x, MatrixView<float> y, List&& list) {
   const auto& weights = matrix.weights();
-  constexpr size_t kRowsOfTile = SimdMatrix<W, X, U>::Weights::kTileRows;
+  using Weights = typename SimdMatrix<W, X, U>::Weights;
+  constexpr size_t kRowsOfTile = Weights::kTileRows;
   if constexpr (ProductFacts<W, X, U>::kHasOneStep) {
     if (x.tokens == 1) {
       const IndexList columns = list(0);
@@ -285,33 +296,39 @@ void MultiplyByColumns(Executor& executor, ProductScratch& scratch, const SimdMa
                        for (size_t t = 0; t < x.tokens; ++t) weights.MultiplyTile(tile, list(t), x, t, y.Row(t));
                      }
                    } else {
-                     constexpr size_t kAtOnce = SimdMatrix<W, X, U>::Weights::kTileGroup;
-                     for (size_t tile = begin; tile < end; tile += kAtOnce) {
-                       const size_t tiles = std::min(kAtOnce, end - tile);
-                       for (size_t t = 0; t < x.tokens; ++t)
+                     for (size_t tile = begin; tile < end; tile += Weights::kTileGroup) {
+                       const size_t tiles = std::min(Weights::kTileGroup, end - tile);
+                       for (size_t t = 0; t < x.tokens; ++t) {
                          weights.MultiplyTilesByRuns(tile, tiles, list(t), x, t, y.Row(t));
+                       }
                      }
                    }
                  });
 }
 
-// y of all tokens, with steps for groups of columns on either side.
+// y of few tokens, one step a row or one for each group of columns on either side.
 template <LevelFormat W>
 void MultiplyQuads(Executor& executor, ProductScratch& scratch, const QuadWeights<W>& weights,
-                   const InputRows<int8_t>& x, MatrixView<float> y, bool are_many) {
-  ColumnRuns& runs = scratch.runs();
-  runs.FindInUnits(weights, x.step_groups);
-  const RunInputs inputs = InputsOfRuns<W>(scratch, x);
-  const QuadProduct<W> product(weights, runs, inputs, x, y);
-  if (are_many) {
-    EachShareOfBlocks(
-        executor, scratch, weights.blocks(), weights.cols(), x.tokens,
-        [&](size_t) { return QuadProduct<W>::ScratchBytes(x.tokens); },
-        [&](size_t begin, size_t end, std::byte* memory) { product.MultiplyMany(begin, end, memory); });
+                   const InputRows<int8_t>& x, MatrixView<float> y) {
+  scratch.runs().FindInUnits(weights, x.step_groups);
+  const QuadProduct<W> product(weights, scratch.runs(), InputsOfRuns<W>(scratch, x), x, y);
+  ParallelRanges(executor, weights.blocks(), Grain(weights.cols(), x.tokens, kVectorBytes), 1,
+                 [&](size_t begin, size_t end) { product.Multiply(begin, end); });
+}
+
+// y of many tokens, steps for groups of columns on either side.
+template <LevelFormat W, class Weights>
+void MultiplyBlockRuns(Executor& executor, ProductScratch& scratch, const Weights& weights, const InputRows<int8_t>& x,
+                       MatrixView<float> y) {
+  if constexpr (std::is_same_v<Weights, QuadWeights<W>>) {
+    scratch.runs().FindInUnits(weights, x.step_groups);
   } else {
-    ParallelRanges(executor, weights.blocks(), Grain(weights.cols(), x.tokens, kVectorBytes), 1,
-                   [&](size_t begin, size_t end) { product.MultiplyFew(begin, end); });
+    scratch.runs().FindAnywhere(weights.step_groups(), x.step_groups, kAmxCols);
   }
+  const BlockRunsProduct<W, Weights> product(weights, scratch.runs(), InputsOfRuns<W>(scratch, x), x, y);
+  EachShareOfBlocks(
+      executor, scratch, product.blocks(), weights.cols(), x.tokens, [&](size_t) { return product.ScratchBytes(); },
+      [&](size_t begin, size_t end, std::byte* memory) { product.Multiply(begin, end, memory); });
 }
 
 // Products of rows with steps for groups of columns on either side.
@@ -331,72 +348,102 @@ void EachShareOfRows(Executor& executor, ProductScratch& scratch, const Product&
                  [&](size_t begin, size_t end, size_t part) { f(begin, end, memory + part * bytes); });
 }
 
+// y of all rows and tokens. (Kernels that the type never has are not compiled.)
 template <Operand W, Operand X, class U>
 void MultiplyByKernel(Executor& executor, ProductScratch& scratch, const SimdMatrix<W, X, U>& matrix, SimdRows<X>& x,
                       MatrixView<float> y, ProductKernel kernel) {
   using Facts = ProductFacts<W, X, U>;
+  using F = FormatOf<W>;
   using Weights = typename SimdMatrix<W, X, U>::Weights;
   const Weights& weights = matrix.weights();
   const InputRows<typename Facts::Level> inputs(x);
   const size_t grain = Grain(matrix.cols(), x.rows());
-  const auto each_range = [&](auto&& f) { ParallelRanges(executor, matrix.rows(), grain, Weights::kRowMultiple, f); };
-
-  // (Kernels that the type never has are not compiled.)
-  if constexpr (Facts::kHasBlocks) {
-    if (kernel == ProductKernel::kBlocks) {
-      return MultiplyBlocks<FormatOf<W>>(executor, scratch, weights, inputs, y);
-    }
-  }
-  if constexpr (Facts::kHasBlockLookups) {
-    if (kernel == ProductKernel::kBlockLookups) {
-      using Lookup = BlockLookup<FormatOf<W>, Facts::kBlockPlan>;
-      return LookUpBlocks<FormatOf<W>, Lookup>(executor, scratch, weights, BlockTablesOf<Lookup>(executor, x), inputs,
-                                               y);
-    }
-  }
-  if constexpr (Facts::kLayout == WeightLayout::kLookups) {
-    const size_t parts = RangeCount(executor, matrix.rows(), Grain(matrix.cols(), x.rows()), Weights::kRowMultiple);
-    const LookupTablesOf<typename Weights::Tables, X> tables(executor, parts, x);
-    each_range([&](size_t begin, size_t end, size_t part) {
-      for (size_t t = 0; t < x.rows(); ++t) {
-        weights.Multiply(begin, end, tables.Of(t, part), inputs.Step(t),
-                         DotsAreFloats<FormatOf<W>, typename Facts::Level>(matrix.cols()), y.Row(t));
-      }
-    });
-  } else if constexpr (Facts::kLayout == WeightLayout::kQuads) {
-    MultiplyQuads(executor, scratch, weights, inputs, y, kernel == ProductKernel::kQuadBlocks);
-  } else if constexpr (Facts::kHasRowRuns) {
-    const auto product = RowRunsOf(scratch, weights, inputs, y);
-    EachShareOfRows(executor, scratch, product, matrix.rows(), Grain(matrix.cols(), x.rows()),
-                    [&](size_t begin, size_t end, std::byte* memory) {
-                      product.Multiply({nullptr, begin, end - begin}, 0, x.rows(), memory);
-                    });
-  } else if constexpr (Facts::kLayout == WeightLayout::kColumns) {
-    MultiplyByColumns(executor, scratch, matrix, inputs, y, [&](size_t) {
-      return IndexList{nullptr, 0, matrix.cols()};
-    });
-  } else {
-    each_range([&](size_t begin, size_t end) {
+  // Shares of the rows: of one token in turns, or many(begin, end).
+  const auto each_range = [&](size_t multiple, auto&& many) {
+    ParallelRanges(executor, matrix.rows(), grain, multiple, [&](size_t begin, size_t end) {
       if (x.rows() == 1) return MultiplyOneToken(matrix, inputs, begin, end, y);
-      if constexpr (!Facts::kHasOneStep) {
-        MultiplyByRuns(weights, begin, end, inputs, y);
-      } else if constexpr (Facts::kIsInteger) {
-        weights.Multiply(begin, end, inputs, y);
-      } else {
-        for (size_t t = 0; t < x.rows(); t += kFloatTokenBlock) {
-          MultiplyFloats(weights, {nullptr, begin, end - begin}, inputs, t, std::min(kFloatTokenBlock, x.rows() - t),
-                         y);
-        }
-      }
+      many(begin, end);
     });
+  };
+  switch (kernel) {
+    case ProductKernel::kLookups:
+      if constexpr (Facts::kLayout == WeightLayout::kLookups) {
+        const size_t parts = RangeCount(executor, matrix.rows(), grain, Weights::kRowMultiple);
+        const LookupTablesOf<typename Weights::Tables, X> tables(executor, parts, x);
+        return ParallelRanges(executor, matrix.rows(), grain, Weights::kRowMultiple,
+                              [&](size_t begin, size_t end, size_t part) {
+                                for (size_t t = 0; t < x.rows(); ++t) {
+                                  weights.Multiply(begin, end, tables.Of(t, part), inputs.Step(t),
+                                                   DotsAreFloats<F, typename Facts::Level>(matrix.cols()), y.Row(t));
+                                }
+                              });
+      }
+      break;
+    case ProductKernel::kQuads:
+      if constexpr (Facts::kLayout == WeightLayout::kQuads) {
+        return MultiplyQuads(executor, scratch, weights, inputs, y);
+      }
+      break;
+    case ProductKernel::kBlockRuns:
+      if constexpr (Facts::kHasBlockRuns) return MultiplyBlockRuns<F>(executor, scratch, weights, inputs, y);
+      break;
+    case ProductKernel::kColumns:
+      if constexpr (Facts::kLayout == WeightLayout::kColumns) {
+        return MultiplyByColumns(executor, scratch, matrix, inputs, y, [&](size_t) {
+          return IndexList{nullptr, 0, matrix.cols()};
+        });
+      }
+      break;
+    case ProductKernel::kRows:
+      if constexpr (Facts::kLayout == WeightLayout::kRows && Facts::kIsInteger && Facts::kHasOneStep) {
+        return each_range(Weights::kRowMultiple,
+                          [&](size_t begin, size_t end) { weights.Multiply(begin, end, inputs, y); });
+      }
+      break;
+    case ProductKernel::kReals:
+      if constexpr (!Facts::kIsInteger && Facts::kHasOneStep) {
+        return each_range(Weights::kRowMultiple, [&](size_t begin, size_t end) {
+          for (size_t t = 0; t < x.rows(); t += kFloatTokenBlock) {
+            MultiplyFloats(weights, {nullptr, begin, end - begin}, inputs, t, std::min(kFloatTokenBlock, x.rows() - t),
+                           y);
+          }
+        });
+      }
+      break;
+    case ProductKernel::kRowRuns:
+      if constexpr (Facts::kHasRowRuns) {
+        const auto product = RowRunsOf(scratch, weights, inputs, y);
+        return EachShareOfRows(executor, scratch, product, matrix.rows(), grain,
+                               [&](size_t begin, size_t end, std::byte* memory) {
+                                 product.Multiply({nullptr, begin, end - begin}, 0, x.rows(), memory);
+                               });
+      }
+      break;
+    case ProductKernel::kAnyRuns:
+      if constexpr (!Facts::kHasOneStep &&
+                    (Facts::kLayout == WeightLayout::kRows || Facts::kLayout == WeightLayout::kReals)) {
+        return each_range(Weights::kRowMultiple,
+                          [&](size_t begin, size_t end) { MultiplyByRuns(weights, begin, end, inputs, y); });
+      }
+      break;
+    case ProductKernel::kBlocks:
+      if constexpr (Facts::kHasBlocks) return MultiplyBlocks<F>(executor, scratch, weights, inputs, y);
+      break;
+    case ProductKernel::kBlockLookups:
+      if constexpr (Facts::kHasBlockLookups) {
+        using Lookup = BlockLookup<F, Facts::kBlockPlan>;
+        return LookUpBlocks<F, Lookup>(executor, scratch, weights, BlockTablesOf<Lookup>(executor, x), inputs, y);
+      }
+      break;
   }
+  BITNET_ASSERT(false, "ChooseKernel names a kernel that the layout does not have");
 }
 
-// Asserts, and does what has no terms.
+// Asserts, and does what has no terms or no outputs.
 template <Operand W, Operand X, class U>
 bool IsNothingToMultiply(const SimdMatrix<W, X, U>& matrix, const SimdRows<X>& x, MatrixView<float> y) {
   CheckProduct(matrix, x, y);
-  if (matrix.cols() != 0 && x.rows() != 0) return false;
+  if (matrix.rows() != 0 && matrix.cols() != 0 && x.rows() != 0) return false;
   for (size_t t = 0; t < x.rows(); ++t) std::fill(y.Row(t), y.Row(t) + y.cols(), 0.0f);
   return true;
 }
@@ -467,8 +514,7 @@ void MultiplyColumns(Executor& executor, ProductScratch& scratch, const SimdMatr
     const ProductKernel kernel = ChooseKernel<W, X, U>(x.rows());
     const InputRows<typename Facts::Level> inputs(x);
     if constexpr (Facts::kLayout == WeightLayout::kColumns) {
-      const bool is_shared = kernel == ProductKernel::kBlocks || kernel == ProductKernel::kBlockLookups;
-      if (!is_shared || !IsWorthAll(x.nonzero(), matrix.cols(), kernel)) {
+      if (kernel == ProductKernel::kColumns || !IsWorthAll(x.nonzero(), matrix.cols(), kernel)) {
         return MultiplyByColumns(executor, scratch, matrix, inputs, y, [&](size_t t) {
           return IndexList{x.nonzero()[t].data(), 0, x.nonzero().Count(t)};
         });

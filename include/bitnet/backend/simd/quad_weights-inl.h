@@ -34,20 +34,17 @@ namespace bitnet {
 namespace HWY_NAMESPACE {
 
 template <LevelFormat W>
-class QuadQuads;
+class UnpackedQuads;
 
 template <LevelFormat W>
 requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
   static constexpr bool kIsCode = FormatTraits<W>::kIsUniform || OffsetTraits<W>::kIsListed;
 
  public:
-  using Level = LevelOf<W>;
   // Codes as they are, or offsets of a byte.
   using Packing = QuadPacking<kIsCode ? static_cast<size_t>(FormatTraits<W>::kCodeBits) : 8>;
-  using Quads = QuadQuads<W>;
+  using Quads = UnpackedQuads<W>;
   using StoredStep = float;
-  // Threads share the rows at multiples of this many.
-  static constexpr size_t kRowMultiple = kVectorBytes;
   static constexpr size_t kStepBytes = kVectorBytes * sizeof(StoredStep);  // of a group of a block
 
   QuadWeights() = default;
@@ -77,6 +74,10 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
   // Those of the first group, of rows from `row` on up to the end of its block, side by side.
   const float* StepsOfRows(size_t row) const {
     return reinterpret_cast<const float*>(Block(row / kVectorBytes)) + row % kVectorBytes;
+  }
+  // Those of a block's rows and of the rows that it lacks (0), where they lie.
+  const float* StepsOfBlock(size_t block, size_t step_group, const float*) const {
+    return reinterpret_cast<const float*>(Block(block) + StepsOffset(step_group));
   }
   Quads quads() const { return Quads(*this); }
 
@@ -168,9 +169,8 @@ HWY_NOINLINE void UnpackUnits(const uint8_t* HWY_RESTRICT at, size_t units, uint
   }
 }
 
-// For rows of one step.
 template <LevelFormat W>
-class QuadQuads {
+class UnpackedQuads {
   using Packing = typename QuadWeights<W>::Packing;
 
  public:
@@ -178,7 +178,7 @@ class QuadQuads {
   static constexpr size_t kChunkCols = 256;
   static_assert(kChunkCols % Packing::kUnitCols == 0 && kAmxCols % Packing::kUnitCols == 0);
 
-  explicit QuadQuads(const QuadWeights<W>& weights) : weights_(weights) {}
+  explicit UnpackedQuads(const QuadWeights<W>& weights) : weights_(weights) {}
   size_t cols() const { return weights_.cols(); }
   size_t blocks() const { return weights_.blocks(); }
   RowRange Rows(size_t block) const { return RowBlocks{weights_.rows()}.Rows(block); }

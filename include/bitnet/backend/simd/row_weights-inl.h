@@ -1,5 +1,6 @@
 // RowWeights<W>: weights row by row, [row][planes of the row's codes] (planes: codes-inl.h, plane_run-inl.h). For
-// matrices of which rows are chosen or looked up, and for all whose products are no lookups.
+// matrices of which rows are chosen or looked up, and for what no other layout holds: levels or inputs that do not fit
+// a (signed) byte.
 #if defined(BITNET_BACKEND_SIMD_ROW_WEIGHTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITNET_BACKEND_SIMD_ROW_WEIGHTS_INL_H_
 #undef BITNET_BACKEND_SIMD_ROW_WEIGHTS_INL_H_

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "bitnet/backend/simd/vectors-inl.h"
 #include "bitnet/format/format.h"
@@ -23,11 +24,13 @@ HWY_INLINE float Scaled(int32_t dot, float scale) {
   return static_cast<float>(0.0 + static_cast<double>(dot) * static_cast<double>(scale));
 }
 
-// Whether dots of `cols` levels, inputs of type X, are below 2^24, so that they are floats, and a float product rounds
-// like the definition's.
+// Whether dots of `cols` levels with inputs of any value of type X are at most 2^24, so that they are floats, and a
+// float product rounds like the definition's.
 template <LevelFormat W, class X>
 constexpr bool DotsAreFloats(size_t cols) {
-  constexpr size_t kLargest = size_t{FormatTraits<W>::kMaxMagnitude} << (8 * sizeof(X) - 1);
+  using Values = std::numeric_limits<X>;
+  constexpr int kLargestInput = HWY_MAX(int{Values::max()}, -int{Values::min()});
+  constexpr size_t kLargest = size_t{FormatTraits<W>::kMaxMagnitude} * size_t{kLargestInput};
   return cols <= (size_t{1} << 24) / kLargest;
 }
 

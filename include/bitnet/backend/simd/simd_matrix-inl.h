@@ -8,8 +8,8 @@
 //   RowWeights     all else
 //
 // A layout does not know the format of the inputs, but for the plan of lookups, so that its kernels are compiled once
-// for all inputs that are held in the same type. To add one: a class with rows(), cols(), steps(), StoredBytes(),
-// UnpackRow(), its place in kWeightLayout and SelectLayout below, and its kernel in products-inl.h.
+// for all inputs that are held in the same type. To add one: a class with rows(), cols(), step_groups(), Step(),
+// StoredBytes() and UnpackRow(), its place in kWeightLayout and SelectLayout below, and its kernel in products-inl.h.
 #if defined(BITNET_BACKEND_SIMD_SIMD_MATRIX_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITNET_BACKEND_SIMD_SIMD_MATRIX_INL_H_
 #undef BITNET_BACKEND_SIMD_SIMD_MATRIX_INL_H_
@@ -48,8 +48,7 @@ inline constexpr WeightLayout kWeightLayout = [] {
       return kFitsByte && !kIsFloat<FormatOf<X>> ? WeightLayout::kColumns : WeightLayout::kRows;
     }
     if (!U::template kHas<Dense> || U::template kHas<ChosenRows>) return WeightLayout::kRows;
-    constexpr bool kPays = PlanProduct<FormatOf<W>, FormatOf<X>>(kTableEntries).method == ProductMethod::kLookup;
-    if (kPays && !kIsGrouped<W> && !kIsGrouped<X>) return WeightLayout::kLookups;
+    if (PlanProduct<W, X>(kTableEntries).method == ProductMethod::kLookup) return WeightLayout::kLookups;
     return kFitsByte && std::is_same_v<LevelOf<FormatOf<X>>, int8_t> ? WeightLayout::kQuads : WeightLayout::kRows;
   }
 }();
@@ -85,7 +84,7 @@ class SimdMatrix {
                 "bitnet: no layout serves chosen rows and chosen columns alike: prepare a matrix for each");
 
  public:
-  static constexpr LookupPlan kPlan = PlanProduct<FormatOf<W>, FormatOf<X>>(kTableEntries);
+  static constexpr LookupPlan kPlan = PlanProduct<W, X>(kTableEntries);
   static constexpr WeightLayout kLayout = kWeightLayout<W, X, U>;
   using Weights = typename detail::SelectLayout<FormatOf<W>, kPlan, kLayout>::type;
 
@@ -99,8 +98,8 @@ class SimdMatrix {
   // Of codes and steps, padding included.
   size_t StoredBytes() const { return weights_.StoredBytes(); }
   const Weights& weights() const { return weights_; }
-  // Whether no weight is NaN or infinite, so that columns of zero inputs may be read. (Asked for where they are
-  // chosen.)
+  // Whether no weight is NaN or infinite, so that columns of zero inputs may be read. (Known of real
+  // weights whose columns are chosen; true of all others.)
   bool is_finite() const { return is_finite_; }
 
  private:
