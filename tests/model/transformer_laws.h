@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <numeric>
 #include <optional>
 #include <span>
@@ -383,19 +384,34 @@ void CheckGenerate() {
   const auto run = [&](uint64_t seed) {
     auto state = model.NewState();
     Random random(seed);
-    const Result<Tokens> tokens = Generate(model, state, prompt, options, random, [](Token) { return true; });
-    REQUIRE(tokens.ok());
-    return *tokens;
+    const Result<Generated> reply = Generate(model, state, prompt, options, random, [](Token) { return true; });
+    REQUIRE(reply.ok());
+    return reply->tokens;
   };
   const Tokens generated = run(1);
   CHECK(generated.size() == 30);
   CHECK(run(1) == generated);
   CHECK(run(2) != generated);
 
+  // What an edit leaves is what is drawn from.
+  auto edited_state = model.NewState();
+  REQUIRE(model.Feed(prompt, edited_state).ok());
+  std::vector<float> seen;
+  REQUIRE(model
+              .EditLogits(edited_state,
+                          [&](std::span<float> logits) {
+                            seen = Copy(logits);
+                            std::fill(logits.begin(), logits.end(), -std::numeric_limits<float>::infinity());
+                            logits[7] = 0.0f;
+                          })
+              .ok());
+  CHECK(*model.Sample(edited_state, {}, 12345) == 7);
+
   auto state = model.NewState();
   Random random(1);
   Sampler sampler(options.sampler);
   std::vector<float> logits = Copy(*model.Forward(prompt, state));
+  CHECK(SameBits(seen, logits));
   for (const Token token : generated) {
     REQUIRE(*sampler(logits, random) == token);
     logits = Copy(*model.Forward({&token, 1}, state));

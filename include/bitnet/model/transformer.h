@@ -72,9 +72,9 @@ class Transformer<S, B> {
     typename B::Where where_;
     typename B::Reals hidden_, normed_, logits_;
     typename B::template Rows<OperandOf<typename S::HeadInput>> head_inputs_;
-    std::vector<WeightUse> use_;           // of a pass, for each layer
-    GrowingMatrix read_;                   // what the host reads
-    MatrixView<const float> last_logits_;  // [turns, vocab], which Sample draws from: rows of logits_, or nothing
+    std::vector<WeightUse> use_;     // of a pass, for each layer
+    GrowingMatrix read_, edited_;    // what the host reads, and changes
+    MatrixView<float> last_logits_;  // [turns, vocab], which Sample draws from: rows of logits_, or nothing
   };
 
   // What one conversation needs: cache, its length so far, a workspace.
@@ -254,6 +254,24 @@ class Transformer<S, B> {
   Result<Done> Feed(std::span<const Turn> turns, Workspace& workspace) const {
     const Result<MatrixView<const float>> logits = Run(turns, workspace, Wanted::kLast, false);
     if (!logits.ok()) return Error{logits.error()};
+    return Done{};
+  }
+
+  // Lets f(std::span<float>) change the logits [vocab] that Sample draws from next. (They cross to the host and back.)
+  template <class F>
+  Result<Done> EditLogits(State& state, F&& f) const {
+    return EditLogits(state.workspace_, 0, f);
+  }
+  template <class F>
+  Result<Done> EditLogits(Workspace& workspace, size_t turn, F&& f) const {
+    BITNET_ASSERT(turn < workspace.last_logits_.rows(), "Transformer::EditLogits: Forward or Feed must come first");
+    const MatrixView<float> row = workspace.last_logits_.Rows(turn, 1);
+    const MatrixView<const float> read = backend_.Read(workspace.stream_, row, workspace.read_);
+    if (Result<Done> finished = backend_.Finish(workspace.stream_); !finished.ok()) return finished;
+    const MatrixView<float> edited = workspace.edited_.Shape(1, config_.vocab);
+    std::copy(read.Row(0), read.Row(0) + config_.vocab, edited.Row(0));
+    f(edited[0]);
+    backend_.Write(workspace.stream_, edited, row);
     return Done{};
   }
 
