@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "benchmarks/bf16.h"
+#include "benchmarks/made_up.h"
 #include "benchmarks/measure.h"
 #include "benchmarks/shapes.h"
 #include "bitnet/bitnet.h"
@@ -38,8 +39,8 @@ constexpr size_t kShortContext = kContexts[1];
 constexpr size_t kPrompt = 256;
 constexpr double kSeconds = 0.4;  // of a measurement
 
-using HeadWeights = Quantizer<Int<4>, AbsMax, PerRow>;
-using HeadInputs = Quantizer<Int<8>, AbsMax>;
+using HeadWeights = WithInt4Head<A48>::HeadWeight;
+using HeadInputs = WithInt4Head<A48>::HeadInput;
 
 struct Timing {
   double layer = 0.0;  // a token through a layer, without Attend
@@ -69,29 +70,6 @@ double PrefillRate(const Timing& t, const ModelConfig& c) {
 }
 
 // ---- Made-up operands.
-
-std::vector<float> Normals(size_t n, uint64_t seed) {
-  Random random(seed);
-  std::vector<float> x(n);
-  for (float& v : x) v = Normal(random);
-  return x;
-}
-
-// A matrix whose rows repeat some random ones: kernels do not see the difference, and it takes no time to make.
-template <class W>
-QuantizedMatrix<typename W::Format> MadeUp(size_t rows, size_t cols) {
-  using M = QuantizedMatrix<typename W::Format>;
-  constexpr size_t kRandomRows = 32;
-  const std::vector<float> w = Normals(kRandomRows * cols, 1);
-  const M few = M::template From<W>({w.data(), kRandomRows, cols});
-  M all(rows, cols, few.layout());
-  for (size_t r = 0; r < rows; ++r) {
-    const auto codes = few.RowCodes(r % kRandomRows);
-    std::copy(codes.begin(), codes.end(), all.bytes().begin() + static_cast<std::ptrdiff_t>(r * codes.size()));
-  }
-  for (size_t i = 0; i < all.steps().size(); ++i) all.steps()[i] = few.steps()[i % few.steps().size()];
-  return all;
-}
 
 Bf16Matrix MadeUpBf16(size_t rows, size_t cols) {
   const std::vector<float> few = Normals(32 * cols, 1);

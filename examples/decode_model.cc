@@ -31,13 +31,13 @@ int main() {
   bitnet::GenerateOptions options;
   options.max_new_tokens = 16;
   options.sampler.top_k = 40;
-  const auto tokens = bitnet::Generate(model, state, prompt, options, random, [](bitnet::Token) { return true; });
-  if (!tokens.ok()) {
-    std::printf("%s\n", tokens.error().c_str());
+  const auto reply = bitnet::Generate(model, state, prompt, options, random, [](bitnet::Token) { return true; });
+  if (!reply.ok()) {
+    std::printf("%s\n", reply.error().c_str());
     return 1;
   }
-  std::printf("%zu tokens:", tokens->size());
-  for (const bitnet::Token token : *tokens) std::printf(" %u", token);
+  std::printf("%zu tokens:", reply->tokens.size());
+  for (const bitnet::Token token : reply->tokens) std::printf(" %u", token);
   std::printf("\ncache: %zu bytes a token\n", state.CacheBytesPerToken());
 
   // Wrong use of outside data is answered with a sentence.

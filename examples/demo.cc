@@ -234,7 +234,7 @@ void PrintText(const Transformer<S>& model, typename Transformer<S>::State& stat
   for (const char c : demo.prompt) prompt.push_back(static_cast<unsigned char>(c));
   Random random(demo.seed);
   std::fputs(demo.prompt.c_str(), stdout);
-  for (const Token token : Need(Generate(model, state, prompt, options, random, [](Token) { return true; }))) {
+  for (const Token token : Need(Generate(model, state, prompt, options, random, [](Token) { return true; })).tokens) {
     std::putchar(token == '\n' || (token >= 32 && token < 127) ? static_cast<int>(token) : '?');
   }
   std::putchar('\n');

@@ -219,9 +219,9 @@ class Inference {
             options.sampler.top_p = 0.9f;
             return Generate(model_, state, tokens.first(270), options, random, [](Token) { return true; });
           },
-          [&](const Result<std::vector<Token>>& result, State& state) {
+          [&](const Result<Generated>& result, State& state) {
             Numbers numbers = Look(state);
-            numbers.insert(numbers.end(), result->begin(), result->end());
+            numbers.insert(numbers.end(), result->tokens.begin(), result->tokens.end());
             return numbers;
           },
           Look);

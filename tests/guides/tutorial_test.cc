@@ -119,15 +119,15 @@ Result<std::string> Sampled(const Transformer<A48>& model, const std::string& pr
   options.max_new_tokens = 40;
   options.sampler.temperature = 0.8f;
   Random random(1);
-  const auto generated =
+  const auto reply =
       Generate(model, state, TokensOf(prompt), options, random, [](Token) { return true; });  // false would end it
-  if (!generated.ok()) return Error{generated.error()};
+  if (!reply.ok()) return Error{reply.error()};
 
   const WeightUse use = state.TotalWeightUse();
   std::printf("cache: %zu bytes a token\n", state.CacheBytesPerToken());
   std::printf("weights not needed: up %.0f %%, down %.0f %%, overall %.0f %%\n", use.up.Sparsity(), use.down.Sparsity(),
               use.Overall().Sparsity());
-  return std::string(generated->begin(), generated->end());
+  return std::string(reply->tokens.begin(), reply->tokens.end());
 }
 
 int Fail(const std::string& sentence) {

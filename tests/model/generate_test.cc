@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <limits>
 #include <span>
@@ -21,6 +22,7 @@ struct CountingModel {
     using Mark = size_t;
     Mark Here() const { return tokens.size(); }
     void GoBack(Mark length) noexcept { tokens.resize(length); }
+    void Truncate(size_t length) { tokens.resize(std::min(length, tokens.size())); }
     size_t room = 100;
     std::vector<Token> tokens;
     std::vector<size_t> calls;
@@ -37,6 +39,11 @@ struct CountingModel {
     if (tokens.back() == nan_after) state.logits[3] = std::numeric_limits<float>::quiet_NaN();
     return Done{};
   }
+  template <class F>
+  Result<Done> EditLogits(State& state, F&& f) const {
+    f(std::span(state.logits));
+    return Done{};
+  }
   Result<Token> Sample(State& state, const SamplerOptions& options, uint64_t random) const {
     SampleScratch scratch;
     return SampleToken(state.logits, options, random, scratch);
@@ -47,7 +54,8 @@ struct CountingModel {
 using Tokens = std::vector<Token>;
 
 struct Outcome {
-  Tokens tokens, reported;
+  Tokens tokens, reported, pending;
+  GenerateEnd end = GenerateEnd::kLimit;
   std::string error;
   CountingModel::State state;
 };
@@ -57,14 +65,16 @@ Outcome Run(const Tokens& prompt, const GenerateOptions& options, size_t room = 
   Outcome outcome;
   outcome.state.room = room;
   Random random(1);
-  const Result<Tokens> tokens = Generate(model, outcome.state, prompt, options, random, [&](Token token) {
+  const Result<Generated> reply = Generate(model, outcome.state, prompt, options, random, [&](Token token) {
     outcome.reported.push_back(token);
     return outcome.reported.size() < stop_after;
   });
-  if (tokens.ok()) {
-    outcome.tokens = *tokens;
+  if (reply.ok()) {
+    outcome.tokens = reply->tokens;
+    outcome.pending = reply->pending;
+    outcome.end = reply->end;
   } else {
-    outcome.error = tokens.error();
+    outcome.error = reply.error();
   }
   return outcome;
 }
@@ -83,8 +93,10 @@ TEST_CASE("Generate: goes on in a state that holds tokens already") {
   const CountingModel model;
   const auto keep_on = [](Token) { return true; };
   const GenerateOptions two{.max_new_tokens = 2, .stop_tokens = {}, .sampler = {}};
-  CHECK(*Generate(model, state, Tokens{1}, two, random, keep_on) == Tokens{2, 3});
-  CHECK(*Generate(model, state, Tokens{3, 8}, two, random, keep_on) == Tokens{9, 0});
+  const auto first = Generate(model, state, Tokens{1}, two, random, keep_on);
+  CHECK(first->tokens == Tokens{2, 3});
+  CHECK(first->pending == Tokens{3});
+  CHECK(Generate(model, state, Tokens{3, 8}, two, random, keep_on)->tokens == Tokens{9, 0});
   CHECK(state.tokens == Tokens{1, 2, 3, 8, 9});
 }
 
@@ -93,6 +105,8 @@ TEST_CASE("Generate: ends before a stop token, which nobody sees") {
   CHECK(o.tokens == Tokens{6, 7, 8});
   CHECK(o.reported == o.tokens);
   CHECK(o.state.tokens == Tokens{5, 6, 7, 8});
+  CHECK(o.end == GenerateEnd::kStopToken);
+  CHECK(o.pending == Tokens{9});
   CHECK(Run({8}, {.stop_tokens = {9}, .sampler = {}}).tokens.empty());
 }
 
@@ -101,17 +115,130 @@ TEST_CASE("Generate: ends where the state is full, where the caller says so, and
   CHECK(full.tokens == Tokens{2, 3, 4, 5});  // the last is not read: there is no room
   CHECK(full.state.tokens == Tokens{0, 1, 2, 3, 4});
   CHECK(full.error == "");
+  CHECK(full.end == GenerateEnd::kFull);
+  CHECK(full.pending == Tokens{5});
   const Outcome exact = Run({0, 1}, {}, 2);
   CHECK(exact.tokens == Tokens{2});
 
   const Outcome told = Run({0}, {}, 100, 3);
   CHECK(told.tokens == Tokens{1, 2, 3});
   CHECK(told.state.tokens == Tokens{0, 1, 2});
+  CHECK(told.end == GenerateEnd::kCallback);
+  CHECK(told.pending == Tokens{3});
 
   const Outcome none = Run({4}, {.max_new_tokens = 0, .stop_tokens = {}, .sampler = {}});
   CHECK(none.tokens.empty());
   CHECK(none.error == "");
   CHECK(none.state.tokens == Tokens{4});
+  CHECK(none.end == GenerateEnd::kLimit);
+  CHECK(none.pending.empty());
+}
+
+// Whatever the end: state and pending hold the prompt, the reply, and what ended it.
+void CheckHolds(const Outcome& o, Tokens expected) {
+  Tokens held = o.state.tokens;
+  held.insert(held.end(), o.pending.begin(), o.pending.end());
+  CHECK(held == expected);
+  CHECK(o.pending.size() <= 1);
+  CHECK(o.reported == o.tokens);
+  CHECK(o.error == "");
+}
+
+TEST_CASE("Generate: ends before a stop sequence, whose tokens nobody sees") {
+  GenerateOptions options;
+  options.stop_sequences = {{7, 8, 9}, {9, 1}, {8, 0}};
+  const Outcome o = Run({4}, options);
+  CHECK(o.end == GenerateEnd::kStopSequence);
+  CHECK(o.tokens == Tokens{5, 6});
+  CheckHolds(o, {4, 5, 6, 7, 8, 9});
+  // From its first token on; and a sequence of one token.
+  const Outcome whole = Run({6}, options);
+  CHECK(whole.tokens.empty());
+  CheckHolds(whole, {6, 7, 8, 9});
+  options.stop_sequences = {{3}};
+  CHECK(Run({1}, options).tokens == Tokens{2});
+  // It is the reply's: the prompt's tokens do not begin it.
+  options.stop_sequences = {{4, 5}, {8, 9}};
+  const Outcome later = Run({4}, options);
+  CHECK(later.tokens == Tokens{5, 6, 7});
+}
+
+TEST_CASE("Generate: tokens that may begin a stop sequence wait, and come when they do not") {
+  GenerateOptions options;
+  options.stop_sequences = {{6, 7, 1}};
+  options.max_new_tokens = 3;  // 5, 6, 7: the last two are held back until the end
+  const Outcome o = Run({4}, options);
+  CHECK(o.end == GenerateEnd::kLimit);
+  CHECK(o.tokens == Tokens{5, 6, 7});
+  CheckHolds(o, {4, 5, 6, 7});
+  options.max_new_tokens = 6;
+  CHECK(Run({4}, options).tokens == Tokens{5, 6, 7, 8, 9, 0});
+  options.stop_tokens = {8};
+  const Outcome token = Run({4}, options);
+  CHECK(token.end == GenerateEnd::kStopToken);
+  CHECK(token.tokens == Tokens{5, 6, 7});
+  CheckHolds(token, {4, 5, 6, 7, 8});
+  // Enough while others are held: they are dropped.
+  options.stop_tokens = {};
+  for (const size_t enough : {1u, 2u, 3u, 4u}) {
+    const Outcome told = Run({4}, options, 100, enough);
+    CHECK(told.end == GenerateEnd::kCallback);
+    const Tokens all = {4, 5, 6, 7, 8};
+    CheckHolds(told, Tokens(all.begin(), all.begin() + 1 + static_cast<std::ptrdiff_t>(enough)));
+  }
+  options.stop_tokens = {8};
+  const Outcome told = Run({4}, options, 100, 3);
+  CHECK(told.end == GenerateEnd::kCallback);
+  CheckHolds(told, {4, 5, 6, 7});
+}
+
+TEST_CASE("Generate: biases, the repetition penalty and edits change what is drawn") {
+  GenerateOptions options;
+  options.max_new_tokens = 3;
+  options.sampler.temperature = 0.0f;
+  // Forbidden tokens: the others are equal, the lowest is drawn.
+  options.edits.biases = {{5, -std::numeric_limits<float>::infinity()}, {0, -1.0f}, {2, 0.5f}};
+  CHECK(Run({4}, options).tokens == Tokens{2, 3, 4});
+  // Divided where it is above zero (50 / 100 < 1), within the window only.
+  options.edits.biases = {{8, 1.0f}};
+  options.edits.repetition_penalty = 100.0f;
+  CHECK(Run({5, 6, 4}, options).tokens == Tokens{8, 9, 0});
+  options.edits.repetition_window = 2;
+  CHECK(Run({5, 6, 4}, options).tokens == Tokens{5, 6, 7});
+  // The reply's own tokens count too.
+  options.edits.repetition_window = 64;
+  options.max_new_tokens = 11;
+  CHECK(Run({8}, options).tokens == Tokens{9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 8});
+  options.edits = {};
+  options.max_new_tokens = 3;
+  Tokens seen;
+  options.edits.edit = [&](std::span<const Token> reply, std::span<float> logits) {
+    seen.push_back(static_cast<Token>(reply.size()));
+    logits[7] = 100.0f;
+  };
+  CHECK(Run({4}, options).tokens == Tokens{7, 7, 7});
+  CHECK(seen == Tokens{0, 1, 2});
+}
+
+TEST_CASE("Generate: options that cannot be are refused with a sentence") {
+  GenerateOptions options;
+  options.edits.biases = {{10, 1.0f}};
+  const Outcome outside = Run({1}, options);
+  CHECK(outside.error == "generate: a bias is given for token 10; the vocabulary has 10");
+  CHECK(outside.state.tokens.empty());
+  options.edits.biases = {{1, std::numeric_limits<float>::quiet_NaN()}};
+  CHECK(Run({1}, options).error.starts_with("generate: the bias of token 1 is"));
+  options.edits.biases = {};
+  for (const float penalty : {0.0f, -1.0f, std::numeric_limits<float>::infinity()}) {
+    options.edits.repetition_penalty = penalty;
+    CHECK(Run({1}, options).error.starts_with("generate: repetition_penalty is"));
+  }
+  options.edits = {};
+  options.stop_sequences = {{1}, {}};
+  CHECK(Run({1}, options).error.starts_with("generate: a stop sequence is empty"));
+  options.stop_sequences = {};
+  options.sampler.min_p = 1.5f;
+  CHECK(Run({1}, options).error.starts_with("sampling: min_p is"));
 }
 
 TEST_CASE("Generate: where it fails the state is as it was before") {

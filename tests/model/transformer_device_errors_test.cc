@@ -91,7 +91,7 @@ TEST_CASE("Transformer: an error of the device comes out of Feed and Generate, o
   const auto again = Generate(model, state, std::span(tokens).subspan(2), options, random, all);
   const auto expected = Generate(model, undisturbed, std::span(tokens).subspan(2), options, same, all);
   REQUIRE(again.ok());
-  CHECK(*again == *expected);
+  CHECK(again->tokens == expected->tokens);
 }
 
 }  // namespace

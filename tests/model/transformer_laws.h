@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <numeric>
 #include <optional>
 #include <span>
@@ -383,23 +384,117 @@ void CheckGenerate() {
   const auto run = [&](uint64_t seed) {
     auto state = model.NewState();
     Random random(seed);
-    const Result<Tokens> tokens = Generate(model, state, prompt, options, random, [](Token) { return true; });
-    REQUIRE(tokens.ok());
-    return *tokens;
+    const Result<Generated> reply = Generate(model, state, prompt, options, random, [](Token) { return true; });
+    REQUIRE(reply.ok());
+    return reply->tokens;
   };
   const Tokens generated = run(1);
   CHECK(generated.size() == 30);
   CHECK(run(1) == generated);
   CHECK(run(2) != generated);
 
+  // What an edit leaves is what is drawn from.
+  auto edited_state = model.NewState();
+  REQUIRE(model.Feed(prompt, edited_state).ok());
+  std::vector<float> seen;
+  REQUIRE(model
+              .EditLogits(edited_state,
+                          [&](std::span<float> logits) {
+                            seen = Copy(logits);
+                            std::fill(logits.begin(), logits.end(), -std::numeric_limits<float>::infinity());
+                            logits[7] = 0.0f;
+                          })
+              .ok());
+  CHECK(*model.Sample(edited_state, {}, 12345) == 7);
+
   auto state = model.NewState();
   Random random(1);
   Sampler sampler(options.sampler);
   std::vector<float> logits = Copy(*model.Forward(prompt, state));
+  CHECK(SameBits(seen, logits));
   for (const Token token : generated) {
     REQUIRE(*sampler(logits, random) == token);
     logits = Copy(*model.Forward({&token, 1}, state));
   }
+}
+
+// Any mixture of conversations in a pass (prefills beside decodes, more tokens than run at once, states cut short and
+// copied in between), on any number of threads: the logits of each alone.
+template <Scheme S>
+void CheckTurns() {
+  const ModelConfig config = TinyConfig();
+  const ModelWeights<S> weights = TinyWeights<S>(config);
+  constexpr size_t kStreams = 5, kTokens = 310;
+  std::vector<Tokens> streams;
+  std::vector<Logits> expected;
+  for (size_t i = 0; i < kStreams; ++i) {
+    const Transformer<S> model(weights);
+    streams.push_back(RandomTokens(kTokens, config.vocab, 100 + i));
+    auto alone = model.NewState(kTokens);
+    expected.push_back(All(model, streams[i], alone));
+  }
+  for (const size_t threads : {1u, 2u, 4u}) {
+    CAPTURE(threads);
+    ThreadPool pool(threads);
+    const Transformer<S> model(weights, DefaultBackend<S>(pool));
+    using State = typename Transformer<S>::State;
+    std::vector<State> states(kStreams);
+    std::vector<size_t> stream(kStreams);  // which one a state follows
+    for (size_t i = 0; i < kStreams; ++i) states[i] = model.NewState(kTokens), stream[i] = i;
+    auto workspace = model.NewWorkspace();
+    Random random(threads);
+    SampleScratch scratch;
+    for (size_t pass = 0; pass < 40; ++pass) {
+      std::vector<typename Transformer<S>::Turn> turns;
+      std::vector<size_t> who;
+      for (size_t i = 0; i < kStreams; ++i) {
+        if (UniformBelow(random, 4) == 0) continue;
+        const size_t length = states[i].length();
+        const size_t most = UniformBelow(random, 3) != 0 ? 1 : UniformBelow(random, 6) != 0 ? 30 : 200;
+        const size_t count = std::min(kTokens - length, 1 + UniformBelow(random, most));
+        if (count == 0) continue;
+        turns.push_back({&states[i], std::span<const Token>(streams[stream[i]]).subspan(length, count)});
+        who.push_back(i);
+      }
+      if (turns.empty()) continue;
+      const auto logits = model.Forward(turns, workspace);
+      REQUIRE(logits.ok());
+      REQUIRE(logits->rows() == turns.size());
+      for (size_t t = 0; t < turns.size(); ++t) {
+        const size_t i = who[t];
+        const std::vector<float>& row = expected[stream[i]][states[i].length() - 1];
+        CHECK(SameBits((*logits)[t], row));
+        const uint64_t number = RandomBits(random);
+        CHECK(*model.Sample(workspace, t, {}, number) == *SampleToken(row, {}, number, scratch));
+      }
+      // A state cut short, one that becomes another's copy, one that goes on alone.
+      const size_t i = UniformBelow(random, kStreams), j = UniformBelow(random, kStreams);
+      states[i].Truncate(UniformBelow(random, states[i].length() + 1));
+      if (pass % 4 == 0) states[i] = State(states[j]), stream[i] = stream[j];
+      if (pass % 4 == 1 && states[j].length() < kTokens) {
+        const size_t length = states[j].length();
+        const auto alone = model.Forward(std::span(streams[stream[j]]).subspan(length, 1), states[j]);
+        REQUIRE(alone.ok());
+        CHECK(SameBits(*alone, expected[stream[j]][length]));
+      }
+    }
+  }
+
+  // What one turn asks for wrongly is said of that turn, and no state moves.
+  const Transformer<S> model(weights);
+  auto a = model.NewState(4), b = model.NewState(4);
+  auto workspace = model.NewWorkspace();
+  REQUIRE(model.Feed({{{&a, std::span(streams[0]).first(2)}}}, workspace).ok());
+  const auto refused = model.Forward({{&a, std::span(streams[0]).subspan(2, 1)}, {&b, streams[1]}}, workspace);
+  REQUIRE(!refused.ok());
+  CHECK(refused.error().starts_with("turn 1: position overflow: 0 tokens are in the cache and 310 were given"));
+  CHECK(a.length() == 2);
+  CHECK(b.length() == 0);
+  CHECK(model.Forward(std::span<const typename Transformer<S>::Turn>(), workspace).error() ==
+        "no turns were given: at least one is needed");
+  const Tokens one = {1};
+  CHECK(Breaks("may have one turn", [&] { (void)model.Forward({{&a, one}, {&b, one}, {&a, one}}, workspace); }));
+  CHECK(Breaks("needs a state", [&] { (void)model.Forward({{nullptr, one}}, workspace); }));
 }
 
 template <Scheme S>
@@ -408,6 +503,7 @@ void CheckTransformer() {
   SUBCASE("the hidden state is what the head reads") { CheckHidden<S>(); }
   SUBCASE("a state cut short goes on as a new one") { CheckTruncate<S>(); }
   SUBCASE("a copied state goes on as its original") { CheckCopy<S>(); }
+  SUBCASE("turns of several states in a pass are those of each alone") { CheckTurns<S>(); }
   SUBCASE("threads change nothing") { CheckThreads<S>(); }
   SUBCASE("two states on two threads") { CheckTwoThreadsOneModel<S>(); }
   SUBCASE("refusals leave no trace") { CheckRefusals<S>(); }

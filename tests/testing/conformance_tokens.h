@@ -250,7 +250,8 @@ void TestSample(const B& backend) {
   const SamplerOptions options[] = {{.temperature = 0.0f}, {},
                                     {.temperature = 0.3f}, {.top_k = 1},
                                     {.top_k = 7},          {.top_p = 0.5f},
-                                    {.top_p = 1e-9f},      {.temperature = 5.0f, .top_k = 40, .top_p = 0.9f}};
+                                    {.top_p = 1e-9f},      {.temperature = 5.0f, .top_k = 40, .top_p = 0.9f},
+                                    {.min_p = 0.2f},       {.top_p = 0.9f, .min_p = 1.0f}};
   SampleScratch scratch;
   Random random(11);
   for (const size_t vocab : {1u, 2u, 63u, 257u, 3000u}) {

@@ -28,6 +28,7 @@ struct SamplerOptions {
   float temperature = 1.0f;  // 0: greedy, the largest logit (the lowest token among equals)
   size_t top_k = 0;          // draw from the k most probable tokens; 0: from all
   float top_p = 1.0f;        // draw from the fewest tokens whose probability reaches p; 1: from all
+  float min_p = 0.0f;        // leave out tokens less probable than min_p times the most probable one; 0: none
 
   Result<Done> Validate() const {
     if (!(temperature >= 0.0f) || !std::isfinite(temperature)) {
@@ -35,6 +36,9 @@ struct SamplerOptions {
     }
     if (!(top_p > 0.0f && top_p <= 1.0f)) {
       return Error{"sampling: top_p is " + std::to_string(top_p) + "; it must be above 0 and at most 1"};
+    }
+    if (!(min_p >= 0.0f && min_p <= 1.0f)) {
+      return Error{"sampling: min_p is " + std::to_string(min_p) + "; it must be between 0 and 1"};
     }
     return Done{};
   }
@@ -129,7 +133,8 @@ inline void KeepMostProbable(std::span<const float> logits, uint64_t wanted, std
 }  // namespace detail
 
 // The token that `random` draws, which should be uniform in [0, 2^64); greedy options do not look at it. top-k is
-// applied before top-p. Options must be valid. Refuses NaN logits, and logits of which none is above minus infinity.
+// applied first, then top-p, then min-p. Options must be valid. Refuses NaN logits, and logits of which none is above
+// minus infinity.
 inline Result<uint32_t> SampleToken(std::span<const float> logits, const SamplerOptions& options, uint64_t random,
                                     SampleScratch& scratch) {
   BITNET_ASSERT(logits.size() <= kMostSampledTokens, "SampleToken: sums of the weights of 2^24 tokens could overflow");
@@ -162,6 +167,11 @@ inline Result<uint32_t> SampleToken(std::span<const float> logits, const Sampler
   if (options.top_p < 1.0f) {
     const double wanted = double(options.top_p) * static_cast<double>(detail::SumOf(weights));
     detail::KeepMostProbable(candidates, static_cast<uint64_t>(std::ceil(wanted)), weights);
+  }
+  if (options.min_p > 0.0f) {
+    // (The most probable token weighs 2^40.)
+    const auto least = static_cast<uint64_t>(std::ceil(double(options.min_p) * 0x1p40));
+    for (uint64_t& weight : weights) weight = weight >= least ? weight : 0;
   }
   uint64_t left = ScaleBits(random, detail::SumOf(weights));
   size_t drawn = 0;

@@ -5,10 +5,15 @@
 //   auto logits = model.Forward(prompt, state);      // prefill: logits after the last token
 //   logits = model.Forward({&token, 1}, state);      // decode
 //
-// A prefill of n tokens gives the bits of n decodes. Decoding allocates nothing after the first token of a state.
-// Several threads may use one model, each with its own state.
-// Where memory ends std::bad_alloc leaves (base/result.h): the state is as it was, but for the logits that Sample draws
-// from, and the call may be made again.
+// Several conversations go faster together, since a pass reads the weights once:
+//
+//   auto workspace = model.NewWorkspace();
+//   auto rows = model.Forward({{&first, tokens}, {&second, others}}, workspace);  // logits, a row for each turn
+//
+// A prefill of n tokens gives the bits of n decodes, and a turn among others those of the turn alone. Decoding
+// allocates nothing after the first token of a state. Several threads may use one model, each with its own states and
+// workspace. Where memory ends std::bad_alloc leaves (base/result.h): all states are as they were, but for the logits
+// that Sample draws from, and the call may be made again.
 #ifndef BITNET_MODEL_TRANSFORMER_H_
 #define BITNET_MODEL_TRANSFORMER_H_
 
@@ -16,6 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
@@ -54,7 +60,24 @@ class Transformer<S, B> {
   using Cache = typename Layer::Cache;
 
  public:
-  // What one conversation needs: cache, buffers, its length so far.
+  // What passes run in: a stream, and buffers that are kept between them. A state has one for passes of its own; passes
+  // of several states have one beside them.
+  class Workspace {
+    friend class Transformer;
+    typename B::Stream stream_;
+    typename Layer::Buffers buffers_;
+    std::vector<Cache*> caches_;  // of a layer, one for each turn
+    std::vector<Token> tokens_;   // in the order in which they run
+    std::vector<Place> places_;
+    typename B::Where where_;
+    typename B::Reals hidden_, normed_, logits_;
+    typename B::template Rows<OperandOf<typename S::HeadInput>> head_inputs_;
+    std::vector<WeightUse> use_;     // of a pass, for each layer
+    GrowingMatrix read_, edited_;    // what the host reads, and changes
+    MatrixView<float> last_logits_;  // [turns, vocab], which Sample draws from: rows of logits_, or nothing
+  };
+
+  // What one conversation needs: cache, its length so far, a workspace.
   class State {
    public:
     State() = default;
@@ -63,11 +86,10 @@ class Transformer<S, B> {
         : backend_(other.backend_),
           caches_(other.caches_),
           use_(other.use_),
-          use_of_call_(other.use_of_call_),
           length_(other.length_),
           max_tokens_(other.max_tokens_),
           counting_(other.counting_) {
-      if (backend_.has_value()) stream_ = backend_->NewStream();
+      if (backend_.has_value()) workspace_.stream_ = backend_->NewStream();
     }
     State(State&&) noexcept = default;
     // Where memory ends, what is assigned to stays as it was.
@@ -82,7 +104,7 @@ class Transformer<S, B> {
     size_t max_tokens() const { return max_tokens_; }
     // Forgets all tokens, or those from `length` on. The memory stays.
     void Truncate(size_t length) {
-      if (length < length_) last_logits_ = {};
+      if (length < length_) workspace_.last_logits_ = {};
       length_ = std::min(length, length_);
     }
 
@@ -124,18 +146,17 @@ class Transformer<S, B> {
     friend class Transformer;
     std::optional<B> backend_;   // that NewState was called with
     std::vector<Cache> caches_;  // of each layer
-    std::vector<WeightUse> use_, use_of_call_;
-    typename B::Stream stream_;
-    typename Layer::Buffers buffers_;
-    std::vector<Place> places_;
-    typename B::Where where_;
-    typename B::Reals hidden_, normed_, logits_;
-    typename B::template Rows<OperandOf<typename S::HeadInput>> head_inputs_;
-    GrowingMatrix read_;                   // what the host reads
-    MatrixView<const float> last_logits_;  // [1, vocab], which Sample draws from: a row of logits_, or nothing
+    std::vector<WeightUse> use_;
+    Workspace workspace_;
     size_t length_ = 0;
     size_t max_tokens_ = 0;
     bool counting_ = false;
+  };
+
+  // Tokens that a state appends in a pass of several.
+  struct Turn {
+    State* state = nullptr;
+    std::span<const Token> tokens;
   };
 
   // The weights need not outlive the call. Their configuration must be valid.
@@ -183,15 +204,21 @@ class Transformer<S, B> {
       state.caches_.push_back(
           backend_.template NewCache<CacheQuantizersOf<S>>(config_.kv_heads, config_.head_dim, state.max_tokens_));
     }
-    state.stream_ = backend_.NewStream();
+    state.workspace_ = NewWorkspace();
     state.use_.resize(layers_.size());
-    state.use_of_call_.resize(layers_.size());
     return state;
   }
   // For as many as the model allows, but no more than kDefaultMaxTokens: max_positions may be a stranger's number, and
   // a small file can state one whose cache no machine has memory for.
   State NewState() const { return NewState(kDefaultMaxTokens); }
   static constexpr size_t kDefaultMaxTokens = 4096;
+
+  Workspace NewWorkspace() const {
+    Workspace workspace;
+    workspace.stream_ = backend_.NewStream();
+    workspace.use_.resize(layers_.size());
+    return workspace;
+  }
 
   // State::CacheBytes() of NewState(max_tokens), to ask before; nothing if that does not fit size_t.
   std::optional<size_t> CacheBytes(size_t max_tokens) const {
@@ -204,37 +231,77 @@ class Transformer<S, B> {
   // leaving the state as it was, no tokens, a token outside the vocabulary, and more tokens than the state has room
   // for.
   Result<std::span<const float>> Forward(std::span<const Token> tokens, State& state) const {
-    const Result<MatrixView<const float>> logits = Run(tokens, state, false, true);
+    const Turn turns[] = {{&state, tokens}};
+    const Result<MatrixView<const float>> logits = Run(turns, state.workspace_, Wanted::kLast, true);
     if (!logits.ok()) return Error{logits.error()};
     return logits.value()[0];
+  }
+  // The same for several states in one pass: logits [turns, vocab], a row for each turn, which live until the next call
+  // with the workspace. The bits are those of each turn alone. No state may stand twice; if a turn is refused, all
+  // states are as they were. (Weights are not counted.)
+  Result<MatrixView<const float>> Forward(std::span<const Turn> turns, Workspace& workspace) const {
+    return Run(turns, workspace, Wanted::kLast, true);
+  }
+  Result<MatrixView<const float>> Forward(std::initializer_list<Turn> turns, Workspace& workspace) const {
+    return Forward(std::span(turns.begin(), turns.size()), workspace);
   }
 
   // The same, with the logits left where the backend is, for Sample.
   Result<Done> Feed(std::span<const Token> tokens, State& state) const {
-    const Result<MatrixView<const float>> logits = Run(tokens, state, false, false);
+    const Turn turns[] = {{&state, tokens}};
+    return Feed(turns, state.workspace_);
+  }
+  Result<Done> Feed(std::span<const Turn> turns, Workspace& workspace) const {
+    const Result<MatrixView<const float>> logits = Run(turns, workspace, Wanted::kLast, false);
     if (!logits.ok()) return Error{logits.error()};
     return Done{};
   }
 
-  // Draws a token from the logits of the last token that Forward, ForwardAll or Feed gave this state (not one that it
-  // was copied from, and none is truncated since, and no call failed since), by one random number of 64 bits:
+  // Lets f(std::span<float>) change the logits [vocab] that Sample draws from next. (They cross to the host and back.)
+  template <class F>
+  Result<Done> EditLogits(State& state, F&& f) const {
+    return EditLogits(state.workspace_, 0, f);
+  }
+  template <class F>
+  Result<Done> EditLogits(Workspace& workspace, size_t turn, F&& f) const {
+    BITNET_ASSERT(turn < workspace.last_logits_.rows(), "Transformer::EditLogits: Forward or Feed must come first");
+    const MatrixView<float> row = workspace.last_logits_.Rows(turn, 1);
+    const MatrixView<const float> read = backend_.Read(workspace.stream_, row, workspace.read_);
+    if (Result<Done> finished = backend_.Finish(workspace.stream_); !finished.ok()) return finished;
+    const MatrixView<float> edited = workspace.edited_.Shape(1, config_.vocab);
+    std::copy(read.Row(0), read.Row(0) + config_.vocab, edited.Row(0));
+    f(edited[0]);
+    backend_.Write(workspace.stream_, edited, row);
+    return Done{};
+  }
+
+  // Draws a token from the logits of the last token that Forward, ForwardAll or Feed gave this state alone (not one
+  // that it was copied from, and none is truncated since, and no call failed since), by one random number of 64 bits:
   // backend/sampling.h. Options must be valid.
   Result<Token> Sample(State& state, const SamplerOptions& options, uint64_t random) const {
-    BITNET_ASSERT(state.last_logits_.rows() == 1, "Transformer::Sample: Forward or Feed must come first");
-    return backend_.Sample(state.stream_, state.last_logits_, options, random);
+    return Sample(state.workspace_, 0, options, random);
+  }
+  // ... from those of a turn of the workspace's last pass.
+  Result<Token> Sample(Workspace& workspace, size_t turn, const SamplerOptions& options, uint64_t random) const {
+    BITNET_ASSERT(turn < workspace.last_logits_.rows(), "Transformer::Sample: Forward or Feed must come first");
+    return backend_.Sample(workspace.stream_, workspace.last_logits_.Rows(turn, 1), options, random);
   }
 
   // The same, with the logits [tokens, vocab] after each token: what perplexity needs.
   Result<MatrixView<const float>> ForwardAll(std::span<const Token> tokens, State& state) const {
-    return Run(tokens, state, true, true);
+    const Turn turns[] = {{&state, tokens}};
+    return Run(turns, state.workspace_, Wanted::kAll, true);
   }
 
   // Appends tokens and returns what the output head reads, after the final norm: [tokens, hidden].
   Result<MatrixView<const float>> Hidden(std::span<const Token> tokens, State& state) const {
-    if (Result<Done> checked = Check(tokens, state); !checked.ok()) return Error{checked.error()};
-    const MatrixView<float> normed = backend_.Shape(state.stream_, state.normed_, tokens.size(), config_.hidden);
-    return RunChunks(tokens, state, normed, true, [&](size_t first, MatrixView<float> x) {
-      final_norm_(backend_, state.stream_, x, normed.Rows(first, x.rows()));
+    const Turn turns[] = {{&state, tokens}};
+    Workspace& workspace = state.workspace_;
+    if (Result<Done> checked = Check(turns); !checked.ok()) return Error{checked.error()};
+    const MatrixView<float> normed =
+        backend_.Shape(workspace.stream_, workspace.normed_, tokens.size(), config_.hidden);
+    return RunChunks(turns, workspace, normed, true, [&](size_t first, MatrixView<float> x) {
+      final_norm_(backend_, workspace.stream_, x, normed.Rows(first, x.rows()));
     });
   }
 
@@ -269,6 +336,21 @@ class Transformer<S, B> {
         norm(w.ffn_norm), [&] { return SparseFfn<S, B>(w.gate, w.up, w.down, norm(w.ffn_sub_norm), backend_); });
   }
 
+  enum class Wanted { kLast, kAll };  // logits after the last token of each turn, or after all tokens of the only one
+
+  Result<Done> Check(std::span<const Turn> turns) const {
+    if (turns.empty()) return Error{"no turns were given: at least one is needed"};
+    for (size_t i = 0; i < turns.size(); ++i) {
+      BITNET_ASSERT(turns[i].state != nullptr, "Transformer: a turn needs a state");
+      for (size_t j = 0; j < i; ++j) {
+        BITNET_ASSERT(turns[i].state != turns[j].state, "Transformer: a state may have one turn in a pass");
+      }
+      Result<Done> checked = Check(turns[i].tokens, *turns[i].state);
+      if (!checked.ok() && turns.size() > 1) return Error{"turn " + std::to_string(i) + ": " + checked.error()};
+      if (!checked.ok()) return checked;
+    }
+    return Done{};
+  }
   Result<Done> Check(std::span<const Token> tokens, const State& state) const {
     // (A state that NewState did not make has no room: it is refused below.)
     BITNET_ASSERT(state.max_tokens_ == 0 ||
@@ -290,58 +372,87 @@ class Transformer<S, B> {
     return Done{};
   }
 
-  // The logits of all tokens or of the last; `read`: as the host reads them.
-  Result<MatrixView<const float>> Run(std::span<const Token> tokens, State& state, bool all, bool read) const {
-    if (Result<Done> checked = Check(tokens, state); !checked.ok()) return Error{checked.error()};
+  // Their logits; `read`: as the host reads them.
+  Result<MatrixView<const float>> Run(std::span<const Turn> turns, Workspace& workspace, Wanted wanted,
+                                      bool read) const {
+    if (Result<Done> checked = Check(turns); !checked.ok()) return Error{checked.error()};
+    size_t tokens = 0;
+    for (const Turn& turn : turns) tokens = SizeSum(tokens, turn.tokens.size());
+    // The tokens whose logits are wanted run last: see SetPlaces.
+    const size_t first_wanted = wanted == Wanted::kAll ? 0 : tokens - turns.size();
     const MatrixView<float> logits =
-        backend_.Shape(state.stream_, state.logits_, all ? tokens.size() : 1, config_.vocab);
-    auto result = RunChunks(tokens, state, logits, read, [&](size_t first, MatrixView<float> x) {
-      if (!all && first + x.rows() < tokens.size()) return;
-      const MatrixView<float> last = all ? x : x.Rows(x.rows() - 1, 1);
-      NormQuantize<typename S::HeadInput>(backend_, state.stream_, final_norm_, last, state.normed_,
-                                          state.head_inputs_);
-      backend_.MatMul(state.stream_, head_, state.head_inputs_, all ? logits.Rows(first, x.rows()) : logits);
+        backend_.Shape(workspace.stream_, workspace.logits_, tokens - first_wanted, config_.vocab);
+    auto result = RunChunks(turns, workspace, logits, read, [&](size_t first, MatrixView<float> x) {
+      const size_t skipped = first < first_wanted ? std::min(first_wanted - first, x.rows()) : 0;
+      if (skipped == x.rows()) return;
+      const MatrixView<float> rows = x.Rows(skipped, x.rows() - skipped);
+      NormQuantize<typename S::HeadInput>(backend_, workspace.stream_, final_norm_, rows, workspace.normed_,
+                                          workspace.head_inputs_);
+      backend_.MatMul(workspace.stream_, head_, workspace.head_inputs_,
+                      logits.Rows(first + skipped - first_wanted, rows.rows()));
     });
-    if (result.ok()) state.last_logits_ = logits.Rows(logits.rows() - 1, 1);
+    if (result.ok()) workspace.last_logits_ = logits.Rows(logits.rows() - turns.size(), turns.size());
     return result;
   }
 
   // Runs all layers, at most kChunk tokens at a time; f(the first token's index, x of the last layer) for each run.
-  // Returns what f left in `results`; `read`: as the host reads it. The tokens, and what they counted, are the state's
-  // when all is done: whatever fails or throws before leaves it as it was. (What the caches hold behind length() is
-  // nobody's.)
+  // Returns what f left in `results`; `read`: as the host reads it. The tokens, and what they counted, are the states'
+  // when all is done: whatever fails or throws before leaves them as they were. (What the caches hold behind length()
+  // is nobody's.)
   template <class F>
-  Result<MatrixView<const float>> RunChunks(std::span<const Token> tokens, State& state,
+  Result<MatrixView<const float>> RunChunks(std::span<const Turn> turns, Workspace& workspace,
                                             MatrixView<const float> results, bool read, F&& f) const {
-    state.last_logits_ = {};
-    std::fill(state.use_of_call_.begin(), state.use_of_call_.end(), WeightUse());
-    for (size_t first = 0; first < tokens.size(); first += kChunk) {
-      const size_t count = std::min(kChunk, tokens.size() - first);
-      f(first, RunLayers(tokens.subspan(first, count), state.length_ + first, state));
+    for (const Turn& turn : turns) turn.state->workspace_.last_logits_ = {};
+    workspace.last_logits_ = {};
+    std::fill(workspace.use_.begin(), workspace.use_.end(), WeightUse());
+    const bool counts = turns.size() == 1 && turns[0].state->counting_;
+    SetPlaces(turns, workspace);
+    for (size_t first = 0; first < workspace.tokens_.size(); first += kChunk) {
+      const size_t count = std::min(kChunk, workspace.tokens_.size() - first);
+      f(first, RunLayers(turns, first, count, counts, workspace));
     }
-    if (read) results = backend_.Read(state.stream_, results, state.read_);
-    if (Result<Done> finished = backend_.Finish(state.stream_); !finished.ok()) return Error{finished.error()};
-    state.length_ += tokens.size();
-    for (size_t i = 0; i < layers_.size(); ++i) state.use_[i] += state.use_of_call_[i];
+    if (read) results = backend_.Read(workspace.stream_, results, workspace.read_);
+    if (Result<Done> finished = backend_.Finish(workspace.stream_); !finished.ok()) return Error{finished.error()};
+    for (const Turn& turn : turns) turn.state->length_ += turn.tokens.size();
+    if (counts) {
+      for (size_t i = 0; i < layers_.size(); ++i) turns[0].state->use_[i] += workspace.use_[i];
+    }
     return results;
   }
 
-  // Runs all layers on at most kChunk tokens, which stand at `position` and after.
-  MatrixView<float> RunLayers(std::span<const Token> tokens, size_t position, State& state) const {
-    typename B::Stream& stream = state.stream_;
-    const MatrixView<float> x = backend_.Shape(stream, state.hidden_, tokens.size(), config_.hidden);
+  // The order in which tokens run, and where they stand: the last token of each turn after all others, so that the
+  // output head reads rows that lie together.
+  void SetPlaces(std::span<const Turn> turns, Workspace& workspace) const {
+    workspace.tokens_.clear();
+    workspace.places_.clear();
+    const auto add = [&](size_t sequence, size_t begin, size_t end) {
+      for (size_t t = begin; t < end; ++t) {
+        workspace.tokens_.push_back(turns[sequence].tokens[t]);
+        workspace.places_.push_back(
+            {static_cast<uint32_t>(sequence), static_cast<uint32_t>(turns[sequence].state->length_ + t)});
+      }
+    };
+    for (size_t i = 0; i < turns.size(); ++i) add(i, 0, turns[i].tokens.size() - 1);
+    for (size_t i = 0; i < turns.size(); ++i) add(i, turns[i].tokens.size() - 1, turns[i].tokens.size());
+  }
+
+  // Runs all layers on `count` tokens, at most kChunk.
+  MatrixView<float> RunLayers(std::span<const Turn> turns, size_t first, size_t count, bool counts,
+                              Workspace& workspace) const {
+    typename B::Stream& stream = workspace.stream_;
+    const std::span<const Token> tokens = std::span(workspace.tokens_).subspan(first, count);
+    const MatrixView<float> x = backend_.Shape(stream, workspace.hidden_, count, config_.hidden);
     if (config_.tied_embedding) {
       backend_.Embed(stream, head_, tokens, x);
     } else {
       backend_.Embed(stream, embedding_, tokens, x);
     }
-    state.places_.resize(tokens.size());
-    for (size_t t = 0; t < tokens.size(); ++t) state.places_[t] = {0, static_cast<uint32_t>(position + t)};
-    backend_.SetWhere(stream, state.places_, rope_, state.where_);
+    backend_.SetWhere(stream, std::span(workspace.places_).subspan(first, count), rope_, workspace.where_);
+    workspace.caches_.resize(turns.size());
     for (size_t i = 0; i < layers_.size(); ++i) {
-      Cache* const caches[] = {&state.caches_[i]};
-      layers_[i](backend_, stream, x, state.where_, caches, state.buffers_,
-                 state.counting_ ? &state.use_of_call_[i] : nullptr);
+      for (size_t t = 0; t < turns.size(); ++t) workspace.caches_[t] = &turns[t].state->caches_[i];
+      layers_[i](backend_, stream, x, workspace.where_, workspace.caches_, workspace.buffers_,
+                 counts ? &workspace.use_[i] : nullptr);
     }
     return x;
   }

@@ -72,6 +72,14 @@ struct WithSubLayerNorms : S {
   static constexpr bool kSubLayerNorms = true;
 };
 
+// A scheme S whose token embedding and output head are INT4, a step a row, and the head's inputs 8-bit: what ./dev
+// claims measures. (An embedding of a 2B model in floats is larger than all of its ternary weights.)
+template <class S>
+struct WithInt4Head : S {
+  using HeadWeight = Quantizer<Int<4>, AbsMax, PerRow>;
+  using HeadInput = Quantizer<Int<8>, AbsMax>;
+};
+
 template <class S>
 concept Scheme = AnyQuantizer<typename S::Weight> && AnyQuantizer<typename S::Input> &&
     AnyQuantizer<typename S::OutputInput> && AnyQuantizer<typename S::DownInput> && AnyQuantizer<typename S::Query> &&
