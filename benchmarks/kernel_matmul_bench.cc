@@ -175,7 +175,7 @@ struct Operands {
       : matrices([&] {
           const std::vector<float> w = Normals(shape.rows * shape.cols, 1);
           const auto weights =
-              QuantizedMatrix<typename W::Format>::template From<W>({w.data(), shape.rows, shape.cols});
+              QuantizedMatrix<typename W::Format>::template Quantize<W>({w.data(), shape.rows, shape.cols});
           return On<B>(PoolOf(AllThreads())).template PrepareMatrix<OperandOf<W>, OperandOf<X>, U>(weights);
         }()) {}
 

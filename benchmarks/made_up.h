@@ -26,8 +26,8 @@ QuantizedMatrix<typename W::Format> MadeUp(size_t rows, size_t cols) {
   using M = QuantizedMatrix<typename W::Format>;
   constexpr size_t kRandomRows = 32;
   const std::vector<float> w = Normals(kRandomRows * cols, 1);
-  const M few = M::template From<W>({w.data(), kRandomRows, cols});
-  M all(rows, cols, few.layout());
+  const M few = M::template Quantize<W>({w.data(), kRandomRows, cols});
+  M all(rows, cols, few.granularity());
   for (size_t r = 0; r < rows; ++r) {
     const auto codes = few.RowCodes(r % kRandomRows);
     std::copy(codes.begin(), codes.end(), all.bytes().begin() + static_cast<std::ptrdiff_t>(r * codes.size()));

@@ -16,7 +16,7 @@ int main() {
   config.ffn = 344;
   bitnet::Random random(5);
   const auto latent = bitnet::LatentWeights::Initial(config, /*sub_layer_norms=*/false, random);
-  const Model model(bitnet::ModelWeights<bitnet::A48>::From(latent));
+  const Model model(bitnet::ModelWeights<bitnet::A48>::Quantize(latent));
 
   // Two conversations begin, and the first is forked: the fork knows the first one's prompt.
   const std::string prompts[] = {"Once upon a time", "It was a dark"};

@@ -195,7 +195,7 @@ Speed MeasureSpeed(const Transformer<S>& model, std::span<const Token> tokens, b
 
 template <Scheme S>
 void PrintSpeed(const char* name, const LatentWeights& latent, std::span<const Token> tokens, bool quick) {
-  const Transformer<S> model(ModelWeights<S>::From(latent));
+  const Transformer<S> model(ModelWeights<S>::Quantize(latent));
   const Speed speed = MeasureSpeed(model, tokens, quick);
   std::printf("  %-34s %12.0f %12.0f\n", name, speed.prefill, speed.decode);
 }
@@ -297,7 +297,7 @@ int main(int argc, char** argv) {
   const double after_stage2 = trainer.ValidationLoss(2);
 
   // Export: latent float weights to packed ternary ones.
-  const ModelWeights<A48> packed = ModelWeights<A48>::From(trainer.weights());
+  const ModelWeights<A48> packed = ModelWeights<A48>::Quantize(trainer.weights());
   if (!demo.save.empty()) {
     Need(SaveModel(packed, demo.save));
     std::printf("packed model written to %s\n", demo.save.c_str());
@@ -315,7 +315,7 @@ int main(int argc, char** argv) {
     return true;
   }));
   const double in_floats = float_trainer.ValidationLoss();
-  const Transformer<Fp32> float_model(ModelWeights<Fp32>::From(float_trainer.weights()));
+  const Transformer<Fp32> float_model(ModelWeights<Fp32>::Quantize(float_trainer.weights()));
 
   const ModelBytes bytes = model.Bytes();
   const uint64_t weights = config.ProjectionWeights();

@@ -30,7 +30,7 @@ void Report(const char* name) {
   const auto weights = [&](size_t rows, size_t cols) {
     std::vector<float> values(rows * cols);
     for (float& v : values) v = 0.1f * bitnet::Normal(random);
-    return Weights::template From<typename S::Weight>(bitnet::MatrixView<const float>(values.data(), rows, cols));
+    return Weights::template Quantize<typename S::Weight>(bitnet::MatrixView<const float>(values.data(), rows, cols));
   };
   const Weights gate = weights(kFfn, kHidden), up = weights(kFfn, kHidden), down = weights(kHidden, kFfn);
 

@@ -313,7 +313,7 @@ void CheckFiles() {
   const Folder folder;
   const std::string path = folder / "model";
   const LatentWeights latent = TinyLatent(TinyConfig(), S::kSubLayerNorms, 1);
-  const ModelWeights<S> weights = ModelWeights<S>::From(latent);
+  const ModelWeights<S> weights = ModelWeights<S>::Quantize(latent);
   const ModelWeights<S> other = TinyWeights<S>(TinyConfig(), 2);
   const auto file = [&] {
     // (Written by a save of other weights.)
@@ -341,7 +341,7 @@ void CheckFiles() {
   {
     INFO("export");
     CheckEveryFailure(
-        executor, [] { return std::make_unique<int>(0); }, [&](int&) { return ModelWeights<S>::From(latent); },
+        executor, [] { return std::make_unique<int>(0); }, [&](int&) { return ModelWeights<S>::Quantize(latent); },
         [&](const ModelWeights<S>& result, const int&) { return bytes(result); }, [](const int&) { return Numbers(); });
   }
 }

@@ -145,10 +145,10 @@ TEST_CASE("Plans: what falls back says so, and is meant to") {
     INFO(plan);
     CHECK(IsFallback(plan));
   };
-  // Levels beyond a byte: nobody has them in numbers; they are for trying a format.
-  falls_back(SimdBackend::DescribeProduct<BigSteps, Int<4>, Uses<Dense>>());
+  // Groups of weights whose levels are beyond a byte: they are for trying a format.
   falls_back(SimdBackend::DescribeProduct<Grouped<BigSteps>, Int<4>, Uses<Dense>>());
-  // Groups of weights, with inputs that no dot product of bytes takes: no checkpoint has them.
+  // Groups of weights, with inputs that are not signed bytes: no checkpoint has them.
+  falls_back(SimdBackend::DescribeProduct<Grouped<Ternary>, UInt<8>, Uses<ChosenColumns>>());
   falls_back(SimdBackend::DescribeProduct<Grouped<Ternary>, UInt<8>, Uses<Dense>>());
   falls_back(SimdBackend::DescribeProduct<Grouped<Ternary>, Float, Uses<ChosenRows>>());
   // Queries as reals over keys of codes: a scheme that quantizes its cache quantizes the queries.

@@ -55,7 +55,7 @@ struct Product {
       : rows(n_rows),
         cols(w.size() / n_rows),
         tokens(n_tokens),
-        weights(QuantizedMatrix<FW>::template From<W>(View(w, n_rows))),
+        weights(QuantizedMatrix<FW>::template Quantize<W>(View(w, n_rows))),
         y(n_rows * n_tokens) {
     reference::Quantize<X>(View(inputs, n_tokens), x);
     reference::MatMul(weights, x, View(y, n_tokens));
@@ -287,7 +287,7 @@ TEST_CASE("Products: shapes that do not fit, and dots beyond 29 bits, are assert
 
 TEST_CASE("Embed: rows by their numbers, in any order") {
   const std::vector<float> w = NormalValues(5 * 11, 3);
-  const auto weights = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean, PerGroup<4>>>(View(w, 5));
+  const auto weights = QuantizedMatrix<Ternary>::Quantize<Quantizer<Ternary, AbsMean, PerGroup<4>>>(View(w, 5));
   const std::vector<uint32_t> numbers = {4, 0, 4, 2};
   std::vector<float> rows(4 * 11), row(11);
   reference::Embed(weights, numbers, View(rows, 4));
@@ -302,7 +302,7 @@ TEST_CASE("Embed: rows by their numbers, in any order") {
 
 TEST_CASE("ReferenceBackend: prepares weights as they are; refuses dots beyond 29 bits and steps of another kind") {
   const ReferenceBackend backend;
-  const auto weights = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>(View(NormalValues(55, 3), 5));
+  const auto weights = QuantizedMatrix<Ternary>::Quantize<Quantizer<Ternary, AbsMean>>(View(NormalValues(55, 3), 5));
   const auto matrix = backend.PrepareMatrix<Ternary, Int<4>, Uses<Dense>>(weights);
   CHECK(matrix.rows() == 5);
   CHECK(matrix.cols() == 11);
@@ -352,7 +352,7 @@ TEST_CASE("Quantize: of the value codes of an untrained projection some percent 
   size_t rounded_away = 0;  // of all
   for (const size_t hidden : {size_t{64}, size_t{512}}) {
     const std::vector<float> w = NormalValues(kHeads * kDim * hidden, 1), x = NormalValues(kTokens * hidden, 2);
-    const auto weights = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>(View(w, kHeads * kDim));
+    const auto weights = QuantizedMatrix<Ternary>::Quantize<Quantizer<Ternary, AbsMean>>(View(w, kHeads * kDim));
     QuantizedRows<Int<4>> inputs;
     reference::Quantize<Quantizer<Int<4>, AbsMean>>(View(x, kTokens), inputs);
     std::vector<float> values(kTokens * kHeads * kDim);

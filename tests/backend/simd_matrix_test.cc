@@ -92,7 +92,7 @@ TEST_CASE("SimdMatrix: a row that is looked up is step times level in every layo
     std::vector<float> reals(kRows * kCols);
     for (float& v : reals) v = Normal(random);
     using Q = Quantizer<F, AbsMax, std::conditional_t<kIsGrouped<W>, PerGroup<40>, PerRow>>;
-    const auto weights = QuantizedMatrix<F>::template From<Q>({reals.data(), kRows, kCols});
+    const auto weights = QuantizedMatrix<F>::template Quantize<Q>({reals.data(), kRows, kCols});
     const auto matrix = SimdBackend().PrepareMatrix<W, X, U>(weights);
     std::vector<float> expected(kCols), values(kCols);
     for (const size_t row : {0u, 63u, 69u}) {
@@ -122,7 +122,7 @@ TEST_CASE("SimdBackend: so many columns that the sums of codes multiplied in pla
   constexpr size_t kRows = 20;  // the last four in the upper bits of the first sixteen's bytes
   constexpr size_t kCols = 80000;
   const std::vector<float> ones(kRows * kCols, 1.0f);
-  const auto weights = QuantizedMatrix<Int<4>>::From<Quantizer<Int<4>, AbsMax>>({ones.data(), kRows, kCols});
+  const auto weights = QuantizedMatrix<Int<4>>::Quantize<Quantizer<Int<4>, AbsMax>>({ones.data(), kRows, kCols});
   const auto multiply = [&](const auto& backend) {
     using B = std::remove_cvref_t<decltype(backend)>;
     auto stream = backend.NewStream();
@@ -185,7 +185,7 @@ TEST_CASE("SimdBackend: tables that a product of few threads or few rows made of
   std::vector<float> values(kRows * kCols);
   for (float& v : values) v = Normal(random);
   const auto prepare = [&](const SimdBackend& backend, size_t rows) {
-    const auto weights = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>({values.data(), rows, kCols});
+    const auto weights = QuantizedMatrix<Ternary>::Quantize<Quantizer<Ternary, AbsMean>>({values.data(), rows, kCols});
     return backend.PrepareMatrix<Ternary, Int<4>, Uses<Dense>>(weights);
   };
   ThreadPool three_threads(3);
@@ -253,7 +253,7 @@ TEST_CASE("SimdBackend: threads that share a pool, so that some get no workers, 
   ThreadPool pool(3);
   const SimdBackend backend(pool);
   const auto matrix = backend.PrepareMatrix<Ternary, Int<4>, Uses<Dense>>(
-      QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>({reals.data(), kRows, kCols}));
+      QuantizedMatrix<Ternary>::Quantize<Quantizer<Ternary, AbsMean>>({reals.data(), kRows, kCols}));
   const auto multiply = [&](const SimdBackend& with, size_t tokens) {
     SimdBackend::Stream stream;
     SimdBackend::Rows<Int<4>> x;

@@ -104,9 +104,9 @@ TEST_CASE("SimdRows: a prepared form has its key and size until Resize") {
   SimdRows<Int<4>> rows;
   rows.Resize(1, 3);
   CHECK(rows.prepared().key == nullptr);
-  const uint8_t* bytes = rows.Prepare(&kKey, 300);
+  const uint8_t* bytes = rows.TablesFor(&kKey, 300);
   CHECK(rows.prepared().bytes.data() == bytes);
-  rows.Prepare(&kKey, 200);
+  rows.TablesFor(&kKey, 200);
   CHECK(rows.prepared().key == &kKey);
   CHECK(rows.prepared().bytes.size() == 200);
   rows.Resize(1, 3);
@@ -124,7 +124,7 @@ TEST_CASE("SimdRows: a size that does not fit throws, and leaves the shape that 
   CHECK(rows.cols() == 3);
   CHECK(rows.stride() == SimdRows<Int<4>>::kPadding);
   static constexpr char kKey = 0;
-  CHECK_THROWS_AS(rows.Prepare(&kKey, ~size_t{0}), std::bad_array_new_length);
+  CHECK_THROWS_AS(rows.TablesFor(&kKey, ~size_t{0}), std::bad_array_new_length);
   CHECK(rows.prepared().key == nullptr);
 }
 

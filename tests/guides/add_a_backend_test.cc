@@ -217,7 +217,7 @@ std::vector<float> Logits(const ModelWeights<S>& weights, const B& backend) {
 
 TEST_CASE("UnpackedBackend: a model runs on it") {
   Random random(3);
-  const auto weights = ModelWeights<A48>::From(LatentWeights::Initial(SmallConfig(), false, random));
+  const auto weights = ModelWeights<A48>::Quantize(LatentWeights::Initial(SmallConfig(), false, random));
   CHECK(Logits(weights, UnpackedBackend()) == Logits(weights, ReferenceBackend()));
 }
 
@@ -227,7 +227,7 @@ class SignMatrix {
   SignMatrix() = default;
   explicit SignMatrix(const QuantizedMatrix<Binary>& weights)
       : steps_(weights.steps().begin(), weights.steps().end()),
-        per_row_(weights.layout().per_row),
+        per_row_(weights.granularity().per_row),
         rows_(weights.rows()),
         cols_(weights.cols()),
         words_(weights.rows() * Words()) {
@@ -336,7 +336,7 @@ struct Xnor : A48 {
 
 TEST_CASE("XnorBackend: a model runs on it") {
   Random random(3);
-  const auto weights = ModelWeights<Xnor>::From(LatentWeights::Initial(SmallConfig(), false, random));
+  const auto weights = ModelWeights<Xnor>::Quantize(LatentWeights::Initial(SmallConfig(), false, random));
   CHECK(Logits(weights, XnorBackend()) == Logits(weights, ReferenceBackend()));
 }
 

@@ -81,7 +81,7 @@ static_assert(Scheme<SparseWeights>);
 TEST_CASE("TwoOfFour: is what quantizes the weights of a matrix") {
   const std::vector<float> w = {3,  -1,   2, 4,  //
                                 -2, 2.5f, 1, 0};
-  const auto matrix = QuantizedMatrix<Ternary>::From<TwoOfFour>({w.data(), 2, 4});
+  const auto matrix = QuantizedMatrix<Ternary>::Quantize<TwoOfFour>({w.data(), 2, 4});
   std::vector<int8_t> levels(4);
   matrix.UnpackRow(0, levels);
   CHECK(levels == std::vector<int8_t>{1, 0, 0, 1});
@@ -164,7 +164,7 @@ TEST_CASE("MineWithRelu: is trained, exported, and run with the same bits on bot
   REQUIRE(done.ok());
   CHECK(last < first);
 
-  const auto weights = ModelWeights<MineWithRelu>::From(trainer->weights());
+  const auto weights = ModelWeights<MineWithRelu>::Quantize(trainer->weights());
   const std::vector<Token> tokens = {'a', ' ', 's', 'c'};
   const std::vector<float> logits = Logits<SimdBackend>(weights, tokens);
   CHECK(logits == Logits<ReferenceBackend>(weights, tokens));

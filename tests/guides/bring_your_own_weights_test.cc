@@ -96,7 +96,7 @@ Result<ModelWeights<Others>> FromLevels(const ModelConfig& config, const Tensors
   ModelWeights<Others> model;
   model.config = c;
   const auto head = [&](const std::string& name) {
-    return ModelWeights<Others>::Head::From<Others::HeadWeight>({reals.at(name).data(), c.vocab, c.hidden});
+    return ModelWeights<Others>::Head::Quantize<Others::HeadWeight>({reals.at(name).data(), c.vocab, c.hidden});
   };
   model.embedding = head("embedding");
   if (!c.tied_embedding) model.head = head("head");
@@ -153,7 +153,7 @@ TEST_CASE("A model of one's own tensors: by floats, by levels, and from its file
   const Tensors tensors = Drawn(config);
   const auto latent = FromTensors(config, tensors);
   REQUIRE(latent.ok());
-  const auto weights = ModelWeights<Others>::From(*latent);
+  const auto weights = ModelWeights<Others>::Quantize(*latent);
 
   OtherMatrices matrices;
   latent->ForEach([&](const std::string& name, const std::vector<float>& values, size_t rows, size_t cols) {
@@ -246,7 +246,7 @@ std::vector<float> RandomFfn() {
   };
   const auto matrix = [&](size_t rows, size_t cols) {
     const std::vector<float> w = draw(rows * cols);
-    return SparseFfn<S>::Weights::template From<typename S::Weight>({w.data(), rows, cols});
+    return SparseFfn<S>::Weights::template Quantize<typename S::Weight>({w.data(), rows, cols});
   };
   const auto gate = matrix(kFfn, kHidden);
   const auto up = matrix(kFfn, kHidden);

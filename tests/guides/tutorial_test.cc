@@ -86,7 +86,7 @@ Result<LatentWeights> Train(const ModelConfig& config, const std::string& text_f
 }
 
 Result<ModelWeights<A48>> Export(const LatentWeights& latent, const std::string& path) {
-  const auto packed = ModelWeights<A48>::From(latent);
+  const auto packed = ModelWeights<A48>::Quantize(latent);
   if (const auto saved = SaveModel(packed, path); !saved.ok()) return Error{saved.error()};
   return LoadModel<A48>(path);
 }

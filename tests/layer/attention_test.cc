@@ -67,7 +67,7 @@ class Run {
 
  private:
   static QuantizedMatrix<typename S::Weight::Format> Weights(const std::vector<float>& w, size_t cols) {
-    return QuantizedMatrix<typename S::Weight::Format>::template From<typename S::Weight>(
+    return QuantizedMatrix<typename S::Weight::Format>::template Quantize<typename S::Weight>(
         MatrixView<const float>(w.data(), w.size() / cols, cols));
   }
 

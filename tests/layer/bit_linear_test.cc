@@ -30,7 +30,7 @@ template <class W, class X>
 std::vector<float> ByReference(const std::vector<float>& weights, const std::vector<float>& x) {
   const size_t tokens = x.size() / kCols;
   const auto matrix =
-      QuantizedMatrix<typename W::Format>::template From<W>(MatrixView<const float>(weights.data(), kRows, kCols));
+      QuantizedMatrix<typename W::Format>::template Quantize<W>(MatrixView<const float>(weights.data(), kRows, kCols));
   QuantizedRows<OperandOf<X>> quantized;
   reference::Quantize<X>(MatrixView<const float>(x.data(), tokens, kCols), quantized);
   std::vector<float> y(tokens * kRows);
@@ -71,7 +71,7 @@ void CheckLaws() {
 
   // From weights that were quantized before, and by the reference backend.
   const auto quantized =
-      QuantizedMatrix<typename W::Format>::template From<W>(MatrixView<const float>(weights.data(), kRows, kCols));
+      QuantizedMatrix<typename W::Format>::template Quantize<W>(MatrixView<const float>(weights.data(), kRows, kCols));
   BitLinear<W, X, ReferenceBackend> reference(quantized);
   std::vector<float> z(expected.size());
   reference(x, z);

@@ -43,7 +43,7 @@ struct Case {
 
 template <Scheme S>
 QuantizedMatrix<typename S::Weight::Format> Weights(const std::vector<float>& w, size_t cols) {
-  return QuantizedMatrix<typename S::Weight::Format>::template From<typename S::Weight>(
+  return QuantizedMatrix<typename S::Weight::Format>::template Quantize<typename S::Weight>(
       MatrixView<const float>(w.data(), w.size() / cols, cols));
 }
 

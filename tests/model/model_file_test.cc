@@ -48,7 +48,7 @@ class TemporaryFile {
 
 template <Format F>
 bool Same(const QuantizedMatrix<F>& a, const QuantizedMatrix<F>& b) {
-  return a.rows() == b.rows() && a.cols() == b.cols() && a.layout() == b.layout() &&
+  return a.rows() == b.rows() && a.cols() == b.cols() && a.granularity() == b.granularity() &&
          std::equal(a.bytes().begin(), a.bytes().end(), b.bytes().begin(), b.bytes().end()) &&
          testing::SameBits(a.steps(), b.steps());
 }
@@ -403,7 +403,7 @@ TEST_CASE("model file: numbers that are not finite, and negative steps, are neit
 TEST_CASE("model file: real weights that are not finite are neither written nor read") {
   LatentWeights latent = testing::TinyLatent(Small(), false, 1);
   latent.layers[1].up[4 * 5 + 2] = NAN;
-  ModelWeights<Fp32> model = ModelWeights<Fp32>::From(latent);
+  ModelWeights<Fp32> model = ModelWeights<Fp32>::Quantize(latent);
   CHECK(Holds(Refusal<Fp32>(SerializeModel(model)), "reading layer1.up: row 5, value 2 is nan; it must be finite"));
   const TemporaryFile file;
   CHECK(SaveRefusal(model, file.path()) ==
@@ -413,7 +413,7 @@ TEST_CASE("model file: real weights that are not finite are neither written nor 
   model.layers[0].k.steps()[0] = 2.0f;
   CHECK(Holds(Refusal<Fp32>(SerializeModel(model)), "reading layer0.k: it holds reals, and a step that is not 1"));
   // Quantized, the matrix has no step.
-  CHECK(SaveRefusal(ModelWeights<A48>::From(latent), file.path()) ==
+  CHECK(SaveRefusal(ModelWeights<A48>::Quantize(latent), file.path()) ==
         file.path() + ": not written: layer1.up: step 0 is nan; it must be finite and not negative");
 }
 

@@ -520,7 +520,7 @@ void CheckTransformer() {
 template <Scheme S>
 void CheckBits(const char* name, uint64_t expected) {
   const Golden golden(name), weights("model_weights");
-  const ModelWeights<S> model_weights = ModelWeights<S>::From(GoldenModel(golden, weights));
+  const ModelWeights<S> model_weights = ModelWeights<S>::Quantize(GoldenModel(golden, weights));
   const Transformer<S> model(model_weights);
   const Tokens tokens = RandomTokens(60, model.config().vocab, 12);
   auto state = model.NewState(60);
@@ -562,7 +562,7 @@ template <Scheme S>
 GoldenErrors ErrorsOf(const Golden& golden, const LatentWeights& latent) {
   using B = DefaultBackend<S>;
   const ModelConfig& config = latent.config;
-  const ModelWeights<S> weights = ModelWeights<S>::From(latent);
+  const ModelWeights<S> weights = ModelWeights<S>::Quantize(latent);
   const std::vector<int> read = golden.Ints("tokens");
   const Tokens tokens(read.begin(), read.end());
   GoldenErrors errors;

@@ -119,16 +119,16 @@ TEST_CASE("ModelWeights: every tensor is its latent one, quantized by the scheme
     ModelConfig config = TinyConfig();
     config.tied_embedding = false;
     const LatentWeights latent = TinyLatent(config, S::kSubLayerNorms, 3);
-    const ModelWeights<S> model = ModelWeights<S>::From(latent);
+    const ModelWeights<S> model = ModelWeights<S>::Quantize(latent);
     CHECK(model.config == config);
     const auto same = [](const auto& matrix, const std::vector<float>& values, size_t rows, size_t cols,
                          auto quantizer) {
       using Q = decltype(quantizer);
       const auto expected =
-          QuantizedMatrix<typename Q::Format>::template From<Q>(MatrixView<const float>(values.data(), rows, cols));
+          QuantizedMatrix<typename Q::Format>::template Quantize<Q>(MatrixView<const float>(values.data(), rows, cols));
       CHECK(matrix.rows() == rows);
       CHECK(matrix.cols() == cols);
-      CHECK(matrix.layout() == expected.layout());
+      CHECK(matrix.granularity() == expected.granularity());
       CHECK(std::equal(matrix.bytes().begin(), matrix.bytes().end(), expected.bytes().begin(), expected.bytes().end()));
       CHECK(std::equal(matrix.steps().begin(), matrix.steps().end(), expected.steps().begin(), expected.steps().end()));
     };
@@ -159,8 +159,9 @@ TEST_CASE("ModelWeights: every tensor is its latent one, quantized by the scheme
 }
 
 TEST_CASE("ModelWeights: what does not fit is stopped with a sentence") {
-  CHECK(Breaks("agree about sub-layer norms", [] { ModelWeights<A48>::From(TinyLatent(TinyConfig(), true, 1)); }));
-  CHECK(Breaks("agree about sub-layer norms", [] { ModelWeights<Mixed>::From(TinyLatent(TinyConfig(), false, 1)); }));
+  CHECK(Breaks("agree about sub-layer norms", [] { ModelWeights<A48>::Quantize(TinyLatent(TinyConfig(), true, 1)); }));
+  CHECK(
+      Breaks("agree about sub-layer norms", [] { ModelWeights<Mixed>::Quantize(TinyLatent(TinyConfig(), false, 1)); }));
   ModelConfig config;
   config.heads = 0;
   CHECK(Breaks("configuration is not valid", [&] { LatentWeights::Zeros(config); }));

@@ -1,4 +1,4 @@
-// expect only: bitnet: reals have no levels: QuantizedMatrix<Float>::From<Unquantized> takes them
+// expect only: bitnet: reals have no levels: QuantizedMatrix<Float>::Quantize<Unquantized> takes them
 #include "bitnet/tensor/quantized_matrix.h"
 
 #ifdef BITNET_MUST_NOT_COMPILE

@@ -10,5 +10,5 @@ struct Scheme : bitnet::A48 {};
 #endif
 
 size_t Bytes(const bitnet::LatentWeights& latent) {
-  return bitnet::ModelWeights<Scheme>::From(latent).embedding.StoredBytes();
+  return bitnet::ModelWeights<Scheme>::Quantize(latent).embedding.StoredBytes();
 }

@@ -10,7 +10,7 @@ using Scheme = bitnet::A48;
 #endif
 
 std::vector<float> Logits(const bitnet::LatentWeights& latent, bitnet::Token token) {
-  const bitnet::Transformer<Scheme> model(bitnet::ModelWeights<Scheme>::From(latent));
+  const bitnet::Transformer<Scheme> model(bitnet::ModelWeights<Scheme>::Quantize(latent));
   auto state = model.NewState(16);
   const auto logits = *model.Forward({&token, 1}, state);
   return {logits.begin(), logits.end()};

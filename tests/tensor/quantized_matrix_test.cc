@@ -39,7 +39,7 @@ void CompareWithSpans(size_t rows, size_t cols, size_t stride) {
   for (size_t r = 0; r < rows; ++r)
     std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(r * cols), cols, view.Row(r));
 
-  const auto matrix = QuantizedMatrix<F>::template From<Q>(view);
+  const auto matrix = QuantizedMatrix<F>::template Quantize<Q>(view);
   CHECK(matrix.rows() == rows);
   CHECK(matrix.cols() == cols);
   CHECK(matrix.IsValid());
@@ -98,7 +98,7 @@ TEST_CASE("QuantizedMatrix: a step for each group of a row, the last one short")
 TEST_CASE("QuantizedMatrix: by hand") {
   // alpha = 2: levels 0 -1 1 | 1 0 -1.
   const std::vector<float> w = {0.5f, -4.0f, 1.5f, 3.0f, 0.0f, -3.0f};
-  const auto matrix = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>({w.data(), 2, 3});
+  const auto matrix = QuantizedMatrix<Ternary>::Quantize<Quantizer<Ternary, AbsMean>>({w.data(), 2, 3});
   CHECK(matrix.Step(0, 0) == 2.0f);
   CHECK(matrix.Step(1, 0) == 2.0f);
   REQUIRE(matrix.bytes().size() == 2);
@@ -118,9 +118,9 @@ TEST_CASE("QuantizedMatrix: a NaN poisons what shares its step, and nothing else
     matrix.DequantizeRow(r, row);
     return std::count_if(row.begin(), row.end(), [](float v) { return std::isnan(v); });
   };
-  const auto whole = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>(view);
-  const auto rows = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean, PerRow>>(view);
-  const auto groups = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean, PerGroup<3>>>(view);
+  const auto whole = QuantizedMatrix<Ternary>::Quantize<Quantizer<Ternary, AbsMean>>(view);
+  const auto rows = QuantizedMatrix<Ternary>::Quantize<Quantizer<Ternary, AbsMean, PerRow>>(view);
+  const auto groups = QuantizedMatrix<Ternary>::Quantize<Quantizer<Ternary, AbsMean, PerGroup<3>>>(view);
   CHECK(nans(whole, 0) == 8);
   CHECK(nans(rows, 0) == 0);
   CHECK(nans(rows, 1) == 8);
@@ -131,7 +131,7 @@ TEST_CASE("QuantizedMatrix: a NaN poisons what shares its step, and nothing else
 
 TEST_CASE("QuantizedMatrix: Float keeps the reals, step 1") {
   const std::vector<float> w = NormalValues(4 * 9, 3);
-  const auto matrix = QuantizedMatrix<Float>::From<Unquantized>(MatrixView<const float>(w.data() + 1, 3, 8, 9));
+  const auto matrix = QuantizedMatrix<Float>::Quantize<Unquantized>(MatrixView<const float>(w.data() + 1, 3, 8, 9));
   CHECK(matrix.StoredBytes() == 3 * 8 * 4);
   CHECK(matrix.IsValid());
   std::vector<float> row(8);
@@ -153,7 +153,7 @@ TEST_CASE("QuantizedMatrix: reals of 16 bits take two bytes a value, step 1") {
   const auto check = []<class F>(F) {
     const std::vector<float> w = NormalValues(4 * 9, 3);
     const MatrixView<const float> view(w.data() + 1, 3, 7, 9);
-    const auto matrix = QuantizedMatrix<F>::template From<Rounded<F>>(view);
+    const auto matrix = QuantizedMatrix<F>::template Quantize<Rounded<F>>(view);
     CHECK(matrix.StoredBytes() == 3 * 7 * 2);
     CHECK(matrix.IsValid());
     std::vector<float> row(7), expected(7);
@@ -178,15 +178,15 @@ struct NotRounded : Unquantized {
 TEST_CASE("QuantizedMatrix: reals that the format does not hold are an assertion") {
   const std::vector<float> held = {1.0f, -0.5f}, other = {1.0f, 0x1.01p0f};
   const auto from = [](const std::vector<float>& w) {
-    return QuantizedMatrix<BFloat16>::From<NotRounded>(MatrixView<const float>(w.data(), 1, 2));
+    return QuantizedMatrix<BFloat16>::Quantize<NotRounded>(MatrixView<const float>(w.data(), 1, 2));
   };
   CHECK(from(held).rows() == 1);
   CHECK(testing::Breaks("a level that its format lacks", [&] { from(other); }));
 }
 
 TEST_CASE("QuantizedMatrix: foreign bytes are told, in any row") {
-  const auto layout = StepGranularity::Of<PerRow>();
-  QuantizedMatrix<Ternary> matrix(3, 7, layout);
+  const auto granularity = StepGranularity::Of<PerRow>();
+  QuantizedMatrix<Ternary> matrix(3, 7, granularity);
   CHECK(matrix.IsValid());  // code 0 everywhere
   CHECK(matrix.Step(2, 0) == 0.0f);
   for (size_t i = 0; i < matrix.bytes().size(); ++i) {
@@ -195,10 +195,10 @@ TEST_CASE("QuantizedMatrix: foreign bytes are told, in any row") {
     matrix.bytes()[i] = 242;
     CHECK(matrix.IsValid());
   }
-  QuantizedMatrix<Int<4>> every(2, 9, layout);
+  QuantizedMatrix<Int<4>> every(2, 9, granularity);
   for (uint8_t& byte : every.bytes()) byte = 0xff;
   CHECK(every.IsValid());
-  QuantizedMatrix<Fp4E2M1> fifteen(2, 9, layout);
+  QuantizedMatrix<Fp4E2M1> fifteen(2, 9, granularity);
   fifteen.bytes()[fifteen.bytes().size() - 1] = 0xf0;
   CHECK_FALSE(fifteen.IsValid());
   // ... and unpack to levels all the same.
@@ -210,8 +210,8 @@ TEST_CASE("QuantizedMatrix: foreign bytes are told, in any row") {
 TEST_CASE("QuantizedMatrix: what was copied by its bytes and steps is the same matrix") {
   const std::vector<float> w = NormalValues(5 * 11, 9);
   using Q = Quantizer<Ternary, AbsMean, PerGroup<4>>;
-  const auto from = QuantizedMatrix<Ternary>::From<Q>({w.data(), 5, 11});
-  QuantizedMatrix<Ternary> to(from.rows(), from.cols(), from.layout());
+  const auto from = QuantizedMatrix<Ternary>::Quantize<Q>({w.data(), 5, 11});
+  QuantizedMatrix<Ternary> to(from.rows(), from.cols(), from.granularity());
   REQUIRE(to.bytes().size() == from.bytes().size());
   REQUIRE(to.steps().size() == from.steps().size());
   std::copy(from.bytes().begin(), from.bytes().end(), to.bytes().begin());
@@ -268,8 +268,8 @@ void CompareWithQuantize(size_t rows, size_t cols) {
     steps.push_back(Q::Quantize({dense.data() + begin, size}, expected.data() + begin));
     begin += size;
   }
-  for (const auto& matrix :
-       {QuantizedMatrix<F>::template From<Q>(view), QuantizedMatrix<F>::template From<Q>({dense.data(), rows, cols})}) {
+  for (const auto& matrix : {QuantizedMatrix<F>::template Quantize<Q>(view),
+                             QuantizedMatrix<F>::template Quantize<Q>({dense.data(), rows, cols})}) {
     CHECK(std::equal(steps.begin(), steps.end(), matrix.steps().begin(), matrix.steps().end()));
     std::vector<LevelOf<F>> levels(rows * cols);
     for (size_t r = 0; r < rows; ++r) matrix.UnpackRow(r, std::span(levels).subspan(r * cols, cols));
@@ -298,41 +298,41 @@ struct BeyondTernary : Quantizer<Ternary, AbsMean> {
 TEST_CASE("QuantizedMatrix: a quantizer that gives a level which its format lacks is an assertion") {
   const std::vector<float> w = NormalValues(6, 1);
   CHECK(Breaks("gave a level that its format lacks", [&] {
-    (void)QuantizedMatrix<Ternary>::From<BeyondTernary>({w.data(), 2, 3});
+    (void)QuantizedMatrix<Ternary>::Quantize<BeyondTernary>({w.data(), 2, 3});
   }));
 }
 
 // FromLevels of what From has quantized must give that matrix.
 template <class Q>
-void CompareWithFrom(size_t rows, size_t cols) {
+void CompareWithQuantize(size_t rows, size_t cols) {
   using F = typename Q::Format;
   const std::vector<float> w = NormalValues(rows * cols, 3);
-  const auto from = QuantizedMatrix<F>::template From<Q>({w.data(), rows, cols});
+  const auto from = QuantizedMatrix<F>::template Quantize<Q>({w.data(), rows, cols});
   std::vector<LevelOf<F>> levels(rows * cols);
   for (size_t r = 0; r < rows; ++r) from.UnpackRow(r, std::span(levels).subspan(r * cols, cols));
-  const auto matrix = QuantizedMatrix<F>::FromLevels(levels, rows, cols, from.steps(), from.layout());
+  const auto matrix = QuantizedMatrix<F>::FromLevels(levels, rows, cols, from.steps(), from.granularity());
   REQUIRE(matrix.ok());
-  CHECK(matrix->layout() == from.layout());
+  CHECK(matrix->granularity() == from.granularity());
   CHECK(std::equal(from.bytes().begin(), from.bytes().end(), matrix->bytes().begin(), matrix->bytes().end()));
   CHECK(std::equal(from.steps().begin(), from.steps().end(), matrix->steps().begin(), matrix->steps().end()));
 }
 
 TEST_CASE("QuantizedMatrix: FromLevels takes the levels and steps of others") {
   for (const size_t cols : {1u, 7u, 40u}) {
-    CompareWithFrom<Quantizer<Ternary, AbsMean>>(6, cols);
-    CompareWithFrom<Quantizer<Int<8>, AbsMax, PerRow>>(6, cols);
-    CompareWithFrom<Quantizer<UInt<8>, AbsMax, PerRow>>(6, cols);
-    CompareWithFrom<Quantizer<MidRise<3>, AbsMax, PerGroup<7>>>(6, cols);
-    CompareWithFrom<Quantizer<Fp4E2M1, MinMax, PerGroup<5>>>(6, cols);
+    CompareWithQuantize<Quantizer<Ternary, AbsMean>>(6, cols);
+    CompareWithQuantize<Quantizer<Int<8>, AbsMax, PerRow>>(6, cols);
+    CompareWithQuantize<Quantizer<UInt<8>, AbsMax, PerRow>>(6, cols);
+    CompareWithQuantize<Quantizer<MidRise<3>, AbsMax, PerGroup<7>>>(6, cols);
+    CompareWithQuantize<Quantizer<Fp4E2M1, MinMax, PerGroup<5>>>(6, cols);
   }
-  CompareWithFrom<Quantizer<Ternary, AbsMean>>(0, 5);
-  CompareWithFrom<Quantizer<Ternary, AbsMean, PerRow>>(0, 5);
+  CompareWithQuantize<Quantizer<Ternary, AbsMean>>(0, 5);
+  CompareWithQuantize<Quantizer<Ternary, AbsMean, PerRow>>(0, 5);
 }
 
 template <Format F>
 std::string Refusal(const std::vector<LevelOf<F>>& levels, size_t rows, size_t cols, const std::vector<float>& steps,
-                    StepGranularity layout = {}) {
-  const auto matrix = QuantizedMatrix<F>::FromLevels(levels, rows, cols, steps, layout);
+                    StepGranularity granularity = {}) {
+  const auto matrix = QuantizedMatrix<F>::FromLevels(levels, rows, cols, steps, granularity);
   return matrix.ok() ? "" : matrix.error();
 }
 
@@ -363,7 +363,7 @@ TEST_CASE("QuantizedMatrix: FromLevels refuses what is no matrix of the format, 
 }
 
 TEST_CASE("QuantizedMatrix: no rows") {
-  const auto matrix = QuantizedMatrix<Ternary>::From<Quantizer<Ternary, AbsMean>>({nullptr, 0, 7});
+  const auto matrix = QuantizedMatrix<Ternary>::Quantize<Quantizer<Ternary, AbsMean>>({nullptr, 0, 7});
   CHECK(matrix.rows() == 0);
   CHECK(matrix.bytes().empty());
   CHECK(matrix.IsValid());
@@ -408,7 +408,7 @@ TEST_CASE("QuantizedMatrix: From calls a quantizer of one's own for reals too") 
   const auto check = []<class Q>(Q) {
     constexpr size_t kRows = 3, kCols = 6;
     const std::vector<float> w = testing::NormalValues(kRows * kCols, 5);
-    const auto matrix = QuantizedMatrix<Float>::From<Q>(MatrixView<const float>(w.data(), kRows, kCols));
+    const auto matrix = QuantizedMatrix<Float>::Quantize<Q>(MatrixView<const float>(w.data(), kRows, kCols));
     std::vector<float> row(kCols);
     for (size_t r = 0; r < kRows; ++r) {
       matrix.UnpackRow(r, row);

@@ -267,7 +267,7 @@ void TestStorage() {
     const auto at = static_cast<double>(cols);
     const size_t rows = 3;
     const std::vector<float> weights = NormalValues(rows * cols, cols);
-    const auto matrix = QuantizedMatrix<F>::template From<Q>(MatrixView<const float>(weights.data(), rows, cols));
+    const auto matrix = QuantizedMatrix<F>::template Quantize<Q>(MatrixView<const float>(weights.data(), rows, cols));
     Law(matrix.IsValid(), "a quantized matrix is valid", at);
     Law(matrix.StoredBytes() == rows * (Packing<F>::Bytes(cols) + sizeof(float)), "StoredBytes", at);
     for (size_t r = 0; r < rows; ++r) {
@@ -312,7 +312,7 @@ void TestReferenceProduct() {
     const size_t tokens = 2;
     const std::vector<float> w = NormalValues(rows * cols, cols);
     const std::vector<float> x = NormalValues(tokens * cols, cols + 1);
-    const auto matrix = QuantizedMatrix<F>::template From<Quantizer<F, AbsMean>>({w.data(), rows, cols});
+    const auto matrix = QuantizedMatrix<F>::template Quantize<Quantizer<F, AbsMean>>({w.data(), rows, cols});
     QuantizedRows<X> inputs;
     reference::Quantize<Quantizer<X, AbsMax>>({x.data(), tokens, cols}, inputs);
     std::vector<float> y(tokens * rows);

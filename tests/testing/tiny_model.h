@@ -67,7 +67,7 @@ inline LatentWeights TinyLatent(const ModelConfig& config, bool sub_layer_norms,
 
 template <Scheme S>
 ModelWeights<S> TinyWeights(const ModelConfig& config = TinyConfig(), uint64_t seed = 1) {
-  return ModelWeights<S>::From(TinyLatent(config, S::kSubLayerNorms, seed));
+  return ModelWeights<S>::Quantize(TinyLatent(config, S::kSubLayerNorms, seed));
 }
 
 inline std::vector<uint32_t> RandomTokens(size_t n, uint32_t vocab, uint64_t seed = 1) {

@@ -22,7 +22,7 @@ void CheckLinear(size_t rows, size_t cols, size_t tokens, float scale = 1.0f) {
   const MatrixView<const float> weights(w.data(), rows, cols);
   const MatrixView<const float> inputs(x.data(), tokens, cols);
 
-  const auto matrix = QuantizedMatrix<typename W::Format>::template From<W>(weights);
+  const auto matrix = QuantizedMatrix<typename W::Format>::template Quantize<W>(weights);
   QuantizedRows<OperandOf<X>> quantized;
   if constexpr (Keep::kAll) {
     reference::Quantize<X>(inputs, quantized);

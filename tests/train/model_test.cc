@@ -86,7 +86,7 @@ void CheckForwardOf(const LatentWeights& latent, size_t sequences, size_t length
   training.Quantize(latent);
   training.template Forward<false>(latent, batch);
 
-  const Transformer<S, B> model(ModelWeights<S>::From(latent));
+  const Transformer<S, B> model(ModelWeights<S>::Quantize(latent));
   for (size_t b = 0; b < sequences; ++b) {
     const std::span<const uint32_t> tokens(batch.inputs.data() + b * length, length);
     auto state = model.NewState();
@@ -161,7 +161,7 @@ TEST_CASE("TrainingModel: forward values at the default's larger shapes") {
   TrainingModel<A48> training(config);
   training.Quantize(latent);
   training.Forward(latent, batch);
-  const Transformer<A48> model(ModelWeights<A48>::From(latent));
+  const Transformer<A48> model(ModelWeights<A48>::Quantize(latent));
   auto state = model.NewState();
   const MatrixView<const float> hidden = *model.Hidden(batch.inputs, state);
   for (size_t t = 0; t < 140; ++t) CHECK(SameBits(training.normed()[t], hidden[t]));

@@ -224,7 +224,7 @@ double Overfit() {
   Value(trainer.Run([](const StepReport&) { return true; }));
 
   // What was trained is what is exported.
-  const Transformer<S2> model(ModelWeights<S2>::From(trainer.weights()));
+  const Transformer<S2> model(ModelWeights<S2>::Quantize(trainer.weights()));
   auto state = model.NewState();
   const std::vector<uint32_t> prompt(tokens.begin(), tokens.begin() + 6);
   const std::span<const float> logits = *model.Forward(prompt, state);

@@ -24,7 +24,7 @@ class ReferenceMatrix {
  public:
   ReferenceMatrix() = default;
   explicit ReferenceMatrix(QuantizedMatrix<FormatOf<W>> weights) : weights_(std::move(weights)) {
-    BITNET_ASSERT((weights_.layout().group != 0) == kIsGrouped<W>,
+    BITNET_ASSERT((weights_.granularity().group != 0) == kIsGrouped<W>,
                   "PrepareMatrix: steps for groups of columns belong to Grouped<> operands");
   }
   size_t rows() const { return weights_.rows(); }

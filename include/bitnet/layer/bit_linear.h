@@ -42,7 +42,7 @@ class BitLinear<W, X, B, U> {
 
   // Quantizes weights [rows, cols], row-major.
   BitLinear(std::span<const float> weights, size_t rows, size_t cols, B backend = B())
-      : BitLinear(Weights::template From<W>(Checked(weights, rows, cols)), std::move(backend)) {}
+      : BitLinear(Weights::template Quantize<W>(Checked(weights, rows, cols)), std::move(backend)) {}
 
   // Prepares weights that are quantized already; they need not outlive the call.
   explicit BitLinear(const Weights& weights, B backend = B())

@@ -86,7 +86,7 @@ std::string FaultOf(const QuantizedMatrix<F>& matrix) {
   }
 }
 
-// visit(name, tensor, rows, cols, step layout) for every tensor in the order of the file; a norm's gains are a row
+// visit(name, tensor, rows, cols, granularity) for every tensor in the order of the file; a norm's gains are a row
 // without steps. layer(i) gives the i-th layer, or null after the last.
 template <Scheme S, class Model, class Layer, class Visit>
 void VisitTensors(Model& model, Layer&& layer, Visit&& visit) {
@@ -120,8 +120,8 @@ void WriteMatrix(ByteWriter& to, const QuantizedMatrix<F>& matrix) {
   to.Numbers(std::span<const int16_t>(id));
   to.Number(static_cast<uint64_t>(matrix.rows()));
   to.Number(static_cast<uint64_t>(matrix.cols()));
-  to.Number(static_cast<uint8_t>(matrix.layout().per_row));
-  to.Number(static_cast<uint64_t>(matrix.layout().group));
+  to.Number(static_cast<uint8_t>(matrix.granularity().per_row));
+  to.Number(static_cast<uint64_t>(matrix.granularity().group));
   to.Numbers(matrix.bytes());
   to.Numbers(matrix.steps());
 }
@@ -157,10 +157,10 @@ void ReadFormat(ByteReader& from, const std::string& name, const char* scheme) {
                       LevelsInWords(expected) + difference);
 }
 
-// The matrix must have the given shape and step layout: that of the scheme and the configuration.
+// The matrix must have the given shape and granularity: that of the scheme and the configuration.
 template <Format F>
 void ReadMatrix(ByteReader& from, const std::string& name, const char* scheme, QuantizedMatrix<F>& to, uint32_t rows,
-                uint32_t cols, StepGranularity layout) {
+                uint32_t cols, StepGranularity granularity) {
   ReadFormat<F>(from, name, scheme);
   const auto stored_rows = from.Number<uint64_t>(name);
   const auto stored_cols = from.Number<uint64_t>(name);
@@ -170,19 +170,19 @@ void ReadMatrix(ByteReader& from, const std::string& name, const char* scheme, Q
     from.Fail(name, "it is " + std::to_string(stored_rows) + " x " + std::to_string(stored_cols) + ", expected " +
                         std::to_string(rows) + " x " + std::to_string(cols));
   }
-  if (from.ok() && (per_row != layout.per_row || group != layout.group)) {
+  if (from.ok() && (per_row != granularity.per_row || group != granularity.group)) {
     from.Fail(name, "the file has " + StepsInWords(per_row, group) + "; the scheme " + scheme + " expects " +
-                        StepsInWords(layout.per_row, layout.group));
+                        StepsInWords(granularity.per_row, granularity.group));
   }
   if (!from.ok()) return;
   // What is left of the file bounds what is allocated. Dimensions are at most 2^24: nothing here reaches 2^63.
-  const uint64_t steps = (layout.per_row ? uint64_t{rows} : 1) * StepGroups{cols, layout.group}.Count();
+  const uint64_t steps = (granularity.per_row ? uint64_t{rows} : 1) * StepGroups{cols, granularity.group}.Count();
   const uint64_t codes = uint64_t{rows} * QuantizedMatrix<F>::RowBytes(cols);
   if (codes + steps * sizeof(float) > from.remaining()) {
     from.Fail(name, "the file is too short for " + std::to_string(rows) + " x " + std::to_string(cols) + " values");
     return;
   }
-  to = QuantizedMatrix<F>(rows, cols, layout);
+  to = QuantizedMatrix<F>(rows, cols, granularity);
   from.Numbers(name, to.bytes());
   from.Numbers(name, to.steps());
 }
@@ -202,11 +202,11 @@ Result<Done> CheckModel(const ModelWeights<S>& model) {
   }
   std::string fault;
   const auto check = [&](const std::string& name, const auto& tensor, uint32_t rows, uint32_t cols,
-                         StepGranularity layout) {
+                         StepGranularity granularity) {
     if (!fault.empty()) return;
     bool fits = false;
     if constexpr (requires { tensor.rows(); }) {
-      fits = tensor.rows() == rows && tensor.cols() == cols && tensor.layout() == layout;
+      fits = tensor.rows() == rows && tensor.cols() == cols && tensor.granularity() == granularity;
     } else {
       fits = tensor.size() == cols;
     }
@@ -255,10 +255,10 @@ Result<ModelWeights<S>> DeserializeModel(std::span<const uint8_t> payload) {
   const auto next_layer = [&](size_t i) { return i < c.layers && from.ok() ? &model.layers.emplace_back() : nullptr; };
   detail::VisitTensors<S>(
       model, next_layer,
-      [&](const std::string& name, auto& tensor, uint32_t rows, uint32_t cols, StepGranularity layout) {
+      [&](const std::string& name, auto& tensor, uint32_t rows, uint32_t cols, StepGranularity granularity) {
         if (!from.ok()) return;
         if constexpr (requires { tensor.rows(); }) {
-          detail::ReadMatrix(from, name, S::kName, tensor, rows, cols, layout);
+          detail::ReadMatrix(from, name, S::kName, tensor, rows, cols, granularity);
         } else {
           detail::ReadGain(from, name, tensor, cols);
         }

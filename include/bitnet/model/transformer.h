@@ -189,7 +189,7 @@ class Transformer<S, B> {
            !std::is_base_of_v<Transformer, W>) explicit Transformer(const W&, B = B()) {
     static_assert(
         !std::is_same_v<W, W>,
-        "bitnet: Transformer<S> is made of ModelWeights<S> with the same S: of ModelWeights<S>::From(latent), "
+        "bitnet: Transformer<S> is made of ModelWeights<S> with the same S: of ModelWeights<S>::Quantize(latent), "
         "or of what LoadModel<S>(path) holds if it is ok()");
   }
 

@@ -1,5 +1,5 @@
 // The weights of a model: LatentWeights in float, as training keeps them, and ModelWeights<Scheme>, quantized in
-// canonical form, as files and inference keep them. ModelWeights<S>::From(latent) is the export.
+// canonical form, as files and inference keep them. ModelWeights<S>::Quantize(latent) is the export.
 #ifndef BITNET_MODEL_WEIGHTS_H_
 #define BITNET_MODEL_WEIGHTS_H_
 
@@ -137,16 +137,16 @@ struct ModelWeights<S> {
   Head head;  // no rows where tied
 
   // Quantizes latent weights by the scheme. The latent weights must have sub-layer norms if and only if S has.
-  static ModelWeights From(const LatentWeights& latent) {
+  static ModelWeights Quantize(const LatentWeights& latent) {
     BITNET_ASSERT(latent.sub_layer_norms == S::kSubLayerNorms,
                   "ModelWeights: weights and scheme must agree about sub-layer norms");
     const ModelConfig& c = latent.config;
     const auto projection = [](const std::vector<float>& w, size_t rows, size_t cols) {
-      return LayerWeights<S>::Projection::template From<typename S::Weight>(
+      return LayerWeights<S>::Projection::template Quantize<typename S::Weight>(
           MatrixView<const float>(w.data(), rows, cols));
     };
     const auto head = [](const std::vector<float>& w, size_t rows, size_t cols) {
-      return Head::template From<typename S::HeadWeight>(MatrixView<const float>(w.data(), rows, cols));
+      return Head::template Quantize<typename S::HeadWeight>(MatrixView<const float>(w.data(), rows, cols));
     };
     ModelWeights model;
     model.config = c;

@@ -55,30 +55,30 @@ class QuantizedMatrix {
   }
   QuantizedMatrix& operator=(QuantizedMatrix&&) noexcept = default;
   // [rows, cols], zero codes, zero steps (reals: zeros).
-  QuantizedMatrix(size_t rows, size_t cols, StepGranularity layout)
+  QuantizedMatrix(size_t rows, size_t cols, StepGranularity granularity)
       : rows_(rows),
         cols_(cols),
-        layout_(layout),
+        granularity_(granularity),
         bytes_(ElementCount<uint8_t>(rows, RowBytes(cols))),
-        steps_(ElementCount<float>(layout.Count(rows, cols)), kIsFloat<F> ? 1.0f : 0.0f) {}
+        steps_(ElementCount<float>(granularity.Count(rows, cols)), kIsFloat<F> ? 1.0f : 0.0f) {}
 
   // Quantizes weights [rows, cols]: Q::Quantize of each span that shares a step, as in training. The spans are those of
   // Q's granularity: all weights row by row, or each row, or each group of a row. (For all weights at once a quantizer
   // of one's own takes a buffer of a level for each.)
   template <AnyQuantizer Q>
   requires std::is_same_v<typename Q::Format, F>
-  static QuantizedMatrix From(MatrixView<const float> weights);
+  static QuantizedMatrix Quantize(MatrixView<const float> weights);
 
-  // Weights that somebody else has quantized: levels [rows, cols], row by row, and steps in the order of the layout:
-  // one; or StepGranularity::Of<PerRow>(), one a row; or StepGranularity::Of<PerGroup<N>>(), those of the first row's
-  // groups, then those of the second. What is no matrix of the format is refused with a sentence.
+  // Weights that somebody else has quantized: levels [rows, cols], row by row, and steps in the order of the
+  // granularity: one; or StepGranularity::Of<PerRow>(), one a row; or StepGranularity::Of<PerGroup<N>>(), those of the
+  // first row's groups, then those of the second. What is no matrix of the format is refused with a sentence.
   static Result<QuantizedMatrix> FromLevels(std::span<const LevelOf<F>> levels, size_t rows, size_t cols,
-                                            std::span<const float> steps, StepGranularity layout = {});
+                                            std::span<const float> steps, StepGranularity granularity = {});
 
   size_t rows() const { return rows_; }
   size_t cols() const { return cols_; }
-  StepGranularity layout() const { return layout_; }
-  StepGroups step_groups() const { return {cols_, layout_.group}; }
+  StepGranularity granularity() const { return granularity_; }
+  StepGroups step_groups() const { return {cols_, granularity_.group}; }
 
   // Packed codes of a row (of reals: StoredReal<F>).
   static constexpr size_t RowBytes(size_t cols) {
@@ -94,7 +94,7 @@ class QuantizedMatrix {
 
   // The step of a row's group; 1 for reals.
   float Step(size_t row, size_t step_group) const {
-    return steps_[(layout_.per_row ? row * step_groups().Count() : 0) + step_group];
+    return steps_[(granularity_.per_row ? row * step_groups().Count() : 0) + step_group];
   }
 
   // codes[0, cols) of a row.
@@ -167,14 +167,14 @@ class QuantizedMatrix {
 
   size_t rows_ = 0;
   size_t cols_ = 0;
-  StepGranularity layout_;
+  StepGranularity granularity_;
   AlignedVector<uint8_t> bytes_;
   AlignedVector<float> steps_;
 };
 
 template <Format F>
 template <AnyQuantizer Q>
-requires std::is_same_v<typename Q::Format, F> QuantizedMatrix<F> QuantizedMatrix<F>::From(
+requires std::is_same_v<typename Q::Format, F> QuantizedMatrix<F> QuantizedMatrix<F>::Quantize(
     MatrixView<const float> weights) {
   const size_t rows = weights.rows();
   const size_t cols = weights.cols();
@@ -201,7 +201,7 @@ requires std::is_same_v<typename Q::Format, F> QuantizedMatrix<F> QuantizedMatri
       }
     };
     std::vector<LevelOf<F>> levels(cols);
-    if (matrix.layout_.per_row) {
+    if (matrix.granularity_.per_row) {
       const StepGroups step_groups = matrix.step_groups();
       for (size_t r = 0; r < rows; ++r) {
         for (size_t begin = 0; begin < cols; begin = step_groups.End(begin)) {
@@ -236,26 +236,27 @@ requires std::is_same_v<typename Q::Format, F> QuantizedMatrix<F> QuantizedMatri
 
 template <Format F>
 Result<QuantizedMatrix<F>> QuantizedMatrix<F>::FromLevels(std::span<const LevelOf<F>> levels, size_t rows, size_t cols,
-                                                          std::span<const float> steps, StepGranularity layout) {
-  static_assert(!kIsFloat<F>, "bitnet: reals have no levels: QuantizedMatrix<Float>::From<Unquantized> takes them");
-  BITNET_ASSERT(layout.per_row || layout.group == 0, "FromLevels: groups of columns are groups of a row");
+                                                          std::span<const float> steps, StepGranularity granularity) {
+  static_assert(!kIsFloat<F>, "bitnet: reals have no levels: QuantizedMatrix<Float>::Quantize<Unquantized> takes them");
+  BITNET_ASSERT(granularity.per_row || granularity.group == 0, "FromLevels: groups of columns are groups of a row");
   const auto refuse = [](const std::string& what) { return Error{"levels: " + what}; };
   const std::string shape = std::to_string(rows) + " x " + std::to_string(cols);
   if (rows != 0 && cols == 0) return refuse("a matrix of " + shape + " was stated; rows must have columns");
   if (CheckedProduct(rows, cols) != levels.size()) {
     return refuse("there are " + std::to_string(levels.size()) + "; a matrix of " + shape + " was expected");
   }
-  const size_t expected = layout.Count(rows, cols);  // at most as many as levels, or one a row
+  const size_t expected = granularity.Count(rows, cols);  // at most as many as levels, or one a row
   if (steps.size() != expected) {
     return refuse("there are " + std::to_string(steps.size()) + " steps; " + shape + " levels with " +
-                  (!layout.per_row     ? "one step"
-                   : layout.group == 0 ? "a step a row (StepGranularity::Of<PerRow>())"
-                                       : "a step for each " + std::to_string(layout.group) + " columns of a row") +
+                  (!granularity.per_row ? "one step"
+                   : granularity.group == 0
+                       ? "a step a row (StepGranularity::Of<PerRow>())"
+                       : "a step for each " + std::to_string(granularity.group) + " columns of a row") +
                   " need " + std::to_string(expected));
   }
   const std::string fault = FaultOfNumbers(steps, NumberRange::kFiniteNotNegative, "step");
   if (!fault.empty()) return refuse(fault);
-  QuantizedMatrix matrix(rows, cols, layout);
+  QuantizedMatrix matrix(rows, cols, granularity);
   std::copy(steps.begin(), steps.end(), matrix.steps_.begin());
   std::vector<uint8_t> codes;
   for (size_t r = 0; r < rows; ++r) {

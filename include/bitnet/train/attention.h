@@ -86,7 +86,7 @@ inline double SumOfLanes(const float* p, size_t n) {
 
 // units[0, n) = the weights p * step in the units of their block (docs/numerics.md), of which there are n; returns the
 // unit.
-inline double CountWeights(const float* p, const float* steps, size_t n, double* units) {
+inline double WeightsInUnits(const float* p, const float* steps, size_t n, double* units) {
   float largest = 0.0f;
   bool finite = true;
   for (size_t s = 0; s < n; ++s) {
@@ -197,7 +197,7 @@ void AttentionForward(const B& backend, const AttentionDims& dims, MatrixView<fl
             for (size_t r = 0; r < count; ++r) {
               const size_t visible = begin + r + 1 < first ? 0 : std::min(tokens, begin + r + 1 - first);
               double* row = weights.row(Index(r)).data();
-              units[r] = detail::CountWeights(p.Row(begin + r) + first, v.steps.data() + first, visible, row);
+              units[r] = detail::WeightsInUnits(p.Row(begin + r) + first, v.steps.data() + first, visible, row);
               std::fill(row + visible, row + tokens, 0.0);
             }
             // Integers below 2^53: exact in any order.

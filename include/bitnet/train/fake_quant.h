@@ -86,7 +86,8 @@ struct WeightOperand {
   }
 };
 
-// Rows [first_row, first_row + rows) of `out` = Q(weights [rows, cols]): the levels and steps of QuantizedMatrix::From.
+// Rows [first_row, first_row + rows) of `out` = Q(weights [rows, cols]): the levels and steps of
+// QuantizedMatrix::Quantize.
 template <AnyQuantizer Q, HostBackend B>
 void QuantizeWeights(const B& backend, std::span<const float> weights, size_t first_row, size_t rows,
                      WeightOperand& out) {

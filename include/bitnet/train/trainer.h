@@ -3,7 +3,7 @@
 //
 //   auto trainer = Trainer<B158, A48>::Create(config, options, corpus);          // a Result
 //   auto done = trainer->Run([&](const StepReport& r) { return true; });         // false pauses
-//   auto packed = ModelWeights<A48>::From(trainer->weights());                   // export
+//   auto packed = ModelWeights<A48>::Quantize(trainer->weights());                   // export
 //
 // A run is reproduced exactly from its options and its text, on any number of threads, by the same program on the same
 // kind of CPU (Eigen orders sums by the caches it finds); also if it is interrupted by Save and a Load in another

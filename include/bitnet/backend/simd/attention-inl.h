@@ -245,7 +245,7 @@ class AttentionCall {
           const auto sums = WeighScores<true>(score, max_[r], call_.values_.Steps(kv_head_) + begin, n, p[0]);
           total = sums.total;
           double& unit = of.units[r * call_.max_blocks_ + b];
-          unit = CountWeights(p[0], sums.largest, n, weights, r);
+          unit = WeightsInUnits(p[0], sums.largest, n, weights, r);
           if (SumsByUnit()) unit_sums_.KeepAwake();
           counts = counts || unit > 0.0;
         }

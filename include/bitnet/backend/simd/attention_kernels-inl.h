@@ -215,8 +215,8 @@ struct BlockWeights {
 };
 
 // weights of `row` from what WeighScores left; those from n on are 0. Returns the unit.
-HWY_NOINLINE inline double CountWeights(const float* HWY_RESTRICT weight, float largest, size_t n,
-                                        BlockWeights& weights, size_t row) {
+HWY_NOINLINE inline double WeightsInUnits(const float* HWY_RESTRICT weight, float largest, size_t n,
+                                          BlockWeights& weights, size_t row) {
   const DF32 d;
   const DI32 d32;
   const DI16 d16;

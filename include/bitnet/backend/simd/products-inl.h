@@ -193,7 +193,7 @@ class LookupTablesOf {
       return;
     }
     copies_ = tokens_ == 1 ? std::clamp<size_t>(parts, 1, 2) : 1;
-    uint8_t* tables = x.Prepare(Tables::Key(), SizeProduct(copies_, tokens_, bytes_));
+    uint8_t* tables = x.TablesFor(Tables::Key(), SizeProduct(copies_, tokens_, bytes_));
     const auto build = [&](size_t token, size_t to) {
       Tables::Build(std::as_const(x).Row(token), x.cols(), Tables::Groups(x.cols()), tables + to * bytes_);
     };
@@ -220,7 +220,7 @@ class LookupTablesOf {
 template <class Lookup, Operand X>
 const uint8_t* BlockTablesOf(Executor& executor, SimdRows<X>& x) {
   if (x.prepared().key == Lookup::Key()) return x.prepared().bytes.data();
-  uint8_t* tables = x.Prepare(Lookup::Key(), Lookup::TableBytes(x.rows(), x.cols()));
+  uint8_t* tables = x.TablesFor(Lookup::Key(), Lookup::TableBytes(x.rows(), x.cols()));
   ParallelRanges(executor, x.rows(), Grain(size_t{16}, x.cols()), 1, [&](size_t begin, size_t end) {
     for (size_t t = begin; t < end; ++t) {
       Lookup::BuildTables(std::as_const(x).Row(t), x.cols(), tables + t * Lookup::TableBytes(x.cols()));
@@ -454,8 +454,7 @@ bool IsNothingToMultiply(const SimdMatrix<W, X, U>& matrix, const SimdRows<X>& x
 template <Operand W, Operand X, class U>
 void Multiply(Executor& executor, ProductScratch& scratch, const SimdMatrix<W, X, U>& matrix, SimdRows<X>& x,
               MatrixView<float> y) {
-  static_assert(U::kMultiplies,
-                "bitnet: MatMul needs a matrix that multiplies: Uses<Dense>, or chosen rows or columns");
+  CheckMultiplies<U>();
   if constexpr (U::kMultiplies) {
     if (IsNothingToMultiply(matrix, x, y)) return;
     MultiplyByKernel(executor, scratch, matrix, x, y, ChooseKernel<W, X, U>(x.rows()));
@@ -466,8 +465,7 @@ void Multiply(Executor& executor, ProductScratch& scratch, const SimdMatrix<W, X
 template <Operand W, Operand X, class U>
 void MultiplyRows(Executor& executor, ProductScratch& scratch, const SimdMatrix<W, X, U>& matrix, SimdRows<X>& x,
                   const ChannelLists& rows, MatrixView<float> y) {
-  static_assert(U::template kHas<ChosenRows>,
-                "bitnet: MatMulRows needs a matrix whose rows are chosen: Uses<ChosenRows>");
+  CheckChoosesRows<U>();
   if constexpr (U::template kHas<ChosenRows>) {
     if (IsNothingToMultiply(matrix, x, y)) return;
     BITNET_ASSERT(rows.tokens() == x.rows(), "MatMulRows: a list of rows for each token");
@@ -505,8 +503,7 @@ void MultiplyRows(Executor& executor, ProductScratch& scratch, const SimdMatrix<
 template <Operand W, Operand X, class U>
 void MultiplyColumns(Executor& executor, ProductScratch& scratch, const SimdMatrix<W, X, U>& matrix, SimdRows<X>& x,
                      MatrixView<float> y) {
-  static_assert(U::template kHas<ChosenColumns>,
-                "bitnet: MatMulColumns needs a matrix whose columns are chosen: Uses<ChosenColumns>");
+  CheckChoosesColumns<U>();
   if constexpr (U::template kHas<ChosenColumns>) {
     if (IsNothingToMultiply(matrix, x, y)) return;
     BITNET_ASSERT(x.nonzero().tokens() == x.rows(), "MatMulColumns: FindNonzero must come first");
@@ -539,7 +536,7 @@ void MultiplyColumns(Executor& executor, ProductScratch& scratch, const SimdMatr
 // values[0, cols) = step * level of a row.
 template <Operand W, Operand X, class U>
 void LookUpRow(const SimdMatrix<W, X, U>& matrix, size_t row, std::span<float> values) {
-  static_assert(U::template kHas<RowLookup>, "bitnet: Embed needs a matrix whose rows are looked up: Uses<RowLookup>");
+  CheckLooksUpRows<U>();
   if constexpr (U::template kHas<RowLookup>) {
     BITNET_ASSERT(row < matrix.rows(), "Embed: there is no such row");
     BITNET_ASSERT(values.size() == matrix.cols(), "Embed: the destination must hold one value a column");

@@ -1,10 +1,10 @@
 // SimdBackend for the target that Highway is compiling: docs/numerics.md in vectors. Its type names the target
 // (bitnet::N_AVX2::SimdBackend), so that vector code of two targets does not mix.
 //
-// All other functions (StepOf, QuantizedMatrix::From, Normal, ThreadPool, ...) carry no target, as any inline function:
-// of two files that were compiled with different -march the linker keeps either's, and the program may die on the CPU
-// that lacks its instructions. So all files of a program that include bitnet have the same -march; for several CPUs one
-// file is compiled with baseline flags and hwy/foreach_target.h.
+// All other functions (StepOf, QuantizedMatrix::Quantize, Normal, ThreadPool, ...) carry no target, as any inline
+// function: of two files that were compiled with different -march the linker keeps either's, and the program may die on
+// the CPU that lacks its instructions. So all files of a program that include bitnet have the same -march; for several
+// CPUs one file is compiled with baseline flags and hwy/foreach_target.h.
 //
 // Programs include backend/simd/simd_backend.h; programs for several targets include this file after
 // hwy/foreach_target.h (examples/many_targets.cc).

@@ -105,7 +105,7 @@ class SimdMatrix {
  private:
   // (By the layout alone: a group that is as wide as a row is one too.)
   static const QuantizedMatrix<FormatOf<W>>& Checked(const QuantizedMatrix<FormatOf<W>>& weights) {
-    BITNET_ASSERT((weights.layout().group != 0) == kIsGrouped<W>,
+    BITNET_ASSERT((weights.granularity().group != 0) == kIsGrouped<W>,
                   "PrepareMatrix: steps for groups of columns belong to Grouped<> operands");
     return weights;
   }

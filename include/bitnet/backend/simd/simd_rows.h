@@ -75,7 +75,7 @@ class SimdRows {
 
   PreparedInputs prepared() const { return {key_, {prepared_.data(), prepared_bytes_}}; }
   // Room for a prepared form, which holds until the next Resize: levels must not change after it.
-  uint8_t* Prepare(const void* key, size_t bytes) {
+  uint8_t* TablesFor(const void* key, size_t bytes) {
     if (prepared_.size() < bytes) prepared_.resize(ElementCount<uint8_t>(bytes));
     key_ = key;
     prepared_bytes_ = bytes;

@@ -20,7 +20,7 @@ class WeightSteps {
   template <Format W>
   explicit WeightSteps(const QuantizedMatrix<W>& weights)
       : step_groups_(weights.step_groups()), steps_(weights.steps().begin(), weights.steps().end()) {
-    if (!weights.layout().per_row) return;
+    if (!weights.granularity().per_row) return;
     row_stride_ = kOrder == StepOrder::kByRow ? step_groups_.Count() : 1;
     if (kOrder == StepOrder::kByRow || step_groups_.Count() == 1) return;
     group_stride_ = weights.rows();
