@@ -102,16 +102,13 @@ HWY_NOINLINE void DotGroups(const uint8_t* HWY_RESTRICT groups, size_t group_byt
 template <LevelFormat K>
 HWY_NOINLINE void ScoresOfDots(const int32_t* HWY_RESTRICT dots, int32_t sum_of_inputs, const float* HWY_RESTRICT steps,
                                float factor, bool is_small, size_t n, float* HWY_RESTRICT score) {
-  using C = Correction<K>;
   const DF32 d;
   const DI32 d32;
-  const auto bottom = hn::Set(d32, C::DotOfLevels(0, sum_of_inputs));
+  const int32_t correction = Correction<K>::DotOfLevels(0, sum_of_inputs);
   const auto factors = hn::Set(d, factor);
   // Reads dots, steps and writes scores up to a vector beyond n; there is room for that.
   for (size_t s = 0; s < n; s += hn::Lanes(d)) {
-    auto dot = hn::LoadU(d32, dots + s);
-    if constexpr (C::kFactor != 1) dot = hn::Mul(dot, hn::Set(d32, C::kFactor));
-    dot = hn::Add(dot, bottom);
+    const auto dot = CorrectedDots<K>(hn::LoadU(d32, dots + s), correction);
     const auto scale = hn::Mul(factors, hn::LoadU(d, steps + s));
     if (is_small) {
       hn::StoreU(hn::Mul(hn::ConvertTo(d, dot), scale), d, score + s);
@@ -286,10 +283,9 @@ HWY_INLINE void StoreSums(Sum (&sum)[kParts], int32_t sum_of_weights, int32_t* H
     sum[1] = hn::InterleaveWholeUpper(d32, sum[0], odd);
     sum[0] = hn::InterleaveWholeLower(d32, sum[0], odd);
   }
-  const auto bottom = hn::Set(d32, Correction<V>::DotOfLevels(0, sum_of_weights));
+  const int32_t correction = Correction<V>::DotOfLevels(0, sum_of_weights);
   HWY_UNROLL(2) for (size_t k = 0; k < kParts; ++k) {
-    if constexpr (Correction<V>::kFactor != 1) sum[k] = hn::Mul(sum[k], hn::Set(d32, Correction<V>::kFactor));
-    hn::StoreU(hn::Add(sum[k], bottom), d32, to + k * hn::MaxLanes(d32));
+    hn::StoreU(CorrectedDots<V>(sum[k], correction), d32, to + k * hn::MaxLanes(d32));
   }
 }
 

@@ -36,6 +36,17 @@ namespace HWY_NAMESPACE {
 // No list: the code is the offset.
 struct Unlisted {};
 
+// Codes of a format that is listed to offsets.
+template <LevelFormat F, class V>
+HWY_INLINE V ListedOffsets(V codes) {
+  alignas(16) static constexpr auto kOffsets = [] {
+    std::array<uint8_t, 16> offsets{};
+    for (size_t i = 0; i < FormatTraits<F>::kCount; ++i) offsets[i] = static_cast<uint8_t>(OffsetTraits<F>::Offset(i));
+    return offsets;
+  }();
+  return hn::TableLookupBytes(hn::LoadDup128(hn::DFromV<V>(), kOffsets.data()), codes);
+}
+
 // ---- Planes of offsets from packed blocks.
 
 // Offsets that fit a byte. kMaxOffset bounds them; List is a format whose codes are looked up, or Unlisted.
@@ -57,14 +68,7 @@ struct ByteCodes {
     if constexpr (kIsOffset) {
       return codes;
     } else {
-      alignas(16) static constexpr auto kOffsets = [] {
-        std::array<uint8_t, 16> offsets{};
-        for (size_t i = 0; i < FormatTraits<List>::kCount; ++i) {
-          offsets[i] = static_cast<uint8_t>(OffsetTraits<List>::Offset(i));
-        }
-        return offsets;
-      }();
-      return hn::TableLookupBytes(hn::LoadDup128(DU8(), kOffsets.data()), codes);
+      return ListedOffsets<List>(codes);
     }
   }
   // The lowest kBits of each byte.
@@ -159,10 +163,11 @@ struct Correction {
 };
 
 // A vector of dots of offsets to dots of levels; `correction` is DotOfLevels(0, sum of inputs).
-template <LevelFormat F>
-HWY_INLINE hn::Vec<DI32> CorrectedDots(hn::Vec<DI32> dots, int32_t correction) {
-  if constexpr (Correction<F>::kFactor != 1) dots = hn::Mul(dots, hn::Set(DI32(), Correction<F>::kFactor));
-  if constexpr (Correction<F>::kBottom != 0) dots = hn::Add(dots, hn::Set(DI32(), correction));
+template <LevelFormat F, class V>
+HWY_INLINE V CorrectedDots(V dots, int32_t correction) {
+  const hn::DFromV<V> d;
+  if constexpr (Correction<F>::kFactor != 1) dots = hn::Mul(dots, hn::Set(d, Correction<F>::kFactor));
+  if constexpr (Correction<F>::kBottom != 0) dots = hn::Add(dots, hn::Set(d, correction));
   return dots;
 }
 

@@ -96,16 +96,12 @@ class RowRunsProduct {
       }
       int32_t dots[kRows];
       HWY_UNROLL(2) for (size_t k = 0; k < kRows; k += 4) {
-        hn::StoreU(SumsOfLanes(sums[k].sum, sums[k + 1].sum, sums[k + 2].sum, sums[k + 3].sum), DI32x4(), dots + k);
+        const auto four = SumsOfLanes(sums[k].sum, sums[k + 1].sum, sums[k + 2].sum, sums[k + 3].sum);
+        hn::StoreU(CorrectedDots<W>(four, inputs_.corrections[token * runs_.size() + r]), DI32x4(), dots + k);
       }
-      const int32_t correction = Correction<W>::kBottom == 0 ? 0 : inputs_.corrections[token * runs_.size() + r];
       const float x_step = x_.Step(token, run.x_group);
       float scales[kRows];
-      for (size_t k = 0; k < kRows; ++k) {
-        const auto dot = static_cast<uint32_t>(Correction<W>::DotOfLevels(dots[k], 0));
-        dots[k] = static_cast<int32_t>(dot + static_cast<uint32_t>(correction));
-        scales[k] = steps[k][run.w_group] * x_step;
-      }
+      for (size_t k = 0; k < kRows; ++k) scales[k] = steps[k][run.w_group] * x_step;
       total = Doubles8::MulAdd(Doubles8::Load(dots), Doubles8::Load(scales), total);
     }
     total.Store(totals);

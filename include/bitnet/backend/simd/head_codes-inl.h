@@ -143,14 +143,7 @@ struct BitHeadCodes {
  private:
   static HWY_INLINE hn::Vec<D> Listed(hn::Vec<D> codes) {
     if constexpr (OffsetTraits<F>::kIsListed) {
-      alignas(16) static constexpr auto kOffsets = [] {
-        std::array<uint8_t, 16> offsets{};
-        for (size_t i = 0; i < FormatTraits<F>::kCount; ++i) {
-          offsets[i] = static_cast<uint8_t>(OffsetTraits<F>::Offset(i));
-        }
-        return offsets;
-      }();
-      return hn::TableLookupBytes(hn::LoadDup128(D(), kOffsets.data()), codes);
+      return ListedOffsets<F>(codes);
     } else {
       return codes;
     }

@@ -26,13 +26,12 @@ struct OffsetTraits {
   static constexpr bool kFitsByte = kMaxOffset <= 255;
   // Codes are looked up where they are few and are not the offsets themselves.
   static constexpr bool kIsListed = !Traits::kIsUniform && kFitsByte && Traits::kCount <= 16;
-  static constexpr size_t kBits = !kFitsByte ? 16
-                                  : Traits::kIsUniform || kIsListed
-                                      ? std::bit_ceil(static_cast<size_t>(Traits::kCodeBits))
-                                      : 8;
+  // What is stored in a byte: codes, else offsets.
+  static constexpr bool kIsCode = Traits::kIsUniform || kIsListed;
+  static constexpr size_t kBits = !kFitsByte ? 16 : kIsCode ? std::bit_ceil(static_cast<size_t>(Traits::kCodeBits)) : 8;
   // What is stored for a code: itself, its offset, or its level as 16 bits.
   static constexpr int Stored(size_t code) {
-    return !kFitsByte ? Traits::Level(code) : Traits::kIsUniform || kIsListed ? static_cast<int>(code) : Offset(code);
+    return !kFitsByte ? Traits::Level(code) : kIsCode ? static_cast<int>(code) : Offset(code);
   }
 };
 

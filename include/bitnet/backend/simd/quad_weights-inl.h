@@ -38,11 +38,9 @@ class UnpackedQuads;
 
 template <LevelFormat W>
 requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
-  static constexpr bool kIsCode = FormatTraits<W>::kIsUniform || OffsetTraits<W>::kIsListed;
-
  public:
   // Codes as they are, or offsets of a byte.
-  using Packing = QuadPacking<kIsCode ? static_cast<size_t>(FormatTraits<W>::kCodeBits) : 8>;
+  using Packing = QuadPacking<OffsetTraits<W>::kIsCode ? static_cast<size_t>(FormatTraits<W>::kCodeBits) : 8>;
   using Quads = UnpackedQuads<W>;
   using StoredStep = float;
   static constexpr size_t kStepBytes = kVectorBytes * sizeof(StoredStep);  // of a group of a block
