@@ -34,7 +34,7 @@ class Bench:
         for run in runs:
             for line in run["benchmarks"]:
                 name = re.sub(r"/(iterations:\d+|manual_time|real_time)", "", line["name"])
-                for key in ("real_time", "of_bandwidth", "of_dot_peak", "bytes/s", "MAC/s", "density", "median_us"):
+                for key in ("real_time", "of_bandwidth", "of_dot_peak", "bytes/s", "MAC/s", "density", "median_us", "tokens/s", "of_one"):
                     if key in line:
                         values.setdefault((name, key), []).append(line[key])
         self.values = {key: statistics.median(v) for key, v in values.items()}
@@ -296,8 +296,6 @@ def target_rows(bench, claims, avx2, vectors):
          f"BM_MatMulColumns/{T8}/Simd/2560x6912/16%", f"BM_MatVec/{T8}/Simd/2560x6912")
     over("attention output, half of the inputs kept, read by columns: the same", "at most 1",
          f"BM_MatMulColumns/{T8}/Simd/2560x2560/50%", f"BM_MatVec/{T8}/Simd/2560x2560")
-    over("tables of 2560 inputs over the product with 6912 rows", "at most 0.03",
-         f"BM_PrepareInputs/{T4}/Simd/6912x2560", f"BM_MatVec/{T4}/Simd/6912x2560", 3)
     if avx2:
         values = [avx2.get(f"BM_MatVecByRowsInCache/{f}/Simd/1536x1536/t1") / avx2.get(f"BM_MatVecInCache/{f}/Simd/1536x1536/t1")
                   for f in (T4, F4)]
@@ -337,6 +335,51 @@ def target_rows(bench, claims, avx2, vectors):
             rows.append(("prefill of 256 tokens of 2B-4T, tokens/s", "150 / 290",
                          pair(*[claims.get("2B-4T", "a4.8 INT4", t, "prefill_per_s") for t in (1, 2)], 0)))
     return rows
+
+
+def groups_table(bench):
+    """Steps for groups of columns, beside the same product with one step a row. 'a / b' is one thread / two."""
+    out = ["| weights x inputs | one token, from memory: time over one step a row | share of the read bandwidth | "
+           "64 tokens: time over one step a row |", "|---|---|---|---|"]
+
+    def ratio(grouped, plain):
+        values = [(bench.get(f"{grouped}/t{t}"), bench.get(f"{plain}/t{t}")) for t in (1, 2)]
+        return pair(*[a / b if a and b else None for a, b in values])
+
+    for weights, groups, inputs in [("Ternary", (64, 128, 256), "Int<4>"), ("Ternary", (64, 128, 256), "Int<8>"),
+                                    ("FourLevels", (64, 128, 256), "Int<4>"), ("FourLevels", (64, 128, 256), "Int<8>"),
+                                    ("Int<4>", (32,), "Int<8>"), ("Int<6>", (16,), "Int<8>"), ("Int<8>", (32,), "Int<8>")]:
+        for group in groups:
+            name = lambda op, w, shape: f"BM_{op}/{w}*{inputs}/Simd/{shape}"
+            one = name("MatVec", f"{weights}/{group}", "6912x2560")
+            if not bench.get(one + "/t1"):
+                continue
+            label = {"FourLevels": "{-1, 0, 1, 2}", "Ternary": "ternary"}.get(weights, weights)
+            out.append(f"| {label}, a step for each {group} columns, x {inputs} | "
+                       f"{ratio(one, name('MatVec', weights + 'PerRow', '6912x2560'))} | "
+                       f"{pair(*[bench.get(f'{one}/t{t}', 'of_bandwidth') for t in (1, 2)])} | "
+                       f"{ratio(name('MatMul', f'{weights}/{group}', '6912x2560x64'), name('MatMul', weights + 'PerRow', '6912x2560x64'))} |")
+    return out
+
+
+def caches_table(bench):
+    out = ["| cache | bits a value | time over the 3-bit cache's, 2048 tokens, 20x5x128 | share of the read bandwidth |",
+           "|---|---|---|---|"]
+    for cache, bits in [("MidRise<3>", 3), ("FiveLevels", 3), ("UInt<4>", 4), ("Fp4E2M1", 4), ("Int<8>", 8), ("Float", 32)]:
+        name = lambda c, t: f"BM_Attend/{c}/Simd/20x5x128/2048/t{t}"
+        values = [(bench.get(name(cache, t)), bench.get(name("MidRise<3>", t))) for t in (1, 2)]
+        out.append(f"| {cache} | {bits} | {pair(*[a / b if a and b else None for a, b in values])} | "
+                   f"{pair(*[bench.get(name(cache, t), 'of_bandwidth') for t in (1, 2)])} |")
+    return out
+
+
+def conversations_table(bench):
+    out = ["| conversations | tokens/s in all, t1 / t2 | times one's |", "|---|---|---|"]
+    for n in (1, 2, 4, 8, 16):
+        name = lambda t: f"BM_Decode/A48_Int4Head/2B-4T/conversations:{n}/t{t}"
+        out.append(f"| {n} | {pair(*[bench.get(name(t), 'tokens/s') for t in (1, 2)], 1)} | "
+                   f"{pair(*[bench.get(name(t), 'of_one') for t in (1, 2)])} |")
+    return out
 
 
 PEERS = {  # microseconds, from shared measurements of the peers on another machine: see performance.md
@@ -417,6 +460,9 @@ def main(paths):
                          f"{number(bench.get(line_name('MatVec', F4, shape, t)), 0)} |")
     document = fill(document, "peers", table)
     document = fill(document, "claims", claims_table(claimed))
+    document = fill(document, "groups", groups_table(bench))
+    document = fill(document, "caches", caches_table(bench))
+    document = fill(document, "conversations", conversations_table(bench))
     with open(path, "w") as file:
         file.write(document)
 

@@ -302,9 +302,9 @@ TEST_CASE("QuantizedMatrix: a quantizer that gives a level which its format lack
   }));
 }
 
-// FromLevels of what From has quantized must give that matrix.
+// FromLevels of what Quantize has made must give that matrix.
 template <class Q>
-void CompareWithQuantize(size_t rows, size_t cols) {
+void CheckFromLevels(size_t rows, size_t cols) {
   using F = typename Q::Format;
   const std::vector<float> w = NormalValues(rows * cols, 3);
   const auto from = QuantizedMatrix<F>::template Quantize<Q>({w.data(), rows, cols});
@@ -319,14 +319,14 @@ void CompareWithQuantize(size_t rows, size_t cols) {
 
 TEST_CASE("QuantizedMatrix: FromLevels takes the levels and steps of others") {
   for (const size_t cols : {1u, 7u, 40u}) {
-    CompareWithQuantize<Quantizer<Ternary, AbsMean>>(6, cols);
-    CompareWithQuantize<Quantizer<Int<8>, AbsMax, PerRow>>(6, cols);
-    CompareWithQuantize<Quantizer<UInt<8>, AbsMax, PerRow>>(6, cols);
-    CompareWithQuantize<Quantizer<MidRise<3>, AbsMax, PerGroup<7>>>(6, cols);
-    CompareWithQuantize<Quantizer<Fp4E2M1, MinMax, PerGroup<5>>>(6, cols);
+    CheckFromLevels<Quantizer<Ternary, AbsMean>>(6, cols);
+    CheckFromLevels<Quantizer<Int<8>, AbsMax, PerRow>>(6, cols);
+    CheckFromLevels<Quantizer<UInt<8>, AbsMax, PerRow>>(6, cols);
+    CheckFromLevels<Quantizer<MidRise<3>, AbsMax, PerGroup<7>>>(6, cols);
+    CheckFromLevels<Quantizer<Fp4E2M1, MinMax, PerGroup<5>>>(6, cols);
   }
-  CompareWithQuantize<Quantizer<Ternary, AbsMean>>(0, 5);
-  CompareWithQuantize<Quantizer<Ternary, AbsMean, PerRow>>(0, 5);
+  CheckFromLevels<Quantizer<Ternary, AbsMean>>(0, 5);
+  CheckFromLevels<Quantizer<Ternary, AbsMean, PerRow>>(0, 5);
 }
 
 template <Format F>

@@ -207,11 +207,12 @@ Result<Generated> Generate(const Model& model, typename Model::State& state, std
         if (Result<Done> fed = model.Feed({&drawn.back(), 1}, state); !fed.ok()) return Error{fed.error()};
       }
       if (!options.edits.IsEmpty()) {
-        Result<Done> edited = Done{};
-        const Result<Done> read =
-            model.EditLogits(state, [&](std::span<float> logits) { edited = editor(drawn, logits); });
+        std::string fault;
+        const Result<Done> read = model.EditLogits(state, [&](std::span<float> logits) {
+          if (const Result<Done> edited = editor(drawn, logits); !edited.ok()) fault = edited.error();
+        });
         if (!read.ok()) return Error{read.error()};
-        if (!edited.ok()) return Error{edited.error()};
+        if (!fault.empty()) return Error{fault};
       }
       const Result<Token> token = model.Sample(state, options.sampler, is_greedy ? 0 : RandomBits(generator));
       if (!token.ok()) return Error{token.error()};
