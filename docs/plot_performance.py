@@ -5,7 +5,7 @@
     ./dev claims --json claims1.json
     python3 docs/plot_performance.py bench1.json ... claims1.json ... [avx2.json] [vectors.json]
 
-Which file is which is seen from its contents; avx2.json is of a bitnet_bench that was built for AVX2, vectors.json of one
+Which file is which is seen from its contents; a run of the lines of other formats alone counts for these; avx2.json is of a bitnet_bench that was built for AVX2, vectors.json of one
 that ran with BITNET_NO_AMX=1 beside others that did not. Needs nothing but Python.
 """
 import json
@@ -363,13 +363,13 @@ def groups_table(bench):
 
 
 def caches_table(bench):
-    out = ["| cache | bits a value | time over the 3-bit cache's, 2048 tokens, 20x5x128 | share of the read bandwidth |",
+    out = ["| cache, with queries of its own | bits a value | time over the 3-bit cache's | share of the read bandwidth |",
            "|---|---|---|---|"]
+    name = lambda cache: f"BM_Attend/{cache}/Simd/20x5x128/2048/t1"
     for cache, bits in [("MidRise<3>", 3), ("FiveLevels", 3), ("UInt<4>", 4), ("Fp4E2M1", 4), ("Int<8>", 8), ("Float", 32)]:
-        name = lambda c, t: f"BM_Attend/{c}/Simd/20x5x128/2048/t{t}"
-        values = [(bench.get(name(cache, t)), bench.get(name("MidRise<3>", t))) for t in (1, 2)]
-        out.append(f"| {cache} | {bits} | {pair(*[a / b if a and b else None for a, b in values])} | "
-                   f"{pair(*[bench.get(name(cache, t), 'of_bandwidth') for t in (1, 2)])} |")
+        own, base = bench.get(name(cache)), bench.get(name("MidRise<3>"))
+        if own and base:
+            out.append(f"| {cache} | {bits} | {number(own / base)} | {number(bench.get(name(cache), 'of_bandwidth'))} |")
     return out
 
 
@@ -434,7 +434,10 @@ def main(paths):
         benches, without_unit = without_unit, []
     if not benches or not claims:
         fail("both are needed: what ./dev bench wrote, and what ./dev claims --json wrote")
-    bench, claimed = Bench(benches), Claims(claims)
+    # Runs of all lines, and those of other formats: a run of some lines only (formats.json) counts for these alone.
+    has = lambda run, prefix: any(line["name"].startswith(prefix) for line in run["benchmarks"])
+    formats = Bench([run for run in benches if has(run, "BM_Decode/")])
+    bench, claimed = Bench([run for run in benches if has(run, f"BM_MatVec/{T4}/Simd/2560x2560")]), Claims(claims)
     os.makedirs(os.path.join(FOLDER, "images"), exist_ok=True)
     draw_shares(bench)
     draw_density(bench)
@@ -460,9 +463,10 @@ def main(paths):
                          f"{number(bench.get(line_name('MatVec', F4, shape, t)), 0)} |")
     document = fill(document, "peers", table)
     document = fill(document, "claims", claims_table(claimed))
-    document = fill(document, "groups", groups_table(bench))
-    document = fill(document, "caches", caches_table(bench))
-    document = fill(document, "conversations", conversations_table(bench))
+    machine = formats.context.get("machine", "")
+    document = fill(document, "groups", [f"Measured on {machine}, in {formats.runs} run{'' if formats.runs == 1 else 's'}.", ""] + groups_table(formats))
+    document = fill(document, "caches", caches_table(formats))
+    document = fill(document, "conversations", conversations_table(formats))
     with open(path, "w") as file:
         file.write(document)
 
