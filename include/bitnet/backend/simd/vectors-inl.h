@@ -94,7 +94,8 @@ HWY_INLINE void Interleave(hn::Vec<DU8> a, hn::Vec<DU8> b, hn::Vec<DU8> c, hn::V
 
 // ---- Reals of 16 bits to float, exactly.
 
-#if (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2 && !defined(HWY_DISABLE_F16C)) || HWY_ARCH_ARM_A64
+#if (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2 && !defined(HWY_DISABLE_F16C)) || \
+    (HWY_ARCH_ARM_A64 && HWY_TARGET != HWY_EMU128 && HWY_TARGET != HWY_SCALAR)
 inline constexpr bool kConvertsFloat16 = true;
 #else
 inline constexpr bool kConvertsFloat16 = false;
