@@ -1,6 +1,6 @@
 // LookupWeights<W, plan>: weights as indices into tables of partial dot products (lookup_plan.h, lookup_layout-inl.h).
-// For matrices that are read whole and have one step a row. Few tokens are looked up one after the other
-// (dot_lookup-inl.h); for many the indices are unpacked to quads.
+// For matrices that are read whole and have one step a row. Few tokens are looked up one after the other, a few blocks
+// of rows at a time (dot_lookup-inl.h); for many the indices are unpacked to quads.
 #if defined(BITNET_BACKEND_SIMD_LOOKUP_WEIGHTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITNET_BACKEND_SIMD_LOOKUP_WEIGHTS_INL_H_
 #undef BITNET_BACKEND_SIMD_LOOKUP_WEIGHTS_INL_H_
@@ -28,6 +28,7 @@
 #include "bitnet/base/executor.h"
 #include "bitnet/base/size.h"
 #include "bitnet/tensor/aligned_vector.h"
+#include "bitnet/tensor/matrix_view.h"
 #include "bitnet/tensor/quantized_matrix.h"
 #include "bitnet/tensor/step_groups.h"
 
@@ -84,27 +85,30 @@ class LookupWeights {
     }
   }
 
-  // y[begin, end) of one token, whose tables and step these are; `begin` is a multiple of kRowMultiple.
-  HWY_NOINLINE void Multiply(size_t begin, size_t end, const uint8_t* tables, float x_step, bool are_floats,
-                             float* HWY_RESTRICT y) const {
+  // y[begin, end) of each token, by tables(token) and step(token); `begin` is a multiple of kRowMultiple. All tokens
+  // look up in some blocks, which are then in a cache, before the next are read.
+  template <class TablesOf, class StepOf>
+  HWY_NOINLINE void Multiply(size_t begin, size_t end, TablesOf&& tables, StepOf&& step, bool are_floats,
+                             MatrixView<float> y) const {
     using Dot = LookupDot<W, kPlan>;
     const size_t block_bytes = Layout::BlockBytes(cols_);
     HWY_ALIGN int32_t dots[Layout::kBlocks * kVectorBytes];
     const size_t end_block = (end + kVectorBytes - 1) / kVectorBytes;
     for (size_t block = begin / kVectorBytes; block < end_block;) {
       const size_t left = end_block - block;
-      size_t blocks = 1;
-      if (left >= Layout::kBlocks) {
-        blocks = Layout::kBlocks;
-        Dot::template Run<Layout::kBlocks>(Block(block), block_bytes, left > blocks, tables, dots);
-      } else if (left >= Layout::kBlocks / 2) {
-        blocks = Layout::kBlocks / 2;
-        Dot::template Run<Layout::kBlocks / 2>(Block(block), block_bytes, left > blocks, tables, dots);
-      } else {
-        Dot::template Run<1>(Block(block), block_bytes, left > blocks, tables, dots);
-      }
+      const size_t blocks = left >= Layout::kBlocks ? Layout::kBlocks : left >= Layout::kBlocks / 2 ? Layout::kBlocks / 2 : 1;
       const size_t row = block * kVectorBytes;
-      StoreDots(dots, row, std::min(blocks * kVectorBytes, rows_ - row), *this, x_step, are_floats, false, y);
+      for (size_t t = 0; t < y.rows(); ++t) {
+        const bool are_followed = left > blocks && t + 1 == y.rows();
+        if (blocks == Layout::kBlocks) {
+          Dot::template Run<Layout::kBlocks>(Block(block), block_bytes, are_followed, tables(t), dots);
+        } else if (blocks == Layout::kBlocks / 2) {
+          Dot::template Run<Layout::kBlocks / 2>(Block(block), block_bytes, are_followed, tables(t), dots);
+        } else {
+          Dot::template Run<1>(Block(block), block_bytes, are_followed, tables(t), dots);
+        }
+        StoreDots(dots, row, std::min(blocks * kVectorBytes, rows_ - row), *this, step(t), are_floats, false, y.Row(t));
+      }
       block += blocks;
     }
   }

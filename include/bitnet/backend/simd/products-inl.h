@@ -372,10 +372,10 @@ void MultiplyByKernel(Executor& executor, ProductScratch& scratch, const SimdMat
         const LookupTablesOf<typename Weights::Tables, X> tables(executor, parts, x);
         return ParallelRanges(executor, matrix.rows(), grain, Weights::kRowMultiple,
                               [&](size_t begin, size_t end, size_t part) {
-                                for (size_t t = 0; t < x.rows(); ++t) {
-                                  weights.Multiply(begin, end, tables.Of(t, part), inputs.Step(t),
-                                                   DotsAreFloats<F, typename Facts::Level>(matrix.cols()), y.Row(t));
-                                }
+                                weights.Multiply(
+                                    begin, end, [&](size_t t) { return tables.Of(t, part); },
+                                    [&](size_t t) { return inputs.Step(t); },
+                                    DotsAreFloats<F, typename Facts::Level>(matrix.cols()), y);
                               });
       }
       break;
@@ -461,6 +461,23 @@ void Multiply(Executor& executor, ProductScratch& scratch, const SimdMatrix<W, X
   }
 }
 
+// What a core's second-level cache surely keeps of a matrix.
+inline constexpr size_t kCachedBytes = size_t{256} << 10;
+
+// Whether each token's list ascends, as OpenGates makes it.
+inline bool AreInOrder(const ChannelLists& lists) {
+  for (size_t t = 0; t < lists.tokens(); ++t) {
+    if (!std::is_sorted(lists[t].begin(), lists[t].end())) return false;
+  }
+  return true;
+}
+// Those of an ascending list in [begin, end).
+inline IndexList ListedIn(std::span<const uint32_t> list, size_t begin, size_t end) {
+  const auto first = std::lower_bound(list.begin(), list.end(), begin);
+  const auto last = std::lower_bound(first, list.end(), end);
+  return {list.data() + (first - list.begin()), 0, static_cast<size_t>(last - first)};
+}
+
 // Only the outputs that `rows` lists for each token.
 template <Operand W, Operand X, class U>
 void MultiplyRows(Executor& executor, ProductScratch& scratch, const SimdMatrix<W, X, U>& matrix, SimdRows<X>& x,
@@ -482,6 +499,17 @@ void MultiplyRows(Executor& executor, ProductScratch& scratch, const SimdMatrix<
                           product.Multiply(list, t, t + 1, memory);
                         });
       }
+    } else if (x.rows() > 1 && AreInOrder(rows)) {
+      // All tokens read what they list of some rows, which are then in a cache, before the next are read.
+      const size_t rows_at_once =
+          RoundUp(std::max<size_t>(1, kCachedBytes / (matrix.StoredBytes() / matrix.rows() + 1)), kRowsAtOnce);
+      ParallelRanges(executor, matrix.rows(), Grain(matrix.cols(), x.rows()), kRowsAtOnce, [&](size_t begin, size_t end) {
+        for (size_t row = begin; row < end; row += rows_at_once) {
+          for (size_t t = 0; t < x.rows(); ++t) {
+            MultiplyListed(matrix, inputs, t, ListedIn(rows[t], row, std::min(row + rows_at_once, end)), y);
+          }
+        }
+      });
     } else if (x.rows() == 1 || x.rows() < executor.Threads()) {
       uint32_t* order = scratch.Order(matrix.rows());
       for (size_t t = 0; t < x.rows(); ++t) {
