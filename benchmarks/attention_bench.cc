@@ -13,10 +13,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "benchmarks/measure.h"
+#include "benchmarks/pages.h"
 #include "bitnet/backend/reference.h"
 #include "bitnet/backend/simd/simd_backend.h"
 #include "bitnet/base/random.h"
@@ -68,9 +70,7 @@ template <class C, class B>
 void StoreInto(const B& backend, typename B::Stream& stream, const std::vector<float>& keys,
                const std::vector<float>& values, const typename B::Where& where, size_t tokens,
                typename B::template Cache<C>& cache) {
-  typename B::template Cache<C>* const caches[] = {&cache};
-  backend.Store(stream, Rows(keys, tokens), Rows(values, tokens), where,
-                std::span<typename B::template Cache<C>* const>(caches));
+  backend.Store(stream, Rows(keys, tokens), Rows(values, tokens), where, cache);
 }
 
 // The caches of layers; those of the last line are kept for the next.
@@ -87,26 +87,28 @@ struct Layers {
     caches.clear();
     const B backend;
     auto stream = backend.NewStream();
-    auto cache = backend.template NewCache<C>(s.kv_heads, s.head_dim, n);
+    auto cache = backend.template NewCache<C>(s.kv_heads, s.head_dim);
+    backend.ResizeCache(cache, PagesFor(n));
     constexpr size_t kPass = 256;
     typename B::Where where;
     for (size_t t = 0; t < n; t += kPass) {
-      backend.SetWhere(stream, Places(t, kPass), Rope(2, 10.0f), where);
+      backend.SetWhere(stream, Places(t, kPass), PagesInOrder(n).tables(), Rope(2, 10.0f), where);
       StoreInto<C>(backend, stream, NormalValues(kPass * s.kv_heads * s.head_dim, 2 * t),
                    NormalValues(kPass * s.kv_heads * s.head_dim, 2 * t + 1), where, kPass, cache);
     }
-    do {
-      caches.push_back(cache);
-    } while (caches.size() * cache.StoredBytes() < RotatedBytes());
+    const size_t bytes = cache.StoredBytes();
+    caches.push_back(std::move(cache));
+    while (caches.size() * bytes < RotatedBytes()) caches.push_back(CopyOfCache(caches[0]));
   }
 };
 
-std::any kept;  // the last line's layers: memory does not hold those of all formats
+std::any kept;  // a pointer to the last line's layers: memory does not hold those of all formats
 
 template <class C, class B>
 void Attend(benchmark::State& state, const Shape& shape, size_t tokens, size_t threads) {
-  if (std::any_cast<Layers<C, B>>(&kept) == nullptr) kept = Layers<C, B>();
-  auto& layers = *std::any_cast<Layers<C, B>>(&kept);
+  using Kept = std::shared_ptr<Layers<C, B>>;
+  if (std::any_cast<Kept>(&kept) == nullptr) kept = std::make_shared<Layers<C, B>>();
+  auto& layers = **std::any_cast<Kept>(&kept);
   layers.Make(shape, tokens);
   const B backend(PoolOf(threads));
   auto stream = backend.NewStream();
@@ -114,13 +116,12 @@ void Attend(benchmark::State& state, const Shape& shape, size_t tokens, size_t t
   backend.template Quantize<typename C::Query>(stream, Rows(NormalValues(shape.heads * shape.head_dim, 3), shape.heads),
                                                q);
   typename B::Where where;
-  backend.SetWhere(stream, Places(tokens - 1, 1), Rope(2, 10.0f), where);
+  backend.SetWhere(stream, Places(tokens - 1, 1), PagesInOrder(tokens).tables(), Rope(2, 10.0f), where);
   std::vector<float> y(shape.heads * shape.head_dim);
   const AttentionShape heads{shape.heads, shape.kv_heads, shape.head_dim};
   size_t next = 0;
   const auto run = [&] {
-    const typename B::template Cache<C>* const caches[] = {&layers.caches[next++ % layers.caches.size()]};
-    backend.Attend(stream, q, where, std::span<const typename B::template Cache<C>* const>(caches), heads,
+    backend.Attend(stream, q, where, layers.caches[next++ % layers.caches.size()], heads,
                    MatrixView<float>(y.data(), 1, y.size()));
   };
   for (auto _ : state) {
@@ -142,8 +143,9 @@ void Store(benchmark::State& state, const Shape& shape, size_t tokens, size_t th
   const size_t n = tokens * shape.kv_heads * shape.head_dim;
   const std::vector<float> keys = NormalValues(n, 1), values = NormalValues(n, 2);
   typename B::Where where;
-  backend.SetWhere(stream, Places(1, tokens), Rope(2, 10.0f), where);
-  auto cache = backend.template NewCache<C>(shape.kv_heads, shape.head_dim, tokens + 1);
+  backend.SetWhere(stream, Places(1, tokens), PagesInOrder(tokens + 1).tables(), Rope(2, 10.0f), where);
+  auto cache = backend.template NewCache<C>(shape.kv_heads, shape.head_dim);
+  backend.ResizeCache(cache, PagesFor(tokens + 1));
   const auto run = [&] { StoreInto<C>(backend, stream, keys, values, where, tokens, cache); };
   for (auto _ : state) {
     run();

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <iterator>
 #include <memory>
 #include <string>
@@ -26,6 +27,7 @@
 #include "benchmarks/bf16.h"
 #include "benchmarks/made_up.h"
 #include "benchmarks/measure.h"
+#include "benchmarks/pages.h"
 #include "benchmarks/shapes.h"
 #include "bitnet/bitnet.h"
 
@@ -81,13 +83,13 @@ Bf16Matrix MadeUpBf16(size_t rows, size_t cols) {
 }
 
 // As many as the model has, or as exceed RotatedBytes().
-template <class T>
-std::vector<T> Copies(T first, size_t bytes, size_t most) {
+template <class T, class Copy = std::identity>
+std::vector<T> Copies(T first, size_t bytes, size_t most, Copy copy = {}) {
   const size_t count = std::clamp<size_t>(RotatedBytes() / std::max<size_t>(1, bytes) + 1, 1, most);
   std::vector<T> copies;
   copies.reserve(count);
   copies.push_back(std::move(first));
-  while (copies.size() < count) copies.push_back(copies.front());
+  while (copies.size() < count) copies.push_back(copy(copies.front()));
   return copies;
 }
 
@@ -125,7 +127,7 @@ struct Reals {
   void StandAt(size_t first_position, const ModelConfig& c) {
     std::vector<Place> places(tokens);
     for (size_t t = 0; t < tokens; ++t) places[t].position = static_cast<uint32_t>(first_position + t);
-    where.Set(places, Rope(c.head_dim, c.rope_base));
+    where.Set(places, PagesInOrder(first_position + tokens).tables(), Rope(c.head_dim, c.rope_base));
   }
 
   size_t tokens;
@@ -205,8 +207,8 @@ class QuantizedAttention {
  public:
   QuantizedAttention(const ModelConfig& c, size_t tokens) : config_(c), tokens_(tokens) {
     const SimdBackend backend;
-    Cache first = backend.NewCache<CacheQuantizersOf<S>>(c.kv_heads, c.head_dim, tokens);
-    Cache* const caches[] = {&first};
+    Cache first = backend.NewCache<CacheQuantizersOf<S>>(c.kv_heads, c.head_dim);
+    backend.ResizeCache(first, PagesFor(tokens));
     SimdBackend::Stream stream;
     constexpr size_t kRandomTokens = 128;
     const std::vector<float> reals = Normals(kRandomTokens * c.kv_width(), 7);
@@ -215,32 +217,28 @@ class QuantizedAttention {
     for (size_t t = 0; t < tokens; t += kRandomTokens) {
       std::vector<Place> places(kRandomTokens);
       for (size_t i = 0; i < kRandomTokens; ++i) places[i].position = static_cast<uint32_t>(t + i);
-      where.Set(places, Rope(2, 10.0f));
-      Store(backend, stream, heads, heads, where, caches);
+      where.Set(places, PagesInOrder(tokens).tables(), Rope(2, 10.0f));
+      backend.Store(stream, heads, heads, where, first);
     }
     bytes_ = static_cast<double>(first.StoredBytes());
-    caches_ = Copies(std::move(first), static_cast<size_t>(bytes_), c.layers);
-    last_.Set(std::vector<Place>{{0, static_cast<uint32_t>(tokens - 1)}}, Rope(2, 10.0f));
+    caches_ = Copies(std::move(first), static_cast<size_t>(bytes_), c.layers,
+                     [](const Cache& cache) { return CopyOfCache(cache); });
+    last_.Set(std::vector<Place>{{0, static_cast<uint32_t>(tokens - 1)}}, PagesInOrder(tokens).tables(),
+              Rope(2, 10.0f));
   }
   double Bytes() const { return bytes_; }
 
   void StoreAt(const SimdBackend& backend, Reals& r) {
-    Cache* const caches[] = {&caches_[next_++ % caches_.size()]};
-    Store(backend, r.stream, r.k, r.v, r.where, caches);
+    backend.Store(r.stream, r.k, r.v, r.where, caches_[next_++ % caches_.size()]);
   }
   void AttendOne(const SimdBackend& backend, Reals& r) { Attend(backend, r, last_); }
   void AttendPrompt(const SimdBackend& backend, Reals& r) { Attend(backend, r, r.where); }
 
  private:
-  static void Store(const SimdBackend& backend, SimdBackend::Stream& stream, MatrixView<const float> k,
-                    MatrixView<const float> v, const HostWhere& where, std::span<Cache* const> caches) {
-    backend.Store(stream, k, v, where, caches);
-  }
   void Attend(const SimdBackend& backend, Reals& r, const HostWhere& where) {
-    const Cache* const caches[] = {&caches_[next_++ % caches_.size()]};
     backend.template Quantize<typename S::Query>(
         r.stream, MatrixView<const float>(r.q.data(), r.tokens * config_.heads, config_.head_dim), queries_);
-    backend.Attend(r.stream, queries_, where, std::span<const Cache* const>(caches),
+    backend.Attend(r.stream, queries_, where, caches_[next_++ % caches_.size()],
                    {config_.heads, config_.kv_heads, config_.head_dim}, r.out);
   }
 

@@ -1,5 +1,5 @@
-// Several conversations on one model: each pass reads the weights once for all of them, and gives each the bits that it
-// would have alone. Untrained weights, so the text is noise.
+// Two conversations and a fork on one model: each pass reads the weights once for all of them, and gives each the bits
+// that it would have alone. Untrained weights, so the text is noise.
 #include <bitnet/bitnet.h>
 
 #include <cstdio>
@@ -18,7 +18,7 @@ int main() {
   const auto latent = bitnet::LatentWeights::Initial(config, /*sub_layer_norms=*/false, random);
   const Model model(bitnet::ModelWeights<bitnet::A48>::Quantize(latent));
 
-  // Two conversations begin, and the first is forked: the fork knows the first one's prompt.
+  // Two conversations begin, and the first is forked: the fork knows the first one's prompt. Full pages stay common.
   const std::string prompts[] = {"Once upon a time", "It was a dark"};
   std::vector<Model::State> states(3);
   for (size_t i = 0; i < 2; ++i) {

@@ -67,21 +67,41 @@ void CheckDecoding(Executor& executor) {
   CHECK(allocations == before);
   CHECK(failed == 0);
 
-  // Nor do a second conversation in the same state, and counting weights.
+  // Nor do a second conversation in the same state, once it has a page, and counting weights.
   state.Truncate(0);
   state.CountWeights(true);
+  decode(0, 1);
   before = allocations;
-  decode(0, 20);
+  decode(1, 20);
   CHECK(allocations == before);
 
   // Nor does a prefill that is no longer than one before; then decoding again.
   REQUIRE(model.Forward(std::span(tokens).first(60), state).ok());
-  state.Truncate(0);
+  state.Truncate(1);
   before = allocations;
   const bool ok = model.Forward(std::span(tokens).first(60), state).ok();
-  decode(60, 50);
+  decode(61, 50);
   CHECK(allocations == before);
   CHECK(ok);
+
+  // Nor do passes of several conversations, forks among them, once each has its page.
+  std::vector<typename Transformer<S>::State> states;
+  for (size_t i = 0; i < 3; ++i) states.push_back(model.NewState());
+  auto workspace = model.NewWorkspace();
+  const auto pass = [&](size_t at) {
+    const typename Transformer<S>::Turn turns[] = {
+        {&states[0], {&tokens[at], 1}}, {&states[1], {&tokens[at + 1], 1}}, {&states[2], {&tokens[at + 2], 1}}};
+    failed += !model.Feed(turns, workspace).ok();
+    for (size_t i = 0; i < 3; ++i) failed += !model.Sample(workspace, i, options[i], RandomBits(random)).ok();
+  };
+  pass(0), pass(1);
+  states[1] = states[0];
+  states[2] = states[0];
+  pass(2), pass(3);  // copies of the page that all three had
+  before = allocations;
+  for (size_t at = 4; at < 50; ++at) pass(at);
+  CHECK(allocations == before);
+  CHECK(failed == 0);
 }
 
 template <Scheme S>

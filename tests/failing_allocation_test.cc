@@ -226,6 +226,62 @@ class Inference {
           },
           Look);
     }
+    // Two conversations of which one is a fork of the other, a page from full: both take pages, one copies a shared
+    // one.
+    struct Pair {
+      std::shared_ptr<typename Model::Pool> pool;
+      std::unique_ptr<State> states[2];
+      typename Model::Workspace workspace;
+    };
+    const auto pair = [&] {
+      auto made = std::make_unique<Pair>();
+      made->pool = model_.NewPool(6);
+      made->states[0] = std::make_unique<State>(model_.NewState(kPrompt + 10, made->pool));
+      static_cast<void>(*model_.Forward(tokens.first(kPageTokens - 2), *made->states[0]));
+      made->states[1] = std::make_unique<State>(*made->states[0]);
+      made->workspace = model_.NewWorkspace();
+      return made;
+    };
+    const auto look_at_pair = [](const Pair& two) {
+      Numbers numbers = Look(*two.states[0]);
+      const Numbers second = Look(*two.states[1]);
+      numbers.insert(numbers.end(), second.begin(), second.end());
+      numbers.push_back(static_cast<double>(two.pool->used_pages()));
+      return numbers;
+    };
+    {
+      INFO("a pass of two conversations");
+      CheckEveryFailure(
+          executor_, pair,
+          [&](Pair& two) {
+            const typename Model::Turn turns[] = {{two.states[0].get(), tokens.subspan(kPageTokens - 2, 4)},
+                                                  {two.states[1].get(), tokens.subspan(3, 5)}};
+            return model_.Forward(turns, two.workspace);
+          },
+          [&](const Result<MatrixView<const float>>& result, Pair& two) {
+            Numbers numbers = look_at_pair(two);
+            Add(numbers, {result->data(), result->rows() * result->cols()});
+            for (const auto& state : two.states) Add(numbers, *model_.Forward(tokens.first(1), *state));
+            return numbers;
+          },
+          look_at_pair);
+    }
+    {
+      INFO("save and restore");
+      CheckEveryFailure(
+          executor_, pair,
+          [&](Pair& two) -> Result<Done> {
+            const auto saved = model_.Save(*two.states[0]);
+            if (!saved.ok()) return Error{saved.error()};
+            return model_.Restore(*saved, *two.states[1]);
+          },
+          [&](const Result<Done>&, Pair& two) {
+            Numbers numbers = look_at_pair(two);
+            for (const auto& state : two.states) Add(numbers, *model_.Forward(tokens.first(1), *state));
+            return numbers;
+          },
+          look_at_pair);
+    }
     {
       INFO("construction, and a state");
       CheckEveryFailure(
@@ -362,10 +418,10 @@ TEST_CASE("State, KeyValues, QuantizedMatrix: where memory ends what is assigned
       if (happened) CHECK(same(object));
     }
   };
-  using Cache = SimdBackend::Cache<CacheQuantizersOf<A48>>;
+  using Page = std::remove_cvref_t<decltype(std::declval<SimdBackend::Cache<CacheQuantizersOf<A48>>>()[0])>;
   check(
-      Cache(2, 8, 500), [] { return Cache(1, 4, 3); },
-      [](const Cache& c) {
+      Page(2, 8, 500), [] { return Page(1, 4, 3); },
+      [](const Page& c) {
         return c.kv_heads() == 1 && c.max_tokens() == 3 && c.head_dim() == 4 && c.values.max_tokens() == 3;
       });
   using Matrix = QuantizedMatrix<Ternary>;

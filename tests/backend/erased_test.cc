@@ -10,6 +10,7 @@
 #include "bitnet/model/transformer.h"
 #include "testing/backend_conformance.h"
 #include "testing/expect_assertion.h"
+#include "testing/one_page.h"
 #include "testing/random_values.h"
 #include "testing/tiny_model.h"
 
@@ -54,7 +55,7 @@ TEST_CASE("Erased: matrices of several formats are of one type, and multiply as 
   CHECK(matrices[0].Describe() != matrices[3].Describe());
 }
 
-TEST_CASE("Erased: a cache keeps its quantizers, a copy its own tokens; caches of a pass are of one kind") {
+TEST_CASE("Erased: a cache keeps its quantizers") {
   using B = Erased<ReferenceBackend>;
   const B backend;
   B::Stream stream = backend.NewStream();
@@ -63,23 +64,25 @@ TEST_CASE("Erased: a cache keeps its quantizers, a copy its own tokens; caches o
   using Wide = CacheQuantizers<Query, Quantizer<Int<8>, AbsMax>, Query, Quantizer<Int<8>, AbsMax>, Query>;
   using Cache = B::Cache<Narrow>;
   static_assert(std::is_same_v<Cache, B::Cache<Wide>>);
-  Cache narrow = backend.NewCache<Narrow>(1, 8, 4), wide = backend.NewCache<Wide>(1, 8, 4);
+  Cache narrow = backend.NewCache<Narrow>(1, 8), wide = backend.NewCache<Wide>(1, 8), none;
+  backend.ResizeCache(narrow, 2);
   CHECK(narrow.BytesPerToken() == 2 * (3 + 4));
   CHECK(wide.BytesPerToken() == 2 * (8 + 4));
-  CHECK(narrow.max_tokens() == 4);
+  CHECK(narrow.pages() == 2);
+  CHECK(narrow.StoredBytes() == 2 * *backend.PageBytes<Narrow>(1, 8));
+  CHECK(wide.StoredBytes() == 0);
   const std::vector<float> x = NormalValues(8, 1);
   const MatrixView<const float> row(x.data(), 1, 8);
   HostWhere where;
-  where.Set(std::vector<Place>{{0, 1}}, Rope(8, 10.0f));
-  const Cache before = narrow;
-  Cache* const caches[] = {&narrow};
-  backend.Store(stream, row, row, where, std::span<Cache* const>(caches));
-  CHECK(narrow.As<Narrow>().keys.Step(0, 1) != 0.0f);
-  CHECK(before.As<Narrow>().keys.Step(0, 1) == 0.0f);
-  Cache* const mixed[] = {&narrow, &wide};
-  CHECK(Breaks("other quantizers", [&] { backend.Store(stream, row, row, where, std::span<Cache* const>(mixed)); }));
+  where.Set(std::vector<Place>{{0, 1}}, kOnePage, Rope(8, 10.0f));
+  backend.Store(stream, row, row, where, narrow);
+  CHECK(narrow.As<Narrow>()[0].keys.Step(0, 1) != 0.0f);
+  CHECK(narrow.As<Narrow>()[1].keys.Step(0, 1) == 0.0f);
+  backend.CopyPage(stream, narrow, 0, 1);
+  CHECK(narrow.As<Narrow>()[1].keys.Step(0, 1) != 0.0f);
   CHECK(Breaks("other quantizers", [&] { narrow.As<Wide>(); }));
-  CHECK(Breaks("no cache", [&] { backend.Store(stream, row, row, where, std::span<Cache* const>()); }));
+  CHECK(Breaks("no cache", [&] { backend.Store(stream, row, row, where, none); }));
+  CHECK(Breaks("beyond the pages", [&] { backend.Store(stream, row, row, where, wide); }));
 }
 
 TEST_CASE("Erased: one layer multiplies matrices of any formats") {

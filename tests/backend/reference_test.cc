@@ -15,6 +15,7 @@
 
 #include "testing/expect_assertion.h"
 #include "testing/golden.h"
+#include "testing/one_page.h"
 #include "testing/random_values.h"
 
 namespace bitnet {
@@ -22,6 +23,8 @@ namespace {
 
 using testing::Breaks;
 using testing::Golden;
+using testing::kFirstPages;
+using testing::kFourPages;
 using testing::NormalValues;
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -508,7 +511,7 @@ TEST_CASE("RotateHead: a quarter turn, pairs (i, i + d/2)") {
 TEST_CASE("Rotate: every head of a token by the angles of its position") {
   const Rope rope(4, 100.0f);
   HostWhere where;
-  where.Set(std::vector<Place>{{0, 3}, {1, 0}}, rope);
+  where.Set(std::vector<Place>{{0, 3}, {1, 0}}, {}, rope);
   const std::vector<float> x = NormalValues(2 * 12, 1);
   std::vector<float> y = x, expected = x;
   reference::Rotate(where, View(y, 2));
@@ -603,9 +606,13 @@ void AttendAt(const QuantizedRows<Q>& q, const Cache& cache, const Shape& shape,
   std::vector<Place> places(out.rows());
   for (size_t t = 0; t < places.size(); ++t) places[t].position = static_cast<uint32_t>(shape.first_position + t);
   HostWhere where;
-  where.Set(places, Rope(2, 10.0f));
-  const Cache* const caches[] = {&cache};
-  reference::Attend(q, where, std::span<const Cache* const>(caches), shape, out);
+  // In pages, as the operation takes it.
+  using Quantizers = typename Cache::Quantizers;
+  HostPages<Quantizers> pages(cache.kv_heads(), cache.head_dim());
+  pages.Resize(std::size(kFirstPages));
+  reference::WriteCache<Quantizers>(cache, cache.max_tokens(), kFirstPages, pages);
+  where.Set(places, kFourPages, Rope(2, 10.0f));
+  reference::Attend(q, where, pages, shape, out);
 }
 
 // Attention of real-valued inputs under quantizers Q, K (token 0: K0), V (V0); with the oracle in double.
@@ -639,16 +646,20 @@ struct Attention {
     for (size_t r = 0; r < x.size() / shape.head_dim; ++r) {
       const size_t token = r / shape.kv_heads;
       const std::span<const float> head = std::span(x).subspan(r * shape.head_dim, shape.head_dim);
-      const auto store = [&]<class Quantizer>(Quantizer) {
+      const auto store = [&]<class Quantizer>(Quantizer, auto is_first) {
         std::vector<typename Quantizer::Level> levels(shape.head_dim);
         const float step = Quantizer::Quantize(head, levels.data());
-        heads.template Store<typename Quantizer::Format>(r % shape.kv_heads, token, levels.data(), step);
+        if constexpr (is_first) {
+          heads.StoreFirst(r % shape.kv_heads, levels.data(), step);
+        } else {
+          heads.Store(r % shape.kv_heads, token, levels.data(), step);
+        }
         for (const auto level : levels) dequantized.push_back(static_cast<double>(step) * static_cast<double>(level));
       };
       if (token == 0) {
-        store(S0{});
+        store(S0{}, std::true_type());
       } else {
-        store(S{});
+        store(S{}, std::false_type());
       }
     }
   }
@@ -823,7 +834,11 @@ TEST_CASE("Attend: weights are counted in units of their block, blocks are added
     for (size_t s = 256 * block; s < std::min<size_t>(kTokens, 256 * block + 256); ++s) {
       const auto step = static_cast<float>(largest / static_cast<double>(s - 256 * block + 1));
       const auto level = static_cast<int8_t>(static_cast<int>(s % 16) - 8);
-      cache.values.Store<Int<4>>(0, s, &level, step);
+      if (s == 0) {
+        cache.values.StoreFirst(0, &level, step);
+      } else {
+        cache.values.Store(0, s, &level, step);
+      }
       sum += std::min<int64_t>(32767, std::llrint(static_cast<double>(step) / unit)) * level;
     }
     blocks[block] = static_cast<double>(sum) * unit;
@@ -846,8 +861,8 @@ TEST_CASE("Attend: 255 weights just below half a unit vanish together, almost an
       cache(1, 1, kTokens);
   const float small = std::nextafter(0x1p-15f, 0.0f);
   const int8_t level = 7;
-  cache.values.Store<Int<4>>(0, 0, &level, 1.0f);
-  for (size_t s = 1; s < kTokens; ++s) cache.values.Store<Int<4>>(0, s, &level, small);
+  cache.values.StoreFirst(0, &level, 1.0f);
+  for (size_t s = 1; s < kTokens; ++s) cache.values.Store(0, s, &level, small);
   QuantizedRows<Float> q;
   q.Resize(1, 1);
   q[0][0] = 0.0f;
@@ -917,8 +932,8 @@ TEST_CASE("Attend: shapes that do not fit are assertions") {
   const Shape shape{4, 2, 8, 0};
   Paper a(shape, 2, NormalValues(64, 1), NormalValues(32, 2), NormalValues(32, 3), 2);
   const auto attend = [&](const Shape& s) { AttendAt(a.q, a.cache, s, View(a.out, 2)); };
-  CHECK(Breaks("beyond the cache", [&] { attend({4, 2, 8, 1}); }));
-  CHECK(Breaks("beyond the cache", [&] { attend({4, 2, 8, 0xfffffffeu}); }));
+  CHECK(Breaks("beyond the pages", [&] { attend({4, 2, 8, 4 * kPageTokens - 1}); }));
+  CHECK(Breaks("beyond the pages", [&] { attend({4, 2, 8, 0xfffffffeu}); }));
   CHECK(Breaks("agree in shape", [&] { attend({2, 2, 8, 0}); }));
   CHECK(Breaks("kv_heads", [&] { attend({4, 3, 8, 0}); }));
   CHECK(Breaks("kv_heads", [&] { attend({4, 0, 8, 0}); }));

@@ -21,7 +21,7 @@ TEST_CASE("HostWhere: the angles of each position, also after a longer pass and 
   const size_t dims[] = {8, 16, 4, 8, 2};
   for (size_t i = 0; i < passes.size(); ++i) {
     const Rope rope(dims[i], 1000.0f);
-    where.Set(passes[i], rope);
+    where.Set(passes[i], {}, rope);
     CHECK(where.tokens() == passes[i].size());
     CHECK(where.pairs() == dims[i] / 2);
     for (size_t t = 0; t < passes[i].size(); ++t) {
@@ -36,7 +36,7 @@ TEST_CASE("HostWhere: the angles of each position, also after a longer pass and 
 
 TEST_CASE("HostWhere: a run is of one sequence, at positions one after the other") {
   HostWhere where;
-  where.Set(std::vector<Place>{{0, 4}, {0, 5}, {1, 6}, {1, 7}, {1, 9}, {1, 8}, {0, 9}}, Rope(2, 10.0f));
+  where.Set(std::vector<Place>{{0, 4}, {0, 5}, {1, 6}, {1, 7}, {1, 9}, {1, 8}, {0, 9}}, {}, Rope(2, 10.0f));
   const size_t expected[][4] = {{0, 2, 0, 4}, {2, 2, 1, 6}, {4, 1, 1, 9}, {5, 1, 1, 8}, {6, 1, 0, 9}};
   REQUIRE(where.runs().size() == 5);
   for (size_t i = 0; i < 5; ++i) {
@@ -46,8 +46,24 @@ TEST_CASE("HostWhere: a run is of one sequence, at positions one after the other
     CHECK(run.sequence == expected[i][2]);
     CHECK(run.first_position == expected[i][3]);
   }
-  where.Set({}, Rope(2, 10.0f));
+  where.Set({}, {}, Rope(2, 10.0f));
   CHECK(where.runs().empty());
+}
+
+TEST_CASE("HostWhere: the pages of each sequence, which the caller need not keep") {
+  HostWhere where;
+  {
+    const std::vector<uint32_t> first = {7, 3, 5}, third = {9};
+    const std::vector<PageTable> tables = {first, {}, third};
+    where.Set(std::vector<Place>{{2, 0}}, tables, Rope(2, 10.0f));
+  }
+  REQUIRE(where.sequences() == 3);
+  const auto pages = [&](size_t i) { return std::vector<uint32_t>(where.Table(i).begin(), where.Table(i).end()); };
+  CHECK(pages(0) == std::vector<uint32_t>{7, 3, 5});
+  CHECK(pages(1).empty());
+  CHECK(pages(2) == std::vector<uint32_t>{9});
+  where.Set(std::vector<Place>{{0, 0}}, {}, Rope(2, 10.0f));
+  CHECK(where.sequences() == 0);
 }
 
 }  // namespace

@@ -11,27 +11,15 @@
 #include <string>
 #include <vector>
 
+#include "testing/temporary_file.h"
 #include "testing/write_plainly.h"
 
 namespace bitnet {
 namespace {
 
+using testing::TemporaryFile;
+
 constexpr FileKind kKind{"BNTEST\r\n", 3, "bitnet test file"};
-
-// A file name of this test alone, removed at the end.
-class TemporaryFile {
- public:
-  TemporaryFile() {
-    static int count = 0;
-    const auto unique = std::to_string(std::bit_cast<uintptr_t>(this)) + "." + std::to_string(count++);
-    path_ = (std::filesystem::temp_directory_path() / ("bitnet_bytes_test." + unique)).string();
-  }
-  ~TemporaryFile() { std::remove(path_.c_str()); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 template <class T>
 std::vector<uint8_t> BytesOf(T value) {

@@ -53,7 +53,7 @@ class UnpackedBackend {
   template <Operand X>
   using Rows = QuantizedRows<X>;
   template <class Quantizers>
-  using Cache = HostCache<Quantizers>;
+  using Cache = HostPages<Quantizers>;
   using Lists = ChannelLists;
   using Reals = GrowingMatrix;
   using Vector = std::vector<float>;
@@ -68,17 +68,19 @@ class UnpackedBackend {
   }
   Vector PrepareVector(std::span<const float> values) const { return {values.begin(), values.end()}; }
   template <class Quantizers>
-  Cache<Quantizers> NewCache(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
-    return {kv_heads, head_dim, max_tokens};
+  Cache<Quantizers> NewCache(size_t kv_heads, size_t head_dim) const {
+    return {kv_heads, head_dim};
   }
+  void ResizeCache(auto& cache, size_t pages) const { cache.Resize(pages); }
   template <class Quantizers>
-  std::optional<size_t> CacheBytes(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
-    return Cache<Quantizers>::StoredBytes(kv_heads, head_dim, max_tokens);
+  std::optional<size_t> PageBytes(size_t kv_heads, size_t head_dim) const {
+    return HostCache<Quantizers>::StoredBytes(kv_heads, head_dim, kPageTokens);
   }
   Stream NewStream() const { return {}; }
   MatrixView<float> Shape(Stream&, Reals& reals, size_t rows, size_t cols) const { return reals.Shape(rows, cols); }
-  void SetWhere(Stream&, std::span<const Place> places, const Rope& rope, Where& where) const {
-    where.Set(places, rope);
+  void SetWhere(Stream&, std::span<const Place> places, std::span<const PageTable> tables, const Rope& rope,
+                Where& where) const {
+    where.Set(places, tables, rope);
   }
 
   // The one operation of its own: y [tokens, rows] = x [tokens, cols] * matrix^T.
@@ -136,16 +138,16 @@ class UnpackedBackend {
            MatrixView<float> y) const {
     reference::Glu<A>(gate, up, open, y);
   }
-  template <class Cache>
   void Store(Stream&, MatrixView<const float> keys, MatrixView<const float> values, const Where& where,
-             std::span<Cache* const> caches) const {
-    reference::Store(keys, values, where, caches);
+             auto& cache) const {
+    reference::Store(keys, values, where, cache);
   }
-  template <Operand Q, class Cache>
-  void Attend(Stream&, Rows<Q>& q, const Where& where, std::span<const Cache* const> caches,
-              const AttentionShape& shape, MatrixView<float> y) const {
-    reference::Attend(q, where, caches, shape, y);
+  template <Operand Q>
+  void Attend(Stream&, Rows<Q>& q, const Where& where, const auto& cache, const AttentionShape& shape,
+              MatrixView<float> y) const {
+    reference::Attend(q, where, cache, shape, y);
   }
+  void CopyPage(Stream&, auto& cache, uint32_t from, uint32_t to) const { cache[to] = cache[from]; }
   Result<uint32_t> Sample(Stream&, MatrixView<const float> logits, const SamplerOptions& options,
                           uint64_t random) const {
     SampleScratch scratch;
@@ -164,12 +166,14 @@ class UnpackedBackend {
     to = from;
   }
   template <class Quantizers>
-  void ReadCache(Stream&, const Cache<Quantizers>& from, size_t tokens, HostCache<Quantizers>& to) const {
-    reference::ReadCache(from, tokens, to);
+  void ReadCache(Stream&, const Cache<Quantizers>& from, PageTable table, size_t tokens,
+                 HostCache<Quantizers>& to) const {
+    reference::ReadCache(from, table, tokens, to);
   }
   template <class Quantizers>
-  void WriteCache(Stream&, const HostCache<Quantizers>& from, size_t tokens, Cache<Quantizers>& to) const {
-    reference::WriteCache(from, tokens, to);
+  void WriteCache(Stream&, const HostCache<Quantizers>& from, size_t tokens, PageTable table,
+                  Cache<Quantizers>& to) const {
+    reference::WriteCache(from, tokens, table, to);
   }
   template <Operand X>
   uint64_t CountNonzero(Stream&, const Rows<X>& x) const {

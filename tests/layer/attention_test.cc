@@ -11,6 +11,7 @@
 #include "bitnet/backend/simd/default_backend.h"
 #include "layer/paper_oracle.h"
 #include "testing/expect_assertion.h"
+#include "testing/one_page.h"
 #include "testing/random_values.h"
 #include "testing/tiny_model.h"
 
@@ -50,16 +51,17 @@ class Run {
       : attention_(Weights(c.q, kHidden), Weights(c.k, kHidden), Weights(c.v, kHidden), Weights(c.o, c.heads * kDim),
                    S::kSubLayerNorms ? RmsNorm<B>(c.gain, kEps, backend_) : RmsNorm<B>(), c.heads, c.kv_heads,
                    backend_),
-        cache_(backend_.template NewCache<CacheQuantizersOf<S>>(c.kv_heads, kDim, kTokens)) {}
+        cache_(backend_.template NewCache<CacheQuantizersOf<S>>(c.kv_heads, kDim)) {
+    backend_.ResizeCache(cache_, PagesFor(kTokens));
+  }
 
   // Tokens [first, first + count) of x.
   std::vector<float> operator()(const std::vector<float>& x, size_t first, size_t count, WeightUse* use = nullptr) {
     std::vector<Place> places(count);
     for (size_t t = 0; t < count; ++t) places[t].position = static_cast<uint32_t>(first + t);
-    backend_.SetWhere(stream_, places, Rope(kDim, kBase), where_);
-    typename Attention<S, B>::Cache* const caches[] = {&cache_};
+    backend_.SetWhere(stream_, places, testing::kOnePage, Rope(kDim, kBase), where_);
     std::vector<float> y(count * kHidden);
-    attention_(backend_, stream_, MatrixView<const float>(x.data() + first * kHidden, count, kHidden), where_, caches,
+    attention_(backend_, stream_, MatrixView<const float>(x.data() + first * kHidden, count, kHidden), where_, cache_,
                buffers_, MatrixView<float>(y.data(), count, kHidden), use);
     return y;
   }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bitnet/backend/simd/default_backend.h"
+#include "testing/one_page.h"
 #include "testing/random_values.h"
 #include "testing/tiny_model.h"
 
@@ -34,9 +35,11 @@ TEST_CASE("DecoderLayer: x += attention(norm(x)); x += ffn(norm(x))") {
   std::vector<Place> places(kTokens);
   for (uint32_t t = 0; t < kTokens; ++t) places[t].position = t;
   B::Where where;
-  backend.SetWhere(stream, places, Rope(config.head_dim, 100.0f), where);
+  backend.SetWhere(stream, places, testing::kOnePage, Rope(config.head_dim, 100.0f), where);
   const auto new_cache = [&] {
-    return backend.NewCache<CacheQuantizersOf<S>>(config.kv_heads, config.head_dim, kTokens);
+    auto cache = backend.NewCache<CacheQuantizersOf<S>>(config.kv_heads, config.head_dim);
+    backend.ResizeCache(cache, 1);
+    return cache;
   };
 
   const std::vector<float> x = NormalValues(kTokens * config.hidden, 1);
@@ -47,11 +50,10 @@ TEST_CASE("DecoderLayer: x += attention(norm(x)); x += ffn(norm(x))") {
     const Attention<S, B> attention = make_attention();
     const SparseFfn<S, B> ffn = make_ffn();
     auto cache = new_cache();
-    Attention<S, B>::Cache* const caches[] = {&cache};
     Attention<S, B>::Buffers attention_buffers;
     SparseFfn<S, B>::Buffers ffn_buffers;
     attention_norm(backend, stream, view(expected), view(normed));
-    attention(backend, stream, view(normed), where, caches, attention_buffers, view(added), &expected_use);
+    attention(backend, stream, view(normed), where, cache, attention_buffers, view(added), &expected_use);
     for (size_t i = 0; i < x.size(); ++i) expected[i] += added[i];
     ffn_norm(backend, stream, view(expected), view(normed));
     ffn(backend, stream, view(normed), ffn_buffers, view(added), &expected_use);
@@ -60,11 +62,10 @@ TEST_CASE("DecoderLayer: x += attention(norm(x)); x += ffn(norm(x))") {
 
   const DecoderLayer<S, B> layer(attention_norm, make_attention, ffn_norm, make_ffn);
   auto cache = new_cache();
-  DecoderLayer<S, B>::Cache* const caches[] = {&cache};
   DecoderLayer<S, B>::Buffers buffers;
   std::vector<float> y = x;
   WeightUse use;
-  layer(backend, stream, view(y), where, caches, buffers, &use);
+  layer(backend, stream, view(y), where, cache, buffers, &use);
   CHECK(SameBits(y, expected));
   CHECK(use.Overall().used == expected_use.Overall().used);
   CHECK(use.Overall().total == expected_use.Overall().total);

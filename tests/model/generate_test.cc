@@ -18,7 +18,7 @@ namespace {
 struct CountingModel {
   struct State {
     size_t length() const { return tokens.size(); }
-    size_t max_tokens() const { return room; }
+    bool HasRoom(size_t n) const { return n <= room - tokens.size(); }
     using Mark = size_t;
     Mark Here() const { return tokens.size(); }
     void GoBack(Mark length) noexcept { tokens.resize(length); }

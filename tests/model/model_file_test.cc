@@ -4,16 +4,15 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <filesystem>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "testing/temporary_file.h"
 #include "testing/tiny_model.h"
 #include "testing/write_plainly.h"
 
@@ -21,6 +20,7 @@ namespace bitnet {
 namespace {
 
 using testing::Mixed;
+using testing::TemporaryFile;
 using testing::TinyWeights;
 
 using Bytes = std::vector<uint8_t>;
@@ -32,19 +32,6 @@ ModelConfig Small() {
   config.ffn = 6, config.max_positions = 8;
   return config;
 }
-
-class TemporaryFile {
- public:
-  TemporaryFile() {
-    const auto unique = std::to_string(std::bit_cast<uintptr_t>(this));
-    path_ = (std::filesystem::temp_directory_path() / ("bitnet_model_file_test." + unique)).string();
-  }
-  ~TemporaryFile() { std::remove(path_.c_str()); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 template <Format F>
 bool Same(const QuantizedMatrix<F>& a, const QuantizedMatrix<F>& b) {
@@ -326,23 +313,21 @@ TEST_CASE("model file: of another scheme it is refused with the reason, of one w
   CHECK(Refusal<A48>(a48) == "");
   CHECK(Refusal<B158>(a48) == "");
   CHECK(Refusal<A48Fp4>(a48) == "");
-  CHECK(Holds(Refusal<Fp32>(a48),
-              "reading layer0.q: the file's weights have the levels -1, 0, 1; the scheme Fp32 expects reals"));
-  CHECK(Holds(
-      Refusal<AlmostA48>(a48),
-      "reading layer0.q: the file's weights have the levels -1, 0, 1; the scheme A48 expects the levels -1, 0, 2"));
+  CHECK(Holds(Refusal<Fp32>(a48), "reading layer0.q: the file has the levels -1, 0, 1; the scheme Fp32 expects reals"));
+  CHECK(Holds(Refusal<AlmostA48>(a48),
+              "reading layer0.q: the file has the levels -1, 0, 1; the scheme A48 expects the levels -1, 0, 2"));
   CHECK(Holds(Refusal<QuantizedHead>(a48),
-              "reading embedding: the file's weights have reals; the scheme A48 expects the levels -128 ... 127 (256 "
+              "reading embedding: the file has reals; the scheme A48 expects the levels -128 ... 127 (256 "
               "levels)"));
   CHECK(Refusal<HeadOf<Float>>(a48) == "");
   CHECK(Holds(Refusal<HeadOf<BFloat16>>(a48),
-              "reading embedding: the file's weights have reals; the scheme A48 expects reals of 16 bits (bfloat16)"));
+              "reading embedding: the file has reals; the scheme A48 expects reals of 16 bits (bfloat16)"));
   CHECK(Holds(Refusal<HeadOf<BFloat16>>(SerializeModel(TinyWeights<HeadOf<Float16>>(Small()))),
-              "reading embedding: the file's weights have reals of 16 bits (float16); the scheme A48 expects reals of "
+              "reading embedding: the file has reals of 16 bits (float16); the scheme A48 expects reals of "
               "16 bits (bfloat16)"));
   const Bytes nearly = SerializeModel(TinyWeights<NearlyFp4A48>(Small()));
   CHECK(Holds(Refusal<Fp4A48>(nearly),
-              "reading layer0.q: the file's weights have the levels -12 ... 12 (15 levels); the scheme A48 expects the "
+              "reading layer0.q: the file has the levels -12 ... 12 (15 levels); the scheme A48 expects the "
               "levels -12 ... 12 (15 levels), of which level 11 is 4, not 5"));
   const Bytes rows = SerializeModel(TinyWeights<RowsA48>(Small()));
   const Bytes groups = SerializeModel(TinyWeights<GroupsA48>(Small()));

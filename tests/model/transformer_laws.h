@@ -25,6 +25,7 @@
 #include "bitnet/model/sampler.h"
 #include "bitnet/model/transformer.h"
 #include "testing/expect_assertion.h"
+#include "testing/one_page.h"
 #include "testing/tiny_model.h"
 
 namespace bitnet::testing {
@@ -306,7 +307,7 @@ void CheckRefusals() {
   CHECK(model.NewState().max_tokens() == 12);
   config.max_positions = (1u << 24) - 1;
   const Transformer<S> longer(TinyWeights<S>(config));
-  CHECK(longer.NewState().max_tokens() == longer.kDefaultMaxTokens);
+  CHECK(longer.NewState().max_tokens() == config.max_positions);
   CHECK(longer.NewState(5000).max_tokens() == 5000);
   typename Transformer<S>::State nobody;
   holds(Refusal(model, {0}, nobody), "position overflow");
@@ -364,12 +365,22 @@ void CheckBytes() {
     embedding[tied ? 0 : 1] = bytes.embedding;
     CHECK(bytes.embedding == weights.embedding.StoredBytes() + weights.head.StoredBytes());
 
-    const auto state = model.NewState(9);
-    const auto cache = ReferenceBackend().NewCache<CacheQuantizersOf<S>>(config.kv_heads, config.head_dim, 9);
+    // Memory is taken a page at a time, and given back.
+    auto state = model.NewState();
+    const auto cache = ReferenceBackend().NewCache<CacheQuantizersOf<S>>(config.kv_heads, config.head_dim);
+    const auto page_bytes = ReferenceBackend().PageBytes<CacheQuantizersOf<S>>(config.kv_heads, config.head_dim);
     CHECK(state.CacheBytesPerToken() == config.layers * cache.BytesPerToken());
-    CHECK(state.CacheBytes() == config.layers * cache.StoredBytes());
-    CHECK(model.CacheBytes(state.max_tokens()) == state.CacheBytes());
-    CHECK(model.CacheBytes(~size_t{0}) == model.NewState(config.max_positions).CacheBytes());
+    CHECK(state.CacheBytes() == 0);
+    CHECK(model.PageBytes() == config.layers * *page_bytes);
+    const Tokens tokens = RandomTokens(kPageTokens + 1, config.vocab, 3);
+    for (const size_t length : {size_t{1}, kPageTokens, kPageTokens + 1}) {
+      REQUIRE(model.Feed(std::span(tokens).subspan(state.length(), length - state.length()), state).ok());
+      CHECK(state.CacheBytes() == PagesFor(length) * *model.PageBytes());
+      CHECK(model.CacheBytes(length) == state.CacheBytes());
+    }
+    state.Truncate(kPageTokens);
+    CHECK(state.CacheBytes() == *model.PageBytes());
+    CHECK(model.CacheBytes(~size_t{0} / 2) == std::nullopt);
   }
   CHECK(embedding[1] == 2 * embedding[0]);
 }
@@ -418,8 +429,9 @@ void CheckGenerate() {
   }
 }
 
-// Any mixture of conversations in a pass (prefills beside decodes, more tokens than run at once, states cut short and
-// copied in between), on any number of threads: the logits of each alone.
+// Any mixture of conversations in a pass (prefills beside decodes, more tokens than run at once; states cut short,
+// forked, saved and restored in between, a pool that is nearly full), on any number of threads: the logits of each
+// alone. What the pool has no pages for is refused, and leaves all states as they were.
 template <Scheme S>
 void CheckTurns() {
   const ModelConfig config = TinyConfig();
@@ -438,12 +450,14 @@ void CheckTurns() {
     ThreadPool pool(threads);
     const Transformer<S> model(weights, DefaultBackend<S>(pool));
     using State = typename Transformer<S>::State;
+    const auto pages = model.NewPool(5);  // each may take 2
     std::vector<State> states(kStreams);
     std::vector<size_t> stream(kStreams);  // which one a state follows
-    for (size_t i = 0; i < kStreams; ++i) states[i] = model.NewState(kTokens), stream[i] = i;
+    for (size_t i = 0; i < kStreams; ++i) states[i] = model.NewState(kTokens, pages), stream[i] = i;
     auto workspace = model.NewWorkspace();
     Random random(threads);
     SampleScratch scratch;
+    size_t refused = 0;
     for (size_t pass = 0; pass < 40; ++pass) {
       std::vector<typename Transformer<S>::Turn> turns;
       std::vector<size_t> who;
@@ -457,8 +471,18 @@ void CheckTurns() {
         who.push_back(i);
       }
       if (turns.empty()) continue;
+      std::vector<size_t> lengths;
+      for (const State& state : states) lengths.push_back(state.length());
+      const size_t used = pages->used_pages();
       const auto logits = model.Forward(turns, workspace);
-      REQUIRE(logits.ok());
+      if (!logits.ok()) {
+        CHECK(logits.error().starts_with("the pool of pages is exhausted: "));
+        CHECK(pages->used_pages() == used);
+        for (size_t i = 0; i < kStreams; ++i) CHECK(states[i].length() == lengths[i]);
+        states[UniformBelow(random, kStreams)].Truncate(0);
+        ++refused;
+        continue;
+      }
       REQUIRE(logits->rows() == turns.size());
       for (size_t t = 0; t < turns.size(); ++t) {
         const size_t i = who[t];
@@ -474,10 +498,20 @@ void CheckTurns() {
       if (pass % 4 == 1 && states[j].length() < kTokens) {
         const size_t length = states[j].length();
         const auto alone = model.Forward(std::span(streams[stream[j]]).subspan(length, 1), states[j]);
-        REQUIRE(alone.ok());
-        CHECK(SameBits(*alone, expected[stream[j]][length]));
+        if (alone.ok()) CHECK(SameBits(*alone, expected[stream[j]][length]));
+        CHECK(states[j].length() == length + (alone.ok() ? 1 : 0));
+      }
+      if (pass % 4 == 2) {
+        const auto saved = model.Save(states[j]);
+        REQUIRE(saved.ok());
+        if (model.Restore(*saved, states[i]).ok()) stream[i] = stream[j];
       }
     }
+    CHECK(refused > 0);
+    CHECK(refused < 30);
+    CHECK(pages->used_pages() <= 5);
+    states.clear();
+    CHECK(pages->used_pages() == 0);
   }
 
   // What one turn asks for wrongly is said of that turn, and no state moves.
@@ -495,6 +529,10 @@ void CheckTurns() {
   const Tokens one = {1};
   CHECK(Breaks("may have one turn", [&] { (void)model.Forward({{&a, one}, {&b, one}, {&a, one}}, workspace); }));
   CHECK(Breaks("needs a state", [&] { (void)model.Forward({{nullptr, one}}, workspace); }));
+  auto elsewhere = model.NewState(4, model.NewPool(1));
+  CHECK(Breaks("of one pool", [&] { (void)model.Forward({{&b, one}, {&elsewhere, one}}, workspace); }));
+  typename Transformer<S>::Workspace empty;
+  CHECK(Breaks("NewWorkspace", [&] { (void)model.Forward({{&b, one}}, empty); }));
 }
 
 template <Scheme S>
@@ -577,7 +615,7 @@ GoldenErrors ErrorsOf(const Golden& golden, const LatentWeights& latent) {
   std::vector<Place> places(tokens.size());
   for (size_t t = 0; t < places.size(); ++t) places[t].position = static_cast<uint32_t>(t);
   typename B::Where where;
-  backend.SetWhere(stream, places, Rope(config.head_dim, config.rope_base), where);
+  backend.SetWhere(stream, places, kOnePage, Rope(config.head_dim, config.rope_base), where);
   std::vector<float> x;
   for (const Token token : tokens) {
     const float* row = latent.embedding.data() + token * config.hidden;
@@ -593,10 +631,10 @@ GoldenErrors ErrorsOf(const Golden& golden, const LatentWeights& latent) {
           return Attention<S, B>(w.q, w.k, w.v, w.o, norm(w.attn_sub_norm), config.heads, config.kv_heads, backend);
         },
         norm(w.ffn_norm), [&] { return SparseFfn<S, B>(w.gate, w.up, w.down, norm(w.ffn_sub_norm), backend); });
-    auto cache = backend.template NewCache<CacheQuantizersOf<S>>(config.kv_heads, config.head_dim, tokens.size());
-    typename DecoderLayer<S, B>::Cache* const caches[] = {&cache};
+    auto cache = backend.template NewCache<CacheQuantizersOf<S>>(config.kv_heads, config.head_dim);
+    backend.ResizeCache(cache, 1);
     typename DecoderLayer<S, B>::Buffers buffers;
-    layer(backend, stream, view, where, caches, buffers, nullptr);
+    layer(backend, stream, view, where, cache, buffers, nullptr);
     errors.block[i] = LargestError(Rows(view), golden.Doubles("block" + std::to_string(i)));
   }
   return errors;

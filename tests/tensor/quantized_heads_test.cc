@@ -47,9 +47,9 @@ void CheckRoundTrip(size_t heads, size_t head_dim, size_t tokens) {
     const size_t token = at % tokens;
     const auto step = static_cast<float>(at + 1);
     if (token == 0) {
-      cache.template Store<First>(at / tokens, token, RandomLevels<First>(head_dim, at).data(), step);
+      cache.StoreFirst(at / tokens, RandomLevels<First>(head_dim, at).data(), step);
     } else {
-      cache.template Store<F>(at / tokens, token, RandomLevels<F>(head_dim, at).data(), step);
+      cache.Store(at / tokens, token, RandomLevels<F>(head_dim, at).data(), step);
     }
   }
   for (size_t at = 0; at < all; ++at) {
@@ -57,11 +57,11 @@ void CheckRoundTrip(size_t heads, size_t head_dim, size_t tokens) {
     CHECK(cache.Step(at / tokens, token) == static_cast<float>(at + 1));
     if (token == 0) {
       std::vector<LevelOf<First>> levels(head_dim);
-      cache.template Load<First>(at / tokens, token, levels);
+      cache.LoadFirst(at / tokens, levels);
       CHECK(levels == RandomLevels<First>(head_dim, at));
     } else {
       std::vector<LevelOf<F>> levels(head_dim);
-      cache.template Load<F>(at / tokens, token, levels);
+      cache.Load(at / tokens, token, levels);
       CHECK(levels == RandomLevels<F>(head_dim, at));
     }
   }
@@ -77,12 +77,39 @@ TEST_CASE("QuantizedHeads: gives back what was stored, the first token in its ow
   CheckRoundTrip<MidRise<3>, MidRise<4>>(1, 64, 1);  // only a first token
 }
 
+TEST_CASE("QuantizedHeads: token 0 need not be the first of a sequence") {
+  QuantizedHeads<MidRise<3>, MidRise<4>> cache(2, 10, 4);
+  for (const bool first : {false, true, false}) {
+    for (size_t head = 0; head < 2; ++head) {
+      cache.Store(head, 1, RandomLevels<MidRise<3>>(10, 7 + head).data(), 2.0f);
+      if (first) {
+        cache.StoreFirst(head, RandomLevels<MidRise<4>>(10, head).data(), 3.0f);
+      } else {
+        cache.Store(head, 0, RandomLevels<MidRise<3>>(10, head).data(), 4.0f);
+      }
+    }
+    for (size_t head = 0; head < 2; ++head) {
+      std::vector<int8_t> levels(10);
+      if (first) {
+        cache.LoadFirst(head, levels);
+        CHECK(levels == RandomLevels<MidRise<4>>(10, head));
+      } else {
+        cache.Load(head, 0, levels);
+        CHECK(levels == RandomLevels<MidRise<3>>(10, head));
+      }
+      CHECK(cache.Step(head, 0) == (first ? 3.0f : 4.0f));
+      cache.Load(head, 1, levels);
+      CHECK(levels == RandomLevels<MidRise<3>>(10, 7 + head));
+    }
+  }
+}
+
 TEST_CASE("QuantizedHeads: Float keeps the reals, step 1") {
   QuantizedHeads<Float> cache(2, 5, 3);
-  for (size_t i = 0; i < 6; ++i) cache.Store<Float>(i / 3, i % 3, testing::NormalValues(5, i).data(), 1.0f);
+  for (size_t i = 0; i < 6; ++i) cache.Store(i / 3, i % 3, testing::NormalValues(5, i).data(), 1.0f);
   for (size_t i = 0; i < 6; ++i) {
     std::vector<float> values(5);
-    cache.Load<Float>(i / 3, i % 3, values);
+    cache.Load(i / 3, i % 3, values);
     CHECK(values == testing::NormalValues(5, i));
     CHECK(cache.Step(i / 3, i % 3) == 1.0f);
   }
@@ -98,15 +125,15 @@ TEST_CASE("QuantizedHeads: reals of 16 bits take two bytes, the first token may 
       return values;
     };
     for (size_t head = 0; head < 2; ++head) {
-      cache.template Store<First>(head, 0, rounded(First(), head).data(), 1.0f);
-      for (size_t t = 1; t < 3; ++t) cache.template Store<F>(head, t, rounded(F(), 2 * t + head).data(), 1.0f);
+      cache.StoreFirst(head, rounded(First(), head).data(), 1.0f);
+      for (size_t t = 1; t < 3; ++t) cache.Store(head, t, rounded(F(), 2 * t + head).data(), 1.0f);
     }
     for (size_t head = 0; head < 2; ++head) {
       std::vector<float> values(5);
-      cache.template Load<First>(head, 0, values);
+      cache.LoadFirst(head, values);
       CHECK(values == rounded(First(), head));
       for (size_t t = 1; t < 3; ++t) {
-        cache.template Load<F>(head, t, values);
+        cache.Load(head, t, values);
         CHECK(values == rounded(F(), 2 * t + head));
       }
       CHECK(cache.Step(head, 1) == 1.0f);
@@ -123,16 +150,16 @@ TEST_CASE("QuantizedHeads: reals of 16 bits take two bytes, the first token may 
 TEST_CASE("QuantizedHeads: exactly 3 bits a value") {
   const QuantizedHeads<MidRise<3>, MidRise<4>> cache(8, 128, 1000);
   CHECK(cache.BytesPerToken() == 8 * (48 + 4));
-  CHECK(cache.StoredBytes() == 8 * (64 + 999 * 48) + 8 * 1000 * 4);
+  CHECK(cache.StoredBytes() == 8 * (64 + 1000 * 48) + 8 * 1000 * 4);
 }
 
 TEST_CASE("QuantizedHeads: storing a token again changes that one only") {
   QuantizedHeads<MidRise<3>, MidRise<4>> cache(1, 10, 4);
-  for (size_t t = 1; t < 4; ++t) cache.Store<MidRise<3>>(0, t, RandomLevels<MidRise<3>>(10, t).data(), 1.0f);
-  cache.Store<MidRise<3>>(0, 2, RandomLevels<MidRise<3>>(10, 99).data(), 2.0f);
+  for (size_t t = 1; t < 4; ++t) cache.Store(0, t, RandomLevels<MidRise<3>>(10, t).data(), 1.0f);
+  cache.Store(0, 2, RandomLevels<MidRise<3>>(10, 99).data(), 2.0f);
   for (size_t t = 1; t < 4; ++t) {
     std::vector<int8_t> levels(10);
-    cache.Load<MidRise<3>>(0, t, levels);
+    cache.Load(0, t, levels);
     CHECK(levels == RandomLevels<MidRise<3>>(10, t == 2 ? 99 : t));
   }
 }
@@ -149,13 +176,11 @@ TEST_CASE("QuantizedHeads: its bytes are known before it takes them, where they 
   CHECK(!QuantizedHeads<Float>::StoredBytes(1, 20, kMax / 20));
 }
 
-TEST_CASE("QuantizedHeads: out of range, and the wrong format for a token, are assertions") {
+TEST_CASE("QuantizedHeads: out of range is an assertion") {
   QuantizedHeads<MidRise<3>, MidRise<4>> cache(2, 8, 3);
   const std::vector<int8_t> levels(8, 1);
-  CHECK(Breaks("out of range", [&] { cache.Store<MidRise<3>>(2, 1, levels.data(), 1.0f); }));
-  CHECK(Breaks("out of range", [&] { cache.Store<MidRise<3>>(0, 3, levels.data(), 1.0f); }));
-  CHECK(Breaks("token 0", [&] { cache.Store<MidRise<3>>(0, 0, levels.data(), 1.0f); }));
-  CHECK(Breaks("token 0", [&] { cache.Store<MidRise<4>>(0, 1, levels.data(), 1.0f); }));
+  CHECK(Breaks("out of range", [&] { cache.Store(2, 1, levels.data(), 1.0f); }));
+  CHECK(Breaks("out of range", [&] { cache.Store(0, 3, levels.data(), 1.0f); }));
   CHECK(QuantizedHeads<MidRise<3>>().heads() == 0);
 }
 

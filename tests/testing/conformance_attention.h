@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "bitnet/backend/backend.h"
+#include "bitnet/backend/reference.h"
 #include "bitnet/backend/reference_operations.h"
 #include "testing/awkward_formats.h"
 #include "testing/conformance_products.h"
@@ -34,21 +35,23 @@ std::vector<LevelOf<F>> DrawHead(Random& random, size_t dim, Fill fill) {
   return levels;
 }
 
-// Whether both hold the same levels and steps at the first so many tokens.
-template <Format F, Format First>
-bool SameHeads(const QuantizedHeads<F, First>& a, const QuantizedHeads<F, First>& b, size_t tokens) {
-  const auto same = [&]<Format Stored>(std::type_identity<Stored>, size_t head, size_t token) {
-    std::vector<LevelOf<Stored>> levels_a(a.head_dim()), levels_b(b.head_dim());
-    a.template Load<Stored>(head, token, levels_a);
-    b.template Load<Stored>(head, token, levels_b);
-    return levels_a == levels_b && SameBits(a.Step(head, token), b.Step(head, token));
-  };
-  for (size_t h = 0; h < a.heads(); ++h) {
-    for (size_t t = 0; t < tokens; ++t) {
-      if (!(t == 0 ? same(std::type_identity<First>(), h, t) : same(std::type_identity<F>(), h, t))) return false;
+// Whether both sequences have the same levels and steps at the first so many tokens.
+bool SameTokens(const auto& a, const auto& b, size_t tokens) {
+  bool same = true;
+  const auto compare = [&](auto part) {
+    for (size_t head = 0; head < a.kv_heads(); ++head) {
+      for (size_t t = 0; t < tokens; ++t) {
+        reference::WithHead(a, part, head, t, [&](const auto* levels_a, float step_a, auto) {
+          reference::WithHead(b, part, head, t, [&](const auto* levels_b, float step_b, auto) {
+            same = same && std::equal(levels_a, levels_a + a.head_dim(), levels_b) && SameBits(step_a, step_b);
+          });
+        });
+      }
     }
-  }
-  return true;
+  };
+  compare(reference::kKeys);
+  compare(reference::kValues);
+  return same;
 }
 
 template <Format F, Format First>
@@ -56,9 +59,9 @@ void DrawHeads(size_t tokens, Fill fill, uint64_t seed, QuantizedHeads<F, First>
   Random random(seed);
   for (size_t h = 0; h < heads.heads(); ++h) {
     const size_t dim = heads.head_dim();
-    heads.template Store<First>(h, 0, DrawHead<First>(random, dim, fill).data(), DrawStep(random, fill));
+    heads.StoreFirst(h, DrawHead<First>(random, dim, fill).data(), DrawStep(random, fill));
     for (size_t s = 1; s < tokens; ++s) {
-      heads.template Store<F>(h, s, DrawHead<F>(random, dim, fill).data(), DrawStep(random, fill));
+      heads.Store(h, s, DrawHead<F>(random, dim, fill).data(), DrawStep(random, fill));
     }
   }
 }
@@ -89,14 +92,22 @@ template <Format Q, Format K, Format K0, Format V, Format V0>
 using SomeQuantizers =
     CacheQuantizers<SomeQuantizer<Q>, SomeQuantizer<K>, SomeQuantizer<K0>, SomeQuantizer<V>, SomeQuantizer<V0>>;
 
-// The backend's own copy of a cache.
+// A cache that holds one sequence, in pages of no order.
 template <class Quantizers, class B>
-typename B::template Cache<Quantizers> CacheOf(const B& backend, typename B::Stream& stream,
-                                               const HostCache<Quantizers>& host) {
-  auto cache = backend.template NewCache<Quantizers>(host.kv_heads(), host.head_dim(), host.max_tokens());
-  backend.WriteCache(stream, host, host.max_tokens(), cache);
-  return cache;
-}
+struct SequenceIn {
+  typename B::template Cache<Quantizers> cache;
+  std::vector<uint32_t> table;
+
+  SequenceIn(const B& backend, typename B::Stream& stream, const HostCache<Quantizers>& host)
+      : cache(backend.template NewCache<Quantizers>(host.kv_heads(), host.head_dim())),
+        table(PagesFor(host.max_tokens())) {
+    backend.ResizeCache(cache, table.size() + 1);
+    for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<uint32_t>(table.size() - i);
+    backend.WriteCache(stream, host, host.max_tokens(), table, cache);
+  }
+  // The only one.
+  std::vector<PageTable> tables() const { return {table}; }
+};
 
 // `tokens` tokens of sequence `sequence` from `first` on.
 inline std::vector<Place> PlacesFrom(size_t first, size_t tokens, uint32_t sequence = 0) {
@@ -104,10 +115,19 @@ inline std::vector<Place> PlacesFrom(size_t first, size_t tokens, uint32_t seque
   for (size_t t = 0; t < tokens; ++t) places[t] = {sequence, static_cast<uint32_t>(first + t)};
   return places;
 }
-inline HostWhere WhereOf(std::span<const Place> places, size_t dim) {
+inline HostWhere WhereOf(std::span<const Place> places, std::span<const PageTable> tables, size_t dim) {
   HostWhere where;
-  where.Set(places, Rope(dim / 2 * 2, 100.0f));
+  where.Set(places, tables, Rope(dim / 2 * 2, 100.0f));
   return where;
+}
+// What the reference makes of queries over a sequence.
+template <class Quantizers>
+void ExpectAttend(const QuantizedRows<typename Quantizers::Query::Format>& q, std::span<const Place> places,
+                  const HostCache<Quantizers>& cache, const AttentionShape& shape, MatrixView<float> y) {
+  const ReferenceBackend backend;
+  ReferenceBackend::Stream stream;
+  const SequenceIn<Quantizers, ReferenceBackend> sequence(backend, stream, cache);
+  reference::Attend(q, WhereOf(places, sequence.tables(), shape.head_dim), sequence.cache, shape, y);
 }
 
 struct AttentionCase {
@@ -176,9 +196,8 @@ template <class Quantizers>
       DrawCache<Quantizers>(c.kv_heads, c.dim, c.first_position + c.tokens, c.fill, c.dim),
       DrawQueries<Q>(c.tokens * c.heads, c.dim, c.fill, c.dim + 2),
       {c.tokens, c.heads * c.dim}};
-  const HostCache<Quantizers>* const caches[] = {&expected.cache};
-  reference::Attend(expected.q, WhereOf(PlacesFrom(c.first_position, c.tokens), c.dim),
-                    std::span<const HostCache<Quantizers>* const>(caches), expected.shape, expected.y.view());
+  ExpectAttend<Quantizers>(expected.q, PlacesFrom(c.first_position, c.tokens), expected.cache, expected.shape,
+                           expected.y.view());
   return expected;
 }
 
@@ -194,15 +213,14 @@ void TestAttentionOf(const B& backend, const char* name) {
       if (threads && c.first_position < 250) continue;
       const B& used = threads ? on_threads : backend;
       typename B::Stream stream = used.NewStream();
-      const auto cache = CacheOf<Quantizers>(used, stream, expected.cache);
-      const typename B::template Cache<Quantizers>* const caches[] = {&cache};
+      const SequenceIn<Quantizers, B> sequence(used, stream, expected.cache);
       typename B::template Rows<Q> q;
       used.Write(stream, expected.q, q);
       typename B::Where where;
-      used.SetWhere(stream, PlacesFrom(c.first_position, c.tokens), Rope(c.dim / 2 * 2, 100.0f), where);
+      used.SetWhere(stream, PlacesFrom(c.first_position, c.tokens), sequence.tables(), Rope(c.dim / 2 * 2, 100.0f),
+                    where);
       DeviceMatrix y(used, stream, c.tokens, c.heads * c.dim);
-      used.Attend(stream, q, where, std::span<const typename B::template Cache<Quantizers>* const>(caches),
-                  expected.shape, y.view());
+      used.Attend(stream, q, where, sequence.cache, expected.shape, y.view());
       y.ExpectSame(expected.y, name,
                    "head_dim " + std::to_string(c.dim) + ", " + std::to_string(c.tokens) + " tokens from position " +
                        std::to_string(c.first_position) + ", fill " + std::to_string(static_cast<int>(c.fill)) +
@@ -211,75 +229,89 @@ void TestAttentionOf(const B& backend, const char* name) {
   }
 }
 
-// A cache of `length` tokens: its sizes; a copy, and a cache that was saved and restored with more room, go on without
-// each other.
+// A sequence of `length` tokens in a cache: sizes; what was saved is restored to other pages, and a page that becomes a
+// copy goes on without its original.
 template <class Quantizers, class B>
-void TestKeptCache(const B& backend, typename B::Stream& stream, const AttentionShape& shape,
-                   const typename B::template Cache<Quantizers>& cache, size_t length,
+void TestKeptPages(const B& backend, typename B::Stream& stream, const AttentionShape& shape,
+                   typename B::template Cache<Quantizers>& cache, PageTable table, size_t length,
                    const HostCache<Quantizers>& expected, const char* name) {
-  using Cache = typename B::template Cache<Quantizers>;
-  using Host = HostCache<Quantizers>;
-  const auto bytes = backend.template CacheBytes<Quantizers>(shape.kv_heads, shape.head_dim, cache.max_tokens());
-  Expect(bytes.has_value() && *bytes == cache.StoredBytes() && cache.max_tokens() == expected.max_tokens(), name,
-         "the size of a cache");
-  Expect(cache.BytesPerToken() != 0 && cache.BytesPerToken() * (cache.max_tokens() - 1) <= cache.StoredBytes(), name,
+  const auto page_bytes = backend.template PageBytes<Quantizers>(shape.kv_heads, shape.head_dim);
+  const size_t pages = cache.pages();
+  Expect(page_bytes.has_value() && *page_bytes * pages == cache.StoredBytes(), name, "the size of a cache");
+  Expect(cache.BytesPerToken() != 0 && cache.BytesPerToken() * kPageTokens <= *page_bytes, name,
          "the bytes of a token");
 
-  const size_t kept = length / 2;
-  Host saved;
-  backend.ReadCache(stream, cache, kept, saved);
+  HostCache<Quantizers> saved;
+  backend.ReadCache(stream, cache, table, length, saved);
   ExpectFinished(backend, stream, name);
-  Cache restored = backend.template NewCache<Quantizers>(shape.kv_heads, shape.head_dim, kept + 5);
-  backend.WriteCache(stream, saved, kept, restored);
-  Cache copied = cache;
-  Host expected_restored(shape.kv_heads, shape.head_dim, kept + 5);
-  reference::WriteCache(expected, kept, expected_restored);
-  Host expected_copied = expected;
-  Cache* const caches[] = {&restored, &copied};
-  Host* const host_caches[] = {&expected_restored, &expected_copied};
-  // A token after what was restored, and one over a token of the copy.
-  const std::vector<Place> places = {{0, static_cast<uint32_t>(kept)}, {1, static_cast<uint32_t>(kept)}};
+  Expect(saved.max_tokens() == length && SameTokens(saved, expected, length), name, "a sequence that is read");
+  // Restored without its last token, which is then stored anew; beside a copy whose last page is another's copy.
+  std::vector<uint32_t> restored, copied(table.begin(), table.end());
+  backend.ResizeCache(cache, pages + table.size() + 1);
+  Expect(cache.pages() == pages + table.size() + 1, name, "a cache that has grown");
+  for (size_t i = 0; i < table.size(); ++i) restored.push_back(static_cast<uint32_t>(pages + i));
+  backend.WriteCache(stream, saved, length - 1, restored, cache);
+  copied.back() = static_cast<uint32_t>(pages + table.size());
+  backend.CopyPage(stream, cache, table.back(), copied.back());
+  const auto at = static_cast<uint32_t>(length - 1);
+  const std::vector<Place> places = {{0, at}, {1, at}};
+  const PageTable tables[] = {restored, copied};
   const size_t width = shape.kv_heads * shape.head_dim;
-  Random random(kept);
+  Random random(length);
   std::vector<float> k(places.size() * width), v(places.size() * width);
   for (float& x : k) x = Normal(random);
   for (float& x : v) x = Normal(random);
-  GuardedMatrix host_k(places.size(), width, k), host_v(places.size(), width, v);
   DeviceMatrix device_k(backend, stream, places.size(), width, k), device_v(backend, stream, places.size(), width, v);
   typename B::Where where;
-  backend.SetWhere(stream, places, Rope(shape.head_dim, 100.0f), where);
-  reference::Store(host_k.view(), host_v.view(), WhereOf(places, shape.head_dim), std::span<Host* const>(host_caches));
-  backend.Store(stream, device_k.view(), device_v.view(), where, std::span<Cache* const>(caches));
-  const auto expect = [&](const Cache& actual, const Host& host, size_t tokens, const char* which) {
-    Host read;
-    backend.ReadCache(stream, actual, tokens, read);
+  backend.SetWhere(stream, places, tables, Rope(shape.head_dim, 100.0f), where);
+  backend.Store(stream, device_k.view(), device_v.view(), where, cache);
+  const auto expect = [&](PageTable of, size_t row, const char* which) {
+    // The reference's, made anew.
+    const ReferenceBackend host;
+    ReferenceBackend::Stream host_stream;
+    SequenceIn<Quantizers, ReferenceBackend> sequence(host, host_stream, expected);
+    if (row < places.size()) {
+      GuardedMatrix host_k(1, width,
+                           std::vector<float>(k.begin() + static_cast<std::ptrdiff_t>(row * width),
+                                              k.begin() + static_cast<std::ptrdiff_t>((row + 1) * width)));
+      GuardedMatrix host_v(1, width,
+                           std::vector<float>(v.begin() + static_cast<std::ptrdiff_t>(row * width),
+                                              v.begin() + static_cast<std::ptrdiff_t>((row + 1) * width)));
+      const std::vector<Place> place = {{0, at}};
+      reference::Store(host_k.view(), host_v.view(), WhereOf(place, sequence.tables(), shape.head_dim), sequence.cache);
+    }
+    HostCache<Quantizers> read;
+    backend.ReadCache(stream, cache, of, length, read);
     ExpectFinished(backend, stream, name);
-    Expect(SameHeads(read.keys, host.keys, tokens) && SameHeads(read.values, host.values, tokens), name, which);
+    Expect(SameTokens(read, PagedSequence(sequence.cache, sequence.table), length), name, which);
   };
-  expect(restored, expected_restored, kept + 1, "a cache restored with more room");
-  expect(copied, expected_copied, length, "a copied cache");
-  expect(cache, expected, length, "a cache whose copy went on");
+  expect(restored, 0, "a sequence restored to other pages");
+  expect(copied, 1, "a sequence whose last page is a copy");
+  expect(table, 2, "a sequence of whose last page there is a copy");
+  backend.ResizeCache(cache, 0);
+  Expect(cache.pages() == 0 && cache.StoredBytes() == 0, name, "a cache that has given its pages back");
 }
 
-// Several sequences in one pass, and what Store leaves in their caches.
+// Several sequences in one pass, and what Store leaves in their pages.
 template <AnyQuantizer Query, AnyQuantizer K, AnyQuantizer K0, AnyQuantizer V, AnyQuantizer V0, class B>
 void TestSequences(const B& backend, const char* name) {
   using Quantizers = CacheQuantizers<Query, K, K0, V, V0>;
-  using Host = HostCache<Quantizers>;
-  using Cache = typename B::template Cache<Quantizers>;
   constexpr AttentionShape kShape{6, 2, 24};
   constexpr size_t kSequences = 3, kTokens = 300;
   typename B::Stream stream = backend.NewStream();
   Random random(5);
-  std::vector<Host> expected;
-  std::vector<Cache> actual;
+  const ReferenceBackend host;
+  auto expected = host.NewCache<Quantizers>(kShape.kv_heads, kShape.head_dim);
+  auto actual = backend.template NewCache<Quantizers>(kShape.kv_heads, kShape.head_dim);
+  host.ResizeCache(expected, kSequences * PagesFor(kTokens));
+  // It grows while it holds tokens: the second pages lie behind all first ones.
+  backend.ResizeCache(actual, kSequences);
+  std::vector<std::vector<uint32_t>> pages(kSequences);
+  std::vector<PageTable> tables(kSequences);
   for (size_t i = 0; i < kSequences; ++i) {
-    expected.emplace_back(kShape.kv_heads, kShape.head_dim, kTokens);
-    actual.push_back(backend.template NewCache<Quantizers>(kShape.kv_heads, kShape.head_dim, kTokens));
+    pages[i] = {static_cast<uint32_t>(kSequences - 1 - i), static_cast<uint32_t>(kSequences + i)};
+    tables[i] = pages[i];
   }
-  std::vector<Host*> host_caches;
-  std::vector<Cache*> caches;
-  for (size_t i = 0; i < kSequences; ++i) host_caches.push_back(&expected[i]), caches.push_back(&actual[i]);
 
   // Passes of all mixtures: tokens of one sequence, of all in turn, runs of several.
   size_t lengths[kSequences] = {};
@@ -294,20 +326,21 @@ void TestSequences(const B& backend, const char* name) {
       }
       lengths[sequence] += tokens;
     }
+    if (std::any_of(std::begin(lengths), std::end(lengths), [](size_t n) { return n > kPageTokens; })) {
+      backend.ResizeCache(actual, kSequences * PagesFor(kTokens));
+    }
     const std::string place = "pass " + std::to_string(pass);
     const size_t width = kShape.kv_heads * kShape.head_dim;
     std::vector<float> k(places.size() * width), v(places.size() * width);
     for (float& x : k) x = Normal(random);
     for (float& x : v) x = Normal(random);
-    const Rope rope(kShape.head_dim, 100.0f);
-    HostWhere host_where;
-    host_where.Set(places, rope);
+    const HostWhere host_where = WhereOf(places, tables, kShape.head_dim);
     typename B::Where where;
-    backend.SetWhere(stream, places, rope, where);
+    backend.SetWhere(stream, places, tables, Rope(kShape.head_dim, 100.0f), where);
     GuardedMatrix host_k(places.size(), width, k), host_v(places.size(), width, v);
     DeviceMatrix device_k(backend, stream, places.size(), width, k), device_v(backend, stream, places.size(), width, v);
-    reference::Store(host_k.view(), host_v.view(), host_where, std::span<Host* const>(host_caches));
-    backend.Store(stream, device_k.view(), device_v.view(), where, std::span<Cache* const>(caches));
+    reference::Store(host_k.view(), host_v.view(), host_where, expected);
+    backend.Store(stream, device_k.view(), device_v.view(), where, actual);
 
     using Q = typename Query::Format;
     const QuantizedRows<Q> host_q = DrawQueries<Q>(places.size() * kShape.heads, kShape.head_dim, Fill::kRandom, pass);
@@ -315,20 +348,22 @@ void TestSequences(const B& backend, const char* name) {
     backend.Write(stream, host_q, q);
     GuardedMatrix expected_y(places.size(), kShape.heads * kShape.head_dim);
     DeviceMatrix y(backend, stream, places.size(), kShape.heads * kShape.head_dim);
-    reference::Attend(host_q, host_where, std::span<const Host* const>(host_caches), kShape, expected_y.view());
-    backend.Attend(stream, q, where, std::span<const Cache* const>(caches), kShape, y.view());
+    reference::Attend(host_q, host_where, expected, kShape, expected_y.view());
+    backend.Attend(stream, q, where, actual, kShape, y.view());
     y.ExpectSame(expected_y, name, place);
   }
-  // All of a cache, read back.
+  // All of a sequence, read back.
+  HostCache<Quantizers> first;
   for (size_t i = 0; i < kSequences; ++i) {
-    Host read;
-    backend.ReadCache(stream, actual[i], lengths[i], read);
+    HostCache<Quantizers> read;
+    backend.ReadCache(stream, actual, tables[i], lengths[i], read);
     ExpectFinished(backend, stream, name);
-    Expect(read.max_tokens() == lengths[i] && SameHeads(read.keys, expected[i].keys, lengths[i]) &&
-               SameHeads(read.values, expected[i].values, lengths[i]),
-           name, "ReadCache of sequence " + std::to_string(i));
+    Expect(read.max_tokens() == lengths[i] && SameTokens(read, PagedSequence(expected, tables[i]), lengths[i]), name,
+           "ReadCache of sequence " + std::to_string(i));
+    if (i == 0) first = std::move(read);
   }
-  TestKeptCache<Quantizers>(backend, stream, kShape, actual[0], lengths[0], expected[0], name);
+  const PageTable table = tables[0].first(PagesFor(lengths[0]));
+  TestKeptPages<Quantizers>(backend, stream, kShape, actual, table, lengths[0], first, name);
 }
 
 // Steps that make one score or weight stand out, vanish, or spoil the others: of keys and of values at one token of
@@ -355,11 +390,11 @@ void TestAttentionExtremes(const B& backend) {
           const float k_step = i % 3 == 0 && s == at ? step : 0.125f;
           const float v_step = (i % 3 == 1 && s == at) || (i % 3 == 2 && s != at) ? step : 0.125f;
           if (s == 0) {
-            cache.keys.Store<K0>(0, s, DrawHead<K0>(random, kDim, fill).data(), k_step);
-            cache.values.Store<K0>(0, s, DrawHead<K0>(random, kDim, fill).data(), v_step);
+            cache.keys.StoreFirst(0, DrawHead<K0>(random, kDim, fill).data(), k_step);
+            cache.values.StoreFirst(0, DrawHead<K0>(random, kDim, fill).data(), v_step);
           } else {
-            cache.keys.Store<K>(0, s, DrawHead<K>(random, kDim, fill).data(), k_step);
-            cache.values.Store<K>(0, s, DrawHead<K>(random, kDim, fill).data(), v_step);
+            cache.keys.Store(0, s, DrawHead<K>(random, kDim, fill).data(), k_step);
+            cache.values.Store(0, s, DrawHead<K>(random, kDim, fill).data(), v_step);
           }
         }
         QuantizedRows<MidRise<4>> host_q;
@@ -371,18 +406,14 @@ void TestAttentionExtremes(const B& backend) {
         const AttentionShape shape{3, 1, kDim};
         const std::vector<Place> places = PlacesFrom(kTokens - 1, 1);
         GuardedMatrix expected(1, 3 * kDim);
-        const HostCache<Quantizers>* const host_caches[] = {&cache};
-        reference::Attend(host_q, WhereOf(places, kDim), std::span<const HostCache<Quantizers>* const>(host_caches),
-                          shape, expected.view());
-        const auto own = CacheOf<Quantizers>(backend, stream, cache);
-        const typename B::template Cache<Quantizers>* const caches[] = {&own};
+        ExpectAttend<Quantizers>(host_q, places, cache, shape, expected.view());
+        const SequenceIn<Quantizers, B> sequence(backend, stream, cache);
         typename B::template Rows<MidRise<4>> q;
         backend.Write(stream, host_q, q);
         typename B::Where where;
-        backend.SetWhere(stream, places, Rope(kDim, 100.0f), where);
+        backend.SetWhere(stream, places, sequence.tables(), Rope(kDim, 100.0f), where);
         DeviceMatrix y(backend, stream, 1, 3 * kDim);
-        backend.Attend(stream, q, where, std::span<const typename B::template Cache<Quantizers>* const>(caches), shape,
-                       y.view());
+        backend.Attend(stream, q, where, sequence.cache, shape, y.view());
         y.ExpectSame(expected, "Attend of extremes",
                      "token " + std::to_string(at) + ", case " + std::to_string(i) + ", fill " +
                          std::to_string(static_cast<int>(fill)));

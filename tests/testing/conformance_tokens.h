@@ -230,9 +230,9 @@ void TestElementwise(const B& backend) {
       std::vector<Place> places;
       for (uint32_t t = 0; t < c.tokens; ++t) places.push_back({t % 2, 7 * t + 1});
       HostWhere host_where;
-      host_where.Set(places, rope);
+      host_where.Set(places, {}, rope);
       typename B::Where where;
-      backend.SetWhere(stream, places, rope, where);
+      backend.SetWhere(stream, places, {}, rope, where);
       GuardedMatrix expected_heads = host;
       DeviceMatrix turned(backend, stream, c.tokens, c.cols, c.values);
       reference::Rotate(host_where, expected_heads.view());

@@ -292,12 +292,12 @@ void TestStorage() {
     std::vector<LevelOf<F>> levels(dim);
     const std::vector<uint8_t> codes = RandomCodes<F>(dim, i);
     for (size_t c = 0; c < dim; ++c) levels[c] = static_cast<LevelOf<F>>(Traits::Level(codes[c]));
-    cache.template Store<F>(i / 3, i % 3, levels.data(), static_cast<float>(i) + 0.5f);
+    cache.Store(i / 3, i % 3, levels.data(), static_cast<float>(i) + 0.5f);
     stored.push_back(levels);
   }
   for (size_t i = 0; i < 6; ++i) {
     std::vector<LevelOf<F>> levels(dim);
-    cache.template Load<F>(i / 3, i % 3, levels);
+    cache.Load(i / 3, i % 3, levels);
     Law(levels == stored[i], "the cache gives back levels", static_cast<double>(i));
     Law(cache.Step(i / 3, i % 3) == static_cast<float>(i) + 0.5f, "... and steps", static_cast<double>(i));
   }

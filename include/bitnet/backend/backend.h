@@ -31,6 +31,7 @@
 #include "bitnet/tensor/key_values.h"
 #include "bitnet/tensor/matrix_view.h"
 #include "bitnet/tensor/operand.h"
+#include "bitnet/tensor/pages.h"
 #include "bitnet/tensor/quantized_heads.h"
 #include "bitnet/tensor/quantized_matrix.h"
 #include "bitnet/tensor/quantized_rows.h"
@@ -53,11 +54,11 @@ struct BackendExample {
 // What a backend owns. All but matrices, rows and caches of other formats are the same for all formats.
 //   Matrix<W, X, U>  weights W in its own layout, for inputs X and the uses U
 //   Rows<X>          quantized rows: the inputs of products, queries
-//   Cache<Quantizers>  keys and values of one layer and one sequence, for queries of one format; copyable
+//   Cache<Quantizers>  keys and values of one layer, for queries of one format: pages of kPageTokens tokens
 //   Lists            for each token a list of channels
 //   Reals            memory of real activations (Shape gives a view of it)
 //   Vector           reals that do not change: a norm's gain
-//   Where            where the tokens of a pass stand
+//   Where            where the tokens of a pass stand, and which pages are whose
 //   Stream           operations of one stream happen one after the other, those of several streams may overlap; it has
 //                    the scratch of its operations and, on a device, its queue and its errors; a state has one
 // Views (MatrixView) are of memory that the backend can read; the host looks into none of them. What the host passes
@@ -75,7 +76,6 @@ concept BackendTypes = std::copy_constructible<B> && requires {
   requires BackendObject<typename B::template Matrix<BackendExample::W, BackendExample::X, Uses<Dense>>>;
   requires BackendObject<typename B::template Rows<BackendExample::X>>;
   requires BackendObject<typename B::template Cache<BackendExample::Caching>>;
-  requires std::copyable<typename B::template Cache<BackendExample::Caching>>;
   requires BackendObject<typename B::Lists>;
   requires BackendObject<typename B::Reals>;
   requires BackendObject<typename B::Vector>;
@@ -97,9 +97,10 @@ struct BackendExampleOf : BackendExample {
 // ---- Objects.
 template <class B, class E = BackendExampleOf<B>>
 concept BackendObjects = requires(const B backend, const QuantizedMatrix<typename E::W>& weights,
-                                  const typename E::AnyMatrix& matrix, const typename E::Cache& cache,
-                                  std::span<const float> values, std::span<const Place> places, const Rope& rope,
-                                  typename B::Stream& stream, typename B::Reals& reals, typename B::Where& where) {
+                                  const typename E::AnyMatrix& matrix, typename E::Cache& cache,
+                                  std::span<const float> values, std::span<const Place> places,
+                                  std::span<const PageTable> tables, const Rope& rope, typename B::Stream& stream,
+                                  typename B::Reals& reals, typename B::Where& where) {
   // Weights in this backend's layout for these uses: the only form that products read.
   {
     backend.template PrepareMatrix<typename E::W, typename E::X, Uses<Dense>>(weights)
@@ -110,23 +111,20 @@ concept BackendObjects = requires(const B backend, const QuantizedMatrix<typenam
 
   { backend.PrepareVector(values) } -> std::same_as<typename B::Vector>;
 
-  // An empty cache with room for so many tokens; (kv_heads, head_dim, max_tokens). And what it would take, if that fits
-  // size_t.
-  {
-    backend.template NewCache<typename E::Caching>(size_t{1}, size_t{2}, size_t{3})
-    } -> std::same_as<typename E::Cache>;
-  {
-    backend.template CacheBytes<typename E::Caching>(size_t{1}, size_t{2}, size_t{3})
-    } -> std::same_as<std::optional<size_t>>;
-  { cache.max_tokens() } -> std::convertible_to<size_t>;
+  // A cache without pages; (kv_heads, head_dim). It grows to so many pages, and moves none: passes in other threads may
+  // use theirs meanwhile. Or it gives all of its memory back (0 pages). What a page takes, if that fits size_t.
+  { backend.template NewCache<typename E::Caching>(size_t{1}, size_t{2}) } -> std::same_as<typename E::Cache>;
+  backend.ResizeCache(cache, size_t{1});
+  { backend.template PageBytes<typename E::Caching>(size_t{1}, size_t{2}) } -> std::same_as<std::optional<size_t>>;
+  { cache.pages() } -> std::convertible_to<size_t>;
   { cache.BytesPerToken() } -> std::convertible_to<size_t>;  // of a token after the first
   { cache.StoredBytes() } -> std::convertible_to<size_t>;
 
   { backend.NewStream() } -> std::same_as<typename B::Stream>;
   // A view [rows, cols], contiguous, of unspecified contents. Ends the life of earlier views.
   { backend.Shape(stream, reals, size_t{1}, size_t{2}) } -> std::same_as<MatrixView<float>>;
-  // Of each token its sequence and its position.
-  backend.SetWhere(stream, places, rope, where);
+  // Of each token its sequence and its position, of each sequence its pages.
+  backend.SetWhere(stream, places, tables, rope, where);
 };
 
 // ---- Operations. [a, b] are rows and columns. Outputs never alias inputs unless said.
@@ -138,8 +136,8 @@ concept BackendOperations = requires(const B backend, typename B::Stream& stream
                                      typename E::Rows& x, typename E::Queries& queries, typename B::Lists& lists,
                                      const typename B::Lists& listed, MatrixView<const float> reals,
                                      MatrixView<float> y, const typename B::Vector& gain,
-                                     const typename B::Where& where, std::span<typename E::Cache* const> caches,
-                                     std::span<const typename E::Cache* const> filled, const AttentionShape& shape,
+                                     const typename B::Where& where, typename E::Cache& cache,
+                                     const typename E::Cache& filled, const AttentionShape& shape,
                                      const SamplerOptions& sampling) {
   // y [tokens, cols] = step * level of the rows with these numbers (RowLookup).
   backend.Embed(stream, embedding, numbers, y);
@@ -172,11 +170,13 @@ concept BackendOperations = requires(const B backend, typename B::Stream& stream
   backend.template Glu<SquaredRelu>(stream, reals, reals, listed, y);
 
   // Quantizes keys and values [tokens, kv_heads * head_dim], keys already rotated, and stores them, each at its token's
-  // position of the cache of its sequence ...
-  backend.Store(stream, reals, reals, where, caches);
+  // position, in the pages of its sequence ...
+  backend.Store(stream, reals, reals, where, cache);
   // ... and y [tokens, heads * head_dim] = attention of queries [tokens * heads, head_dim], each over the tokens of its
   // sequence up to its own.
   backend.Attend(stream, queries, where, filled, shape, y);
+  // A page becomes a copy of another: (from, to).
+  backend.CopyPage(stream, cache, uint32_t{0}, uint32_t{1});
 
   // Draws a token by one random number of 64 bits from logits [1, vocab] (backend/sampling.h). Finishes the stream.
   { backend.Sample(stream, reals, sampling, uint64_t{0}) } -> std::same_as<Result<uint32_t>>;
@@ -189,7 +189,7 @@ concept BackendBorder = requires(const B backend, typename B::Stream& stream, Ma
                                  MatrixView<float> to, GrowingMatrix& host_reals, typename E::Rows& rows,
                                  const typename E::Rows& const_rows, QuantizedRows<typename E::X>& host_rows,
                                  typename B::Lists& lists, ChannelLists& host_lists, typename E::Cache& cache,
-                                 HostCache<typename E::Caching>& host_cache) {
+                                 PageTable table, HostCache<typename E::Caching>& host_cache) {
   // Reals: logits and hidden states out, edited logits in. Read may give a view of host_reals, or of `from` itself.
   { backend.Read(stream, from, host_reals) } -> std::same_as<MatrixView<const float>>;
   backend.Write(stream, from, to);
@@ -197,10 +197,9 @@ concept BackendBorder = requires(const B backend, typename B::Stream& stream, Ma
   // the two: the weights that a product used. Finishes the stream.
   { backend.CountNonzero(stream, const_rows) } -> std::same_as<uint64_t>;
   { backend.CountNonzero(stream, const_rows, lists) } -> std::same_as<uint64_t>;
-  // The first so many tokens of a cache, to save and to restore it: host_cache becomes one of just these; a cache that
-  // is written keeps its room.
-  backend.ReadCache(stream, cache, size_t{1}, host_cache);
-  backend.WriteCache(stream, host_cache, size_t{1}, cache);
+  // The first so many tokens of a sequence, to save and to restore it: host_cache becomes one of just these.
+  backend.ReadCache(stream, cache, table, size_t{1}, host_cache);
+  backend.WriteCache(stream, host_cache, size_t{1}, table, cache);
   // Rows and lists (for tests).
   backend.Read(stream, const_rows, host_rows);
   backend.Write(stream, host_rows, rows);

@@ -12,6 +12,7 @@
 #include "bitnet/backend/where.h"
 #include "bitnet/base/assert.h"
 #include "bitnet/tensor/channel_lists.h"
+#include "bitnet/tensor/key_values.h"
 #include "bitnet/tensor/matrix_view.h"
 #include "bitnet/tensor/operand.h"
 
@@ -57,27 +58,27 @@ inline void CheckGlu(MatrixView<const float> gate, MatrixView<const float> up, c
                 "Glu: gate, up, the list of open gates and y must have the same shape");
 }
 
-// Whether every token has a cache of its sequence, which reaches up to its position.
+// Whether every token has a page of the cache.
 template <class Cache>
-bool CachesReach(const HostWhere& where, std::span<Cache* const> caches, size_t kv_heads, size_t head_dim) {
+bool PagesReach(const HostWhere& where, const Cache& cache) {
   return std::all_of(where.runs().begin(), where.runs().end(), [&](const HostWhere::Run& run) {
-    return run.sequence < caches.size() && caches[run.sequence]->kv_heads() == kv_heads &&
-           caches[run.sequence]->head_dim() == head_dim && run.tokens <= caches[run.sequence]->max_tokens() &&
-           run.first_position <= caches[run.sequence]->max_tokens() - run.tokens;
+    if (run.sequence >= where.sequences()) return false;
+    const PageTable table = where.Table(run.sequence);
+    const size_t needed = PagesFor(run.first_position + run.tokens);
+    return needed <= table.size() && std::all_of(table.begin(), table.begin() + static_cast<std::ptrdiff_t>(needed),
+                                                 [&](uint32_t page) { return page < cache.pages(); });
   });
 }
 
 template <class Cache>
 void CheckStore(MatrixView<const float> keys, MatrixView<const float> values, const HostWhere& where,
-                std::span<Cache* const> caches) {
+                const Cache& cache) {
   if (where.tokens() == 0) return;
-  BITNET_ASSERT(!caches.empty(), "Store: there is no cache");
-  const size_t heads = caches[0]->kv_heads();
-  const size_t head_dim = caches[0]->head_dim();
-  BITNET_ASSERT(keys.rows() == where.tokens() && values.rows() == where.tokens() && keys.cols() == heads * head_dim &&
-                    values.cols() == heads * head_dim,
+  const size_t width = cache.kv_heads() * cache.head_dim();
+  BITNET_ASSERT(keys.rows() == where.tokens() && values.rows() == where.tokens() && keys.cols() == width &&
+                    values.cols() == width,
                 "Store: keys and values must be [tokens, kv_heads * head_dim]");
-  BITNET_ASSERT(CachesReach(where, caches, heads, head_dim), "Store: beyond the cache");
+  BITNET_ASSERT(PagesReach(where, cache), "Store: beyond the pages of the cache");
 }
 
 template <Operand Q, class Formats>
@@ -88,14 +89,16 @@ void CheckHeadDotsFit(size_t head_dim) {
 }
 
 template <class Rows, class Cache>
-void CheckAttend(const Rows& q, const HostWhere& where, std::span<const Cache* const> caches,
-                 const AttentionShape& shape, MatrixView<float> y) {
+void CheckAttend(const Rows& q, const HostWhere& where, const Cache& cache, const AttentionShape& shape,
+                 MatrixView<float> y) {
+  static_assert(kPageTokens == kAttentionBlock);
   BITNET_ASSERT(where.tokens() == y.rows() && q.rows() == y.rows() * shape.heads && q.cols() == shape.head_dim &&
                     y.cols() == shape.heads * shape.head_dim,
                 "Attend: queries and output must agree in shape");
   BITNET_ASSERT(shape.kv_heads != 0 && shape.heads % shape.kv_heads == 0, "Attend: kv_heads must divide heads");
-  BITNET_ASSERT(CachesReach(where, caches, shape.kv_heads, shape.head_dim),
-                "Attend: beyond the cache, or a cache of other heads");
+  BITNET_ASSERT(where.tokens() == 0 || (cache.kv_heads() == shape.kv_heads && cache.head_dim() == shape.head_dim),
+                "Attend: the cache is one of other heads");
+  BITNET_ASSERT(PagesReach(where, cache), "Attend: beyond the pages of the cache");
 }
 
 }  // namespace bitnet

@@ -21,7 +21,6 @@
 #include <string>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "bitnet/backend/backend.h"
 #include "bitnet/base/assert.h"
@@ -124,89 +123,61 @@ class AnyCache {
 
  public:
   AnyCache() = default;
-  AnyCache(const AnyCache& other) : values_(other.values_ == nullptr ? nullptr : other.values_->Copy()) {}
-  AnyCache(AnyCache&&) noexcept = default;
-  // Where memory ends, what is assigned to stays as it was.
-  AnyCache& operator=(const AnyCache& other) {
-    AnyCache copy(other);
-    return *this = std::move(copy);
-  }
-  AnyCache& operator=(AnyCache&&) noexcept = default;
   template <class Quantizers>
   AnyCache(std::type_identity<Quantizers>, typename B::template Cache<Quantizers> cache)
-      : values_(std::make_unique<Values<Quantizers>>(std::move(cache))) {}
+      : pages_(std::make_unique<PagesBy<Quantizers>>(std::move(cache))) {}
 
-  size_t max_tokens() const { return values_ == nullptr ? 0 : values_->max_tokens(); }
-  size_t BytesPerToken() const { return values_ == nullptr ? 0 : values_->BytesPerToken(); }
-  size_t StoredBytes() const { return values_ == nullptr ? 0 : values_->StoredBytes(); }
+  size_t pages() const { return pages_ == nullptr ? 0 : pages_->pages(); }
+  size_t BytesPerToken() const { return pages_ == nullptr ? 0 : pages_->BytesPerToken(); }
+  size_t StoredBytes() const { return pages_ == nullptr ? 0 : pages_->StoredBytes(); }
 
   // B's cache, which must have these quantizers.
   template <class Quantizers>
   typename B::template Cache<Quantizers>& As() const {
-    BITNET_ASSERT(values_ != nullptr && values_->key() == KeyOf<Quantizers>(),
-                  "AnyCache: it has other quantizers, as have the other caches of the pass");
-    return static_cast<Values<Quantizers>*>(values_.get())->cache;
-  }
-
-  // All caches of a pass have the quantizers of the first.
-  static void Store(const B& backend, Stream& stream, Reals keys, Reals values, const Where& where,
-                    std::span<AnyCache* const> caches) {
-    First(caches).Store(backend, stream, keys, values, where, caches);
-  }
-  static void Attend(const B& backend, Stream& stream, Rows& q, const Where& where,
-                     std::span<const AnyCache* const> caches, const AttentionShape& shape, MatrixView<float> y) {
-    First(caches).Attend(backend, stream, q, where, caches, shape, y);
+    BITNET_ASSERT(pages_ != nullptr && pages_->key() == KeyOf<Quantizers>(), "AnyCache: it has other quantizers");
+    return static_cast<PagesBy<Quantizers>*>(pages_.get())->cache;
   }
 
  private:
-  class AnyValues {
+  template <Backend>
+  friend class Erased;
+
+  class AnyPages {
    public:
-    virtual ~AnyValues() = default;
+    virtual ~AnyPages() = default;
     virtual const void* key() const = 0;
-    virtual std::unique_ptr<AnyValues> Copy() const = 0;
-    virtual size_t max_tokens() const = 0;
+    virtual size_t pages() const = 0;
     virtual size_t BytesPerToken() const = 0;
     virtual size_t StoredBytes() const = 0;
-    virtual void Store(const B&, Stream&, Reals, Reals, const Where&, std::span<AnyCache* const>) const = 0;
-    virtual void Attend(const B&, Stream&, Rows&, const Where&, std::span<const AnyCache* const>, const AttentionShape&,
-                        MatrixView<float>) const = 0;
+    virtual void Resize(const B&, size_t) = 0;
+    virtual void CopyPage(const B&, Stream&, uint32_t, uint32_t) = 0;
+    virtual void Store(const B&, Stream&, Reals, Reals, const Where&) = 0;
+    virtual void Attend(const B&, Stream&, Rows&, const Where&, const AttentionShape&, MatrixView<float>) const = 0;
   };
 
   template <class Quantizers>
-  class Values final : public AnyValues {
+  class PagesBy final : public AnyPages {
     using Cache = typename B::template Cache<Quantizers>;
 
    public:
-    explicit Values(Cache c) : cache(std::move(c)) {}
+    explicit PagesBy(Cache c) : cache(std::move(c)) {}
     const void* key() const override { return KeyOf<Quantizers>(); }
-    std::unique_ptr<AnyValues> Copy() const override { return std::make_unique<Values>(cache); }
-    size_t max_tokens() const override { return cache.max_tokens(); }
+    size_t pages() const override { return cache.pages(); }
     size_t BytesPerToken() const override { return cache.BytesPerToken(); }
     size_t StoredBytes() const override { return cache.StoredBytes(); }
-    void Store(const B& backend, Stream& stream, Reals k, Reals v, const Where& where,
-               std::span<AnyCache* const> caches) const override {
-      WithCaches<Cache*>(caches, [&](std::span<Cache* const> own) { backend.Store(stream, k, v, where, own); });
+    void Resize(const B& backend, size_t pages) override { backend.ResizeCache(cache, pages); }
+    void CopyPage(const B& backend, Stream& stream, uint32_t from, uint32_t to) override {
+      backend.CopyPage(stream, cache, from, to);
     }
-    void Attend(const B& backend, Stream& stream, Rows& q, const Where& where, std::span<const AnyCache* const> caches,
-                const AttentionShape& shape, MatrixView<float> y) const override {
-      WithCaches<const Cache*>(
-          caches, [&](std::span<const Cache* const> own) { backend.Attend(stream, q, where, own, shape, y); });
+    void Store(const B& backend, Stream& stream, Reals k, Reals v, const Where& where) override {
+      backend.Store(stream, k, v, where, cache);
+    }
+    void Attend(const B& backend, Stream& stream, Rows& q, const Where& where, const AttentionShape& shape,
+                MatrixView<float> y) const override {
+      backend.Attend(stream, q, where, cache, shape, y);
     }
 
     Cache cache;
-
-   private:
-    // f(B's caches).
-    template <class Pointer>
-    static void WithCaches(const auto& caches, auto&& f) {
-      // Memory is taken for large batches only.
-      constexpr size_t kFew = 16;
-      Pointer few[kFew];
-      std::vector<Pointer> many(caches.size() <= kFew ? 0 : caches.size());
-      Pointer* const own = many.empty() ? few : many.data();
-      for (size_t i = 0; i < caches.size(); ++i) own[i] = &caches[i]->template As<Quantizers>();
-      f(std::span<const Pointer>(own, caches.size()));
-    }
   };
 
   // Tells the quantizers apart, without run-time types.
@@ -215,12 +186,12 @@ class AnyCache {
     static constexpr char kKey = 0;
     return &kKey;
   }
-  static const AnyValues& First(const auto& caches) {
-    BITNET_ASSERT(!caches.empty() && caches[0]->values_ != nullptr, "AnyCache: there is no cache");
-    return *caches[0]->values_;
+  AnyPages& Get() const {
+    BITNET_ASSERT(pages_ != nullptr, "AnyCache: there is no cache");
+    return *pages_;
   }
 
-  std::unique_ptr<AnyValues> values_;
+  std::unique_ptr<AnyPages> pages_;
 };
 
 template <Backend B>
@@ -247,19 +218,24 @@ class Erased {
   }
   Vector PrepareVector(std::span<const float> values) const { return backend_.PrepareVector(values); }
   template <class Quantizers>
-  Cache<Quantizers> NewCache(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
-    return {std::type_identity<Quantizers>(), backend_.template NewCache<Quantizers>(kv_heads, head_dim, max_tokens)};
+  Cache<Quantizers> NewCache(size_t kv_heads, size_t head_dim) const {
+    return {std::type_identity<Quantizers>(), backend_.template NewCache<Quantizers>(kv_heads, head_dim)};
+  }
+  template <Operand Q>
+  void ResizeCache(AnyCache<B, Q>& cache, size_t pages) const {
+    cache.Get().Resize(backend_, pages);
   }
   template <class Quantizers>
-  std::optional<size_t> CacheBytes(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
-    return backend_.template CacheBytes<Quantizers>(kv_heads, head_dim, max_tokens);
+  std::optional<size_t> PageBytes(size_t kv_heads, size_t head_dim) const {
+    return backend_.template PageBytes<Quantizers>(kv_heads, head_dim);
   }
   Stream NewStream() const { return backend_.NewStream(); }
   MatrixView<float> Shape(Stream& stream, Reals& reals, size_t rows, size_t cols) const {
     return backend_.Shape(stream, reals, rows, cols);
   }
-  void SetWhere(Stream& stream, std::span<const Place> places, const Rope& rope, Where& where) const {
-    backend_.SetWhere(stream, places, rope, where);
+  void SetWhere(Stream& stream, std::span<const Place> places, std::span<const PageTable> tables, const Rope& rope,
+                Where& where) const {
+    backend_.SetWhere(stream, places, tables, rope, where);
   }
 
   template <Operand X, class U>
@@ -318,13 +294,17 @@ class Erased {
 
   template <Operand Q>
   void Store(Stream& stream, MatrixView<const float> keys, MatrixView<const float> values, const Where& where,
-             std::span<AnyCache<B, Q>* const> caches) const {
-    AnyCache<B, Q>::Store(backend_, stream, keys, values, where, caches);
+             AnyCache<B, Q>& cache) const {
+    cache.Get().Store(backend_, stream, keys, values, where);
   }
   template <Operand Q>
-  void Attend(Stream& stream, Rows<Q>& q, const Where& where, std::span<const AnyCache<B, Q>* const> caches,
-              const AttentionShape& shape, MatrixView<float> y) const {
-    AnyCache<B, Q>::Attend(backend_, stream, q, where, caches, shape, y);
+  void Attend(Stream& stream, Rows<Q>& q, const Where& where, const AnyCache<B, Q>& cache, const AttentionShape& shape,
+              MatrixView<float> y) const {
+    cache.Get().Attend(backend_, stream, q, where, shape, y);
+  }
+  template <Operand Q>
+  void CopyPage(Stream& stream, AnyCache<B, Q>& cache, uint32_t from, uint32_t to) const {
+    cache.Get().CopyPage(backend_, stream, from, to);
   }
   Result<uint32_t> Sample(Stream& stream, MatrixView<const float> logits, const SamplerOptions& options,
                           uint64_t random) const {
@@ -349,12 +329,14 @@ class Erased {
   }
   // The host's form says which quantizers.
   template <Operand Q, class Quantizers>
-  void ReadCache(Stream& stream, const AnyCache<B, Q>& from, size_t tokens, HostCache<Quantizers>& to) const {
-    backend_.ReadCache(stream, from.template As<Quantizers>(), tokens, to);
+  void ReadCache(Stream& stream, const AnyCache<B, Q>& from, PageTable table, size_t tokens,
+                 HostCache<Quantizers>& to) const {
+    backend_.ReadCache(stream, from.template As<Quantizers>(), table, tokens, to);
   }
   template <class Quantizers, Operand Q>
-  void WriteCache(Stream& stream, const HostCache<Quantizers>& from, size_t tokens, AnyCache<B, Q>& to) const {
-    backend_.WriteCache(stream, from, tokens, to.template As<Quantizers>());
+  void WriteCache(Stream& stream, const HostCache<Quantizers>& from, size_t tokens, PageTable table,
+                  AnyCache<B, Q>& to) const {
+    backend_.WriteCache(stream, from, tokens, table, to.template As<Quantizers>());
   }
   uint64_t CountNonzero(Stream& stream, const auto& rows) const { return backend_.CountNonzero(stream, rows); }
   uint64_t CountNonzero(Stream& stream, const auto& rows, const Lists& lists) const {

@@ -43,7 +43,7 @@ class ReferenceBackend {
   template <Operand X>
   using Rows = QuantizedRows<X>;
   template <class Quantizers>
-  using Cache = HostCache<Quantizers>;
+  using Cache = HostPages<Quantizers>;
   using Lists = ChannelLists;
   using Reals = GrowingMatrix;
   using Vector = std::vector<float>;
@@ -61,17 +61,22 @@ class ReferenceBackend {
   }
   Vector PrepareVector(std::span<const float> values) const { return {values.begin(), values.end()}; }
   template <class Quantizers>
-  Cache<Quantizers> NewCache(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
-    return Cache<Quantizers>(kv_heads, head_dim, max_tokens);
+  Cache<Quantizers> NewCache(size_t kv_heads, size_t head_dim) const {
+    return Cache<Quantizers>(kv_heads, head_dim);
   }
   template <class Quantizers>
-  std::optional<size_t> CacheBytes(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
-    return Cache<Quantizers>::StoredBytes(kv_heads, head_dim, max_tokens);
+  void ResizeCache(HostPages<Quantizers>& cache, size_t pages) const {
+    cache.Resize(pages);
+  }
+  template <class Quantizers>
+  std::optional<size_t> PageBytes(size_t kv_heads, size_t head_dim) const {
+    return HostCache<Quantizers>::StoredBytes(kv_heads, head_dim, kPageTokens);
   }
   Stream NewStream() const { return {}; }
   MatrixView<float> Shape(Stream&, Reals& reals, size_t rows, size_t cols) const { return reals.Shape(rows, cols); }
-  void SetWhere(Stream&, std::span<const Place> places, const Rope& rope, Where& where) const {
-    where.Set(places, rope);
+  void SetWhere(Stream&, std::span<const Place> places, std::span<const PageTable> tables, const Rope& rope,
+                Where& where) const {
+    where.Set(places, tables, rope);
   }
 
   template <Operand W, class U>
@@ -137,13 +142,17 @@ class ReferenceBackend {
 
   template <class Quantizers>
   void Store(Stream&, MatrixView<const float> keys, MatrixView<const float> values, const Where& where,
-             std::span<HostCache<Quantizers>* const> caches) const {
-    reference::Store(keys, values, where, caches);
+             HostPages<Quantizers>& cache) const {
+    reference::Store(keys, values, where, cache);
   }
   template <Operand Q, class Quantizers>
-  void Attend(Stream&, Rows<Q>& q, const Where& where, std::span<const HostCache<Quantizers>* const> caches,
-              const AttentionShape& shape, MatrixView<float> y) const {
-    reference::Attend(q, where, caches, shape, y);
+  void Attend(Stream&, Rows<Q>& q, const Where& where, const HostPages<Quantizers>& cache, const AttentionShape& shape,
+              MatrixView<float> y) const {
+    reference::Attend(q, where, cache, shape, y);
+  }
+  template <class Quantizers>
+  void CopyPage(Stream&, HostPages<Quantizers>& cache, uint32_t from, uint32_t to) const {
+    cache[to] = cache[from];
   }
   Result<uint32_t> Sample(Stream&, MatrixView<const float> logits, const SamplerOptions& options,
                           uint64_t random) const {
@@ -159,8 +168,9 @@ class ReferenceBackend {
   }
   void Read(Stream&, const Lists& from, ChannelLists& to) const { to = from; }
   template <class Quantizers>
-  void ReadCache(Stream&, const HostCache<Quantizers>& from, size_t tokens, HostCache<Quantizers>& to) const {
-    reference::ReadCache(from, tokens, to);
+  void ReadCache(Stream&, const HostPages<Quantizers>& from, PageTable table, size_t tokens,
+                 HostCache<Quantizers>& to) const {
+    reference::ReadCache(from, table, tokens, to);
   }
   void Write(Stream&, MatrixView<const float> from, MatrixView<float> to) const { reference::Copy(from, to); }
   template <Operand X>
@@ -169,8 +179,9 @@ class ReferenceBackend {
   }
   void Write(Stream&, const ChannelLists& from, Lists& to) const { to = from; }
   template <class Quantizers>
-  void WriteCache(Stream&, const HostCache<Quantizers>& from, size_t tokens, HostCache<Quantizers>& to) const {
-    reference::WriteCache(from, tokens, to);
+  void WriteCache(Stream&, const HostCache<Quantizers>& from, size_t tokens, PageTable table,
+                  HostPages<Quantizers>& to) const {
+    reference::WriteCache(from, tokens, table, to);
   }
   Result<Done> Finish(Stream&) const { return Done{}; }
 

@@ -252,97 +252,102 @@ void Glu(MatrixView<const float> gate, MatrixView<const float> up, const Channel
 
 // ---- The cache, and attention over it.
 
-// Quantizes a head of a token by Q, or by First at position 0, and stores it.
+// Quantizes a head of a token, at position 0 by First, and stores it.
 template <AnyQuantizer Q, AnyQuantizer First, class Heads>
 void StoreHead(std::span<const float> x, size_t head, size_t position, Heads& to) {
-  const auto store = [&]<AnyQuantizer By>(std::type_identity<By>) {
-    std::vector<LevelOf<typename By::Format>> levels(x.size());
-    const float step = By::Quantize(x, levels.data());
-    to.template Store<typename By::Format>(head, position, levels.data(), step);
-  };
   if (position == 0) {
-    store(std::type_identity<First>());
+    std::vector<LevelOf<typename First::Format>> levels(x.size());
+    const float step = First::Quantize(x, levels.data());
+    to.StoreFirst(head, levels.data(), step);
   } else {
-    store(std::type_identity<Q>());
+    std::vector<LevelOf<typename Q::Format>> levels(x.size());
+    const float step = Q::Quantize(x, levels.data());
+    to.Store(head, position % kPageTokens, levels.data(), step);
   }
 }
 
 // Quantizes keys and values [tokens, kv_heads * head_dim], keys already rotated, and stores them, each at its token's
-// position of the cache of its sequence.
+// position of its sequence.
 template <class Cache>
-void Store(MatrixView<const float> keys, MatrixView<const float> values, const HostWhere& where,
-           std::span<Cache* const> caches) {
+void Store(MatrixView<const float> keys, MatrixView<const float> values, const HostWhere& where, Cache& cache) {
   using Q = typename Cache::Quantizers;
-  CheckStore(keys, values, where, caches);
+  CheckStore(keys, values, where, cache);
+  const size_t dim = cache.head_dim();
   for (size_t t = 0; t < keys.rows(); ++t) {
-    Cache& cache = *caches[where[t].sequence];
-    const size_t dim = cache.head_dim();
+    const size_t position = where[t].position;
+    auto& page = PagedSequence(cache, where.Table(where[t].sequence)).Page(position);
     for (size_t h = 0; h < cache.kv_heads(); ++h) {
-      StoreHead<typename Q::Key, typename Q::FirstKey>(keys[t].subspan(h * dim, dim), h, where[t].position, cache.keys);
-      StoreHead<typename Q::Value, typename Q::FirstValue>(values[t].subspan(h * dim, dim), h, where[t].position,
-                                                           cache.values);
+      StoreHead<typename Q::Key, typename Q::FirstKey>(keys[t].subspan(h * dim, dim), h, position, page.keys);
+      StoreHead<typename Q::Value, typename Q::FirstValue>(values[t].subspan(h * dim, dim), h, position, page.values);
     }
   }
 }
 
-// The first so many tokens of a cache become those of another, which may have another layout and more room.
-template <Format F, Format First>
-void CopyHeads(const auto& from, size_t tokens, auto& to) {
-  BITNET_ASSERT(from.heads() == to.heads() && from.head_dim() == to.head_dim() && tokens <= from.max_tokens() &&
+// Which part of a page.
+inline constexpr auto kKeys = [](auto& page) -> auto& { return page.keys; };
+inline constexpr auto kValues = [](auto& page) -> auto& { return page.values; };
+
+// f(the levels of a head at a position, the step, whether it is the first).
+void WithHead(const auto& sequence, auto part, size_t head, size_t position, auto&& f) {
+  const auto& heads = part(sequence.Page(position));
+  using Heads = std::remove_cvref_t<decltype(heads)>;
+  const size_t slot = sequence.Slot(position);
+  if (position == 0) {
+    std::vector<LevelOf<typename Heads::FormatOfFirst>> levels(heads.head_dim());
+    heads.LoadFirst(head, levels);
+    f(levels.data(), heads.Step(head, slot), std::true_type());
+  } else {
+    std::vector<LevelOf<typename Heads::FormatOfRest>> levels(heads.head_dim());
+    heads.Load(head, slot, levels);
+    f(levels.data(), heads.Step(head, slot), std::false_type());
+  }
+}
+
+// The first so many tokens of a sequence become those of another, which may have another layout and more room.
+void CopyTokens(const auto& from, size_t tokens, auto&& to) {
+  BITNET_ASSERT(from.kv_heads() == to.kv_heads() && from.head_dim() == to.head_dim() && tokens <= from.max_tokens() &&
                     tokens <= to.max_tokens(),
                 "WriteCache: both caches must have the same heads, and room for the tokens");
-  const auto copy = [&]<Format Stored>(std::type_identity<Stored>, size_t head, size_t token) {
-    std::vector<LevelOf<Stored>> levels(from.head_dim());
-    from.template Load<Stored>(head, token, levels);
-    to.template Store<Stored>(head, token, levels.data(), from.Step(head, token));
+  const auto copy = [&](auto part) {
+    for (size_t position = 0; position < tokens; ++position) {
+      auto& heads = part(to.Page(position));
+      for (size_t head = 0; head < from.kv_heads(); ++head) {
+        WithHead(from, part, head, position, [&](const auto* levels, float step, auto is_first) {
+          if constexpr (is_first) {
+            heads.StoreFirst(head, levels, step);
+          } else {
+            heads.Store(head, to.Slot(position), levels, step);
+          }
+        });
+      }
+    }
   };
-  for (size_t head = 0; head < from.heads(); ++head) {
-    if (tokens != 0) copy(std::type_identity<First>(), head, 0);
-    for (size_t token = 1; token < tokens; ++token) copy(std::type_identity<F>(), head, token);
-  }
-}
-template <class Formats>
-void CopyTokens(const auto& from, size_t tokens, auto& to) {
-  CopyHeads<typename Formats::Key, typename Formats::FirstKey>(from.keys, tokens, to.keys);
-  CopyHeads<typename Formats::Value, typename Formats::FirstValue>(from.values, tokens, to.values);
+  copy(kKeys);
+  copy(kValues);
 }
 
-// to = a plain cache of the first so many tokens.
+// to = the first so many tokens of a sequence, in one piece.
 template <class Quantizers>
-void ReadCache(const auto& from, size_t tokens, HostCache<Quantizers>& to) {
+void ReadCache(const auto& from, PageTable table, size_t tokens, HostCache<Quantizers>& to) {
   to = HostCache<Quantizers>(from.kv_heads(), from.head_dim(), tokens);
-  CopyTokens<typename Quantizers::Formats>(from, tokens, to);
+  CopyTokens(PagedSequence(from, table), tokens, to);
 }
-// The first so many tokens of a plain cache become those of `to`, whose room stays.
+// The first so many tokens of `from` become those of a sequence, whose pages have room for them.
 template <class Quantizers>
-void WriteCache(const HostCache<Quantizers>& from, size_t tokens, auto& to) {
-  CopyTokens<typename Quantizers::Formats>(from, tokens, to);
-}
-
-// f(the levels of a head at a token).
-template <Format F, Format First>
-void WithLevels(const QuantizedHeads<F, First>& heads, size_t head, size_t token, auto&& f) {
-  const auto with = [&]<Format Stored>(std::type_identity<Stored>) {
-    std::vector<LevelOf<Stored>> levels(heads.head_dim());
-    heads.template Load<Stored>(head, token, levels);
-    f(levels.data());
-  };
-  if (token == 0) {
-    with(std::type_identity<First>{});
-  } else {
-    with(std::type_identity<F>{});
-  }
+void WriteCache(const HostCache<Quantizers>& from, size_t tokens, PageTable table, auto& to) {
+  CopyTokens(from, tokens, PagedSequence(to, table));
 }
 
 // sum += the values of tokens [begin, end), which are of one block, each times p and its step.
-template <Format V, Format V0>
-void AddValues(const QuantizedHeads<V, V0>& values, size_t kv_head, size_t begin, size_t end, const float* p,
+template <class Sequence>
+void AddValues(const Sequence& sequence, size_t kv_head, size_t begin, size_t end, const float* p,
                std::vector<double>& sum) {
-  const auto weight = [&](size_t s) { return p[s] * values.Step(kv_head, s); };
-  if constexpr (kIsFloat<V>) {
+  const auto& heads = sequence.Page(begin).values;
+  const auto weight = [&](size_t s) { return p[s] * heads.Step(kv_head, sequence.Slot(s)); };
+  if constexpr (kIsFloat<typename std::remove_cvref_t<decltype(heads)>::FormatOfRest>) {
     std::vector<double> of_block(sum.size());
     for (size_t s = begin; s < end; ++s) {
-      WithLevels(values, kv_head, s, [&](const float* v) {
+      WithHead(sequence, kValues, kv_head, s, [&](const float* v, float, auto) {
         for (size_t i = 0; i < sum.size(); ++i) of_block[i] += double(weight(s)) * double(v[i]);
       });
     }
@@ -357,7 +362,7 @@ void AddValues(const QuantizedHeads<V, V0>& values, size_t kv_head, size_t begin
     const double unit = WeightUnit(finite ? largest : std::numeric_limits<float>::infinity());
     std::vector<int64_t> of_block(sum.size());
     for (size_t s = begin; s < end; ++s) {
-      WithLevels(values, kv_head, s, [&](const auto* v) {
+      WithHead(sequence, kValues, kv_head, s, [&](const auto* v, float, auto) {
         for (size_t i = 0; i < sum.size(); ++i) of_block[i] += int64_t{WeightInUnits(weight(s), unit)} * v[i];
       });
     }
@@ -366,15 +371,15 @@ void AddValues(const QuantizedHeads<V, V0>& values, size_t kv_head, size_t begin
 }
 
 // out [head_dim] = attention of one query over the first `visible` tokens of a key/value head.
-template <Operand Q, class Cache>
-void AttendOne(const QuantizedRows<Q>& q, size_t q_row, const Cache& cache, size_t kv_head, size_t visible,
+template <Operand Q, class Sequence>
+void AttendOne(const QuantizedRows<Q>& q, size_t q_row, const Sequence& sequence, size_t kv_head, size_t visible,
                std::span<float> out) {
   const size_t dim = q.cols();
   std::vector<float> p(visible);
   const float a = ScoreFactor(q.Steps(q_row)[0], dim);
   for (size_t s = 0; s < visible; ++s) {
-    WithLevels(cache.keys, kv_head, s, [&](const auto* k) {
-      p[s] = static_cast<float>(DotOf(q[q_row].data(), k, dim) * double(a * cache.keys.Step(kv_head, s)));
+    WithHead(sequence, kKeys, kv_head, s, [&](const auto* k, float step, auto) {
+      p[s] = static_cast<float>(DotOf(q[q_row].data(), k, dim) * double(a * step));
     });
   }
   float max = p[0];
@@ -386,7 +391,7 @@ void AttendOne(const QuantizedRows<Q>& q, size_t q_row, const Cache& cache, size
   for (size_t begin = 0; begin < visible; begin += kAttentionBlock) {
     const size_t end = std::min(visible, begin + kAttentionBlock);
     total += OrderedSum(end - begin, [&](size_t i) { return p[begin + i]; });
-    AddValues(cache.values, kv_head, begin, end, p.data(), sum);
+    AddValues(sequence, kv_head, begin, end, p.data(), sum);
   }
   for (size_t i = 0; i < dim; ++i) out[i] = static_cast<float>(sum[i] / total);
 }
@@ -394,14 +399,15 @@ void AttendOne(const QuantizedRows<Q>& q, size_t q_row, const Cache& cache, size
 // y [tokens, heads * head_dim] = attention of the queries q [tokens * heads, head_dim]; each token sees the tokens of
 // its sequence up to its own position.
 template <Operand Q, class Cache>
-void Attend(const QuantizedRows<Q>& q, const HostWhere& where, std::span<const Cache* const> caches,
-            const AttentionShape& shape, MatrixView<float> y) {
+void Attend(const QuantizedRows<Q>& q, const HostWhere& where, const Cache& cache, const AttentionShape& shape,
+            MatrixView<float> y) {
   CheckHeadDotsFit<Q, typename Cache::Quantizers::Formats>(shape.head_dim);
-  CheckAttend(q, where, caches, shape, y);
+  CheckAttend(q, where, cache, shape, y);
   for (size_t t = 0; t < y.rows(); ++t) {
+    const PagedSequence sequence(cache, where.Table(where[t].sequence));
     for (size_t h = 0; h < shape.heads; ++h) {
-      AttendOne(q, t * shape.heads + h, *caches[where[t].sequence], h / (shape.heads / shape.kv_heads),
-                size_t{where[t].position} + 1, y[t].subspan(h * shape.head_dim, shape.head_dim));
+      AttendOne(q, t * shape.heads + h, sequence, h / (shape.heads / shape.kv_heads), size_t{where[t].position} + 1,
+                y[t].subspan(h * shape.head_dim, shape.head_dim));
     }
   }
 }

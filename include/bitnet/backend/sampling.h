@@ -146,8 +146,11 @@ inline Result<uint32_t> SampleToken(std::span<const float> logits, const Sampler
     }
     if (logits[i] > logits[best]) best = i;
   }
-  if (logits.empty() || std::isinf(logits[best])) {
-    return Error{"no token can be drawn: no logits, or the largest is infinite"};
+  if (logits.empty()) return Error{"no token can be drawn: there are no logits"};
+  if (std::isinf(logits[best])) {
+    return Error{logits[best] > 0.0f
+                     ? "no token can be drawn: the logit of token " + std::to_string(best) + " is infinite"
+                     : "no token can be drawn: the logits of all tokens are minus infinity"};
   }
   if (options.temperature == 0.0f) return static_cast<uint32_t>(best);
 

@@ -86,15 +86,15 @@ class Attention {
                   std::move(sub_norm), heads, kv_heads) {}
 
   // y [tokens, hidden] = attention of x [tokens, hidden] (normed), whose tokens stand where `where` says. Adds their
-  // keys and values to the caches, one for each sequence. Adds to *use, if given.
+  // keys and values to the cache. Adds to *use, if given.
   void operator()(const B& backend, Stream& stream, MatrixView<const float> x, const typename B::Where& where,
-                  std::span<Cache* const> caches, Buffers& buffers, MatrixView<float> y, WeightUse* use) const {
+                  Cache& cache, Buffers& buffers, MatrixView<float> y, WeightUse* use) const {
     backend.template Quantize<typename S::Input>(stream, x, buffers.inputs);
-    (*this)(backend, stream, buffers.inputs, where, caches, buffers, y, use);
+    (*this)(backend, stream, buffers.inputs, where, cache, buffers, y, use);
   }
   // The same of inputs that S::Input has quantized.
-  void operator()(const B& backend, Stream& stream, Inputs& x, const typename B::Where& where,
-                  std::span<Cache* const> caches, Buffers& buffers, MatrixView<float> y, WeightUse* use) const {
+  void operator()(const B& backend, Stream& stream, Inputs& x, const typename B::Where& where, Cache& cache,
+                  Buffers& buffers, MatrixView<float> y, WeightUse* use) const {
     const size_t tokens = y.rows();
     const MatrixView<float> q = backend.Shape(stream, buffers.q, tokens, q_.rows());
     const MatrixView<float> k = backend.Shape(stream, buffers.k, tokens, k_.rows());
@@ -104,12 +104,12 @@ class Attention {
     backend.MatMul(stream, v_, x, v);
     backend.Rotate(stream, where, q);
     backend.Rotate(stream, where, k);
-    backend.Store(stream, k, v, where, caches);
+    backend.Store(stream, k, v, where, cache);
     backend.template Quantize<typename S::Query>(
         stream, MatrixView<const float>(q.data(), tokens * shape_.heads, shape_.head_dim), buffers.queries);
 
     const MatrixView<float> attended = backend.Shape(stream, buffers.attended, tokens, q_.rows());
-    backend.Attend(stream, buffers.queries, where, std::span<const Cache* const>(caches), shape_, attended);
+    backend.Attend(stream, buffers.queries, where, cache, shape_, attended);
     if constexpr (S::kSubLayerNorms) sub_norm_(backend, stream, attended, attended);
 
     if constexpr (S::OutputKeep::kAll) {

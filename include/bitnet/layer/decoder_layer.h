@@ -36,14 +36,14 @@ class DecoderLayer {
         ffn_norm_(std::move(ffn_norm)),
         ffn_(make_ffn()) {}
 
-  // x [tokens, hidden], in place; the tokens stand where `where` says, of sequences with these caches.
-  void operator()(const B& backend, Stream& stream, MatrixView<float> x, const typename B::Where& where,
-                  std::span<Cache* const> caches, Buffers& buffers, WeightUse* use) const {
+  // x [tokens, hidden], in place; the tokens stand where `where` says.
+  void operator()(const B& backend, Stream& stream, MatrixView<float> x, const typename B::Where& where, Cache& cache,
+                  Buffers& buffers, WeightUse* use) const {
     using Input = typename S::Input;
     const MatrixView<float> added = backend.Shape(stream, buffers.added, x.rows(), x.cols());
     auto& attention = buffers.attention;
     NormQuantize<Input>(backend, stream, attention_norm_, x, buffers.normed, attention.inputs);
-    attention_(backend, stream, attention.inputs, where, caches, attention, added, use);
+    attention_(backend, stream, attention.inputs, where, cache, attention, added, use);
     backend.Add(stream, added, x);
     NormQuantize<Input>(backend, stream, ffn_norm_, x, buffers.normed, buffers.ffn.inputs);
     ffn_(backend, stream, buffers.ffn.inputs, buffers.ffn, added, use);

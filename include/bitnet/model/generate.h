@@ -78,7 +78,7 @@ enum class GenerateEnd {
   kStopToken,
   kStopSequence,
   kLimit,     // max_new_tokens
-  kFull,      // the state has no room
+  kFull,      // the state, or its pool of pages, has no room
   kCallback,  // on_token returned false
 };
 
@@ -98,6 +98,7 @@ concept CanGoBack = requires(State& state, const State& then, const typename Sta
   { then.Here() } -> std::convertible_to<typename State::Mark>;
   state.GoBack(mark);
   state.Truncate(size_t{1});
+  { then.HasRoom(size_t{1}) } -> std::convertible_to<bool>;
 };
 template <class Model>
 concept CanDraw = requires(const Model& model, typename Model::State& state, std::span<const Token> tokens,
@@ -163,9 +164,10 @@ inline size_t BegunLength(std::span<const Token> tokens, const std::vector<Token
 template <class Model, class Generator, class OnToken>
 Result<Generated> Generate(const Model& model, typename Model::State& state, std::span<const Token> prompt,
                            const GenerateOptions& options, Generator& generator, OnToken&& on_token) {
-  static_assert(detail::CanGoBack<typename Model::State>,
-                "bitnet: Generate needs a State with Mark, Here(), GoBack(mark) and Truncate(length), as Transformer's "
-                "has");
+  static_assert(
+      detail::CanGoBack<typename Model::State>,
+      "bitnet: Generate needs a State with Mark, Here(), GoBack(mark), Truncate(length) and HasRoom(tokens), as "
+      "Transformer's has");
   static_assert(detail::CanDraw<Model>,
                 "bitnet: Generate needs a model with Feed(tokens, state), EditLogits(state, f) and Sample(state, "
                 "options, random), as Transformer is");
@@ -200,11 +202,11 @@ Result<Generated> Generate(const Model& model, typename Model::State& state, std
   const auto draw = [&]() -> Result<std::optional<size_t>> {
     while (drawn.size() < options.max_new_tokens) {
       if (!drawn.empty()) {
-        if (state.length() == state.max_tokens()) {
+        if (Result<Done> fed = model.Feed({&drawn.back(), 1}, state); !fed.ok()) {
+          if (state.HasRoom(1)) return Error{fed.error()};
           reply.end = GenerateEnd::kFull;
           return std::optional(drawn.size());
         }
-        if (Result<Done> fed = model.Feed({&drawn.back(), 1}, state); !fed.ok()) return Error{fed.error()};
       }
       if (!options.edits.IsEmpty()) {
         std::string fault;

@@ -153,7 +153,7 @@ void ReadFormat(ByteReader& from, const std::string& name, const char* scheme) {
     difference = ", of which level " + std::to_string(at.first - stored.begin()) + " is " + std::to_string(*at.second) +
                  ", not " + std::to_string(*at.first);
   }
-  from.Fail(name, "the file's weights have " + LevelsInWords(stored) + "; the scheme " + scheme + " expects " +
+  from.Fail(name, "the file has " + LevelsInWords(stored) + "; the scheme " + scheme + " expects " +
                       LevelsInWords(expected) + difference);
 }
 

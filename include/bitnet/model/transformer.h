@@ -1,7 +1,7 @@
 // Transformer<Scheme>: a decoder-only model that reads packed weights.
 //
 //   Transformer<A48> model(weights);                 // ModelWeights<A48>, prepared for this CPU
-//   auto state = model.NewState(2048);               // cache and buffers of one conversation
+//   auto state = model.NewState();                   // one conversation: it takes memory as it grows
 //   auto logits = model.Forward(prompt, state);      // prefill: logits after the last token
 //   logits = model.Forward({&token, 1}, state);      // decode
 //
@@ -10,8 +10,14 @@
 //   auto workspace = model.NewWorkspace();
 //   auto rows = model.Forward({{&first, tokens}, {&second, others}}, workspace);  // logits, a row for each turn
 //
+// A copy of a state is a fork: both go on from the tokens so far, which they share (cache_pool.h). States of one model
+// take their memory from one pool, without a limit unless they are made with one that has it:
+//
+//   auto pool = model.NewPool(64);                   // pages of kPageTokens tokens
+//   auto guest = model.NewState(2048, pool);         // Forward refuses what the pool has no pages for
+//
 // A prefill of n tokens gives the bits of n decodes, and a turn among others those of the turn alone. Decoding
-// allocates nothing after the first token of a state. Several threads may use one model, each with its own states and
+// allocates nothing after the first token of a page. Several threads may use one model, each with its own states and
 // workspace. Where memory ends std::bad_alloc leaves (base/result.h): all states are as they were, but for the logits
 // that Sample draws from, and the call may be made again.
 #ifndef BITNET_MODEL_TRANSFORMER_H_
@@ -22,6 +28,8 @@
 #include <cstdint>
 #include <deque>
 #include <initializer_list>
+#include <limits>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -35,6 +43,7 @@
 #include "bitnet/base/result.h"
 #include "bitnet/base/size.h"
 #include "bitnet/layer/decoder_layer.h"
+#include "bitnet/model/cache_pool.h"
 #include "bitnet/model/check_scheme.h"
 #include "bitnet/model/config.h"
 #include "bitnet/model/weights.h"
@@ -57,18 +66,27 @@ class Transformer;
 template <Scheme S, Backend B>
 class Transformer<S, B> {
   using Layer = DecoderLayer<S, B>;
-  using Cache = typename Layer::Cache;
 
  public:
+  // Where states take their memory from.
+  using Pool = CachePool<B, CacheQuantizersOf<S>>;
+
   // What passes run in: a stream, and buffers that are kept between them. A state has one for passes of its own; passes
   // of several states have one beside them.
   class Workspace {
     friend class Transformer;
+    // A shared page whose copy a turn writes to.
+    struct Replaced {
+      size_t turn, index;
+      uint32_t page;
+    };
     typename B::Stream stream_;
     typename Layer::Buffers buffers_;
-    std::vector<Cache*> caches_;  // of a layer, one for each turn
-    std::vector<Token> tokens_;   // in the order in which they run
+    std::vector<Token> tokens_;  // in the order in which they run
     std::vector<Place> places_;
+    std::vector<PageTable> tables_;  // of each turn
+    std::vector<uint32_t> taken_;    // pages for a pass
+    std::vector<Replaced> replaced_;
     typename B::Where where_;
     typename B::Reals hidden_, normed_, logits_;
     typename B::template Rows<OperandOf<typename S::HeadInput>> head_inputs_;
@@ -77,19 +95,21 @@ class Transformer<S, B> {
     MatrixView<float> last_logits_;  // [turns, vocab], which Sample draws from: rows of logits_, or nothing
   };
 
-  // What one conversation needs: cache, its length so far, a workspace.
+  // What one conversation needs: its pages of the caches, its length so far, a workspace.
   class State {
    public:
     State() = default;
-    // A copy has the tokens and their counts, and a stream and buffers of its own.
+    // A copy has the tokens and their counts, and a stream and buffers of its own. It shares the pages: the first of
+    // the two to write to the last, not yet full one takes a copy of it.
     State(const State& other)
         : backend_(other.backend_),
-          caches_(other.caches_),
+          pages_(other.pages_),
           use_(other.use_),
           length_(other.length_),
           max_tokens_(other.max_tokens_),
           counting_(other.counting_) {
       if (backend_.has_value()) workspace_.stream_ = backend_->NewStream();
+      workspace_.use_.resize(use_.size());
     }
     State(State&&) noexcept = default;
     // Where memory ends, what is assigned to stays as it was.
@@ -102,10 +122,19 @@ class Transformer<S, B> {
     // Tokens seen: the position of the next one.
     size_t length() const { return length_; }
     size_t max_tokens() const { return max_tokens_; }
-    // Forgets all tokens, or those from `length` on. The memory stays.
+    // Whether the state, and its pool at this moment, have room for so many more.
+    bool HasRoom(size_t tokens) const {
+      if (tokens > max_tokens_ - length_) return false;
+      const Pool* pool = pages_.pool();
+      const bool copies = length_ % kPageTokens != 0 && tokens != 0 && pool->IsShared(pages_.table().back());
+      return pool == nullptr || PagesFor(length_ + tokens) - pages_.size() + (copies ? 1 : 0) <= pool->free_pages();
+    }
+    // Forgets all tokens, or those from `length` on, and gives their pages back to the pool.
     void Truncate(size_t length) {
-      if (length < length_) workspace_.last_logits_ = {};
-      length_ = std::min(length, length_);
+      if (length >= length_) return;
+      workspace_.last_logits_ = {};
+      length_ = length;
+      pages_.Truncate(PagesFor(length));
     }
 
     // The length and the counts at some moment, to go back to from a longer state of the same conversation.
@@ -121,16 +150,9 @@ class Transformer<S, B> {
     }
 
     // Bytes of cache that a token (after the first) takes in all layers.
-    size_t CacheBytesPerToken() const {
-      size_t bytes = 0;
-      for (const Cache& cache : caches_) bytes += cache.BytesPerToken();
-      return bytes;
-    }
-    size_t CacheBytes() const {
-      size_t bytes = 0;
-      for (const Cache& cache : caches_) bytes += cache.StoredBytes();
-      return bytes;
-    }
+    size_t CacheBytesPerToken() const { return pages_.pool() == nullptr ? 0 : pages_.pool()->BytesPerToken(); }
+    // Of its pages; those that it shares are counted in full.
+    size_t CacheBytes() const { return pages_.size() * (pages_.pool() == nullptr ? 0 : pages_.pool()->PageBytes()); }
 
     // Counting which weights each token uses costs a little; off unless asked for.
     void CountWeights(bool on) { counting_ = on; }
@@ -144,8 +166,8 @@ class Transformer<S, B> {
 
    private:
     friend class Transformer;
-    std::optional<B> backend_;   // that NewState was called with
-    std::vector<Cache> caches_;  // of each layer
+    std::optional<B> backend_;  // that NewState was called with
+    PageList<Pool> pages_;      // PagesFor(length_)
     std::vector<WeightUse> use_;
     Workspace workspace_;
     size_t length_ = 0;
@@ -195,23 +217,28 @@ class Transformer<S, B> {
 
   const ModelConfig& config() const { return config_; }
 
-  // A state for up to max_tokens tokens; at most config().max_positions. Takes the memory of its cache, CacheBytes().
-  State NewState(size_t max_tokens) const {
+  // A state for up to max_tokens tokens, and for as many as the model allows. It takes memory as it grows, a page at a
+  // time.
+  State NewState(size_t max_tokens) const { return NewState(max_tokens, pool_); }
+  State NewState() const { return NewState(config_.max_positions); }
+  // One that takes its pages from a pool of NewPool.
+  State NewState(size_t max_tokens, std::shared_ptr<Pool> pool) const {
+    BITNET_ASSERT(pool != nullptr && IsOwn(*pool), "Transformer::NewState: the pool is another model's");
     State state;
     state.backend_.emplace(backend_);
+    state.pages_ = PageList<Pool>(std::move(pool));
     state.max_tokens_ = std::min<size_t>(max_tokens, config_.max_positions);
-    for (size_t i = 0; i < layers_.size(); ++i) {
-      state.caches_.push_back(
-          backend_.template NewCache<CacheQuantizersOf<S>>(config_.kv_heads, config_.head_dim, state.max_tokens_));
-    }
     state.workspace_ = NewWorkspace();
     state.use_.resize(layers_.size());
     return state;
   }
-  // For as many as the model allows, but no more than kDefaultMaxTokens: max_positions may be a stranger's number, and
-  // a small file can state one whose cache no machine has memory for.
-  State NewState() const { return NewState(kDefaultMaxTokens); }
-  static constexpr size_t kDefaultMaxTokens = 4096;
+
+  // A pool of at most so many pages: max_pages * PageBytes() bytes.
+  std::shared_ptr<Pool> NewPool(size_t max_pages) const {
+    return std::make_shared<Pool>(backend_, config_.layers, config_.kv_heads, config_.head_dim, max_pages);
+  }
+  // Bytes of a page of kPageTokens tokens in all layers, if that fits size_t.
+  std::optional<size_t> PageBytes() const { return CacheBytes(1); }
 
   Workspace NewWorkspace() const {
     Workspace workspace;
@@ -220,16 +247,66 @@ class Transformer<S, B> {
     return workspace;
   }
 
-  // State::CacheBytes() of NewState(max_tokens), to ask before; nothing if that does not fit size_t.
-  std::optional<size_t> CacheBytes(size_t max_tokens) const {
-    const size_t tokens = std::min<size_t>(max_tokens, config_.max_positions);
-    return CheckedProduct(std::optional(layers_.size()), backend_.template CacheBytes<CacheQuantizersOf<S>>(
-                                                             config_.kv_heads, config_.head_dim, tokens));
+  // State::CacheBytes() of so many tokens, to ask before; nothing if that does not fit size_t.
+  std::optional<size_t> CacheBytes(size_t tokens) const {
+    return CheckedProduct(std::optional(PagesFor(tokens)), std::optional(layers_.size()),
+                          backend_.template PageBytes<CacheQuantizersOf<S>>(config_.kv_heads, config_.head_dim));
+  }
+
+  // A conversation's tokens on the host: to keep it somewhere else than in the pool. (state_file.h makes files of it.)
+  struct Saved {
+    size_t length = 0;
+    std::vector<HostCache<CacheQuantizersOf<S>>> layers;
+  };
+  Result<Saved> Save(State& state) const {
+    Saved saved;
+    saved.length = state.length_;
+    saved.layers.resize(layers_.size());
+    for (size_t i = 0; i < layers_.size() && state.length_ != 0; ++i) {
+      backend_.ReadCache(state.workspace_.stream_, state.pages_.pool()->OfLayer(i), state.pages_.table(), state.length_,
+                         saved.layers[i]);
+    }
+    if (Result<Done> finished = backend_.Finish(state.workspace_.stream_); !finished.ok()) {
+      return Error{finished.error()};
+    }
+    return saved;
+  }
+  // The state's tokens become those that were saved; what it counted is not changed. Refuses, leaving the state as it
+  // was, what the state or its pool has no room for, and what another model's state has left.
+  Result<Done> Restore(const Saved& saved, State& state) const {
+    if (saved.length > state.max_tokens_) {
+      return Error{"restore: " + std::to_string(saved.length) + " tokens were saved; this state has room for " +
+                   std::to_string(state.max_tokens_)};
+    }
+    const auto fits = [&](const auto& layer) {
+      return saved.length == 0 || (layer.kv_heads() == config_.kv_heads && layer.head_dim() == config_.head_dim &&
+                                   layer.max_tokens() >= saved.length);
+    };
+    if (saved.layers.size() != layers_.size() || !std::all_of(saved.layers.begin(), saved.layers.end(), fits)) {
+      return Error{"restore: what was saved is another model's: it must have " + std::to_string(layers_.size()) +
+                   " layers of " + std::to_string(config_.kv_heads) + " heads of " + std::to_string(config_.head_dim)};
+    }
+    State restored = NewState(state.max_tokens_, state.pages_.shared_pool());
+    std::vector<uint32_t> taken;
+    restored.pages_.Reserve(PagesFor(saved.length));
+    if (Result<Done> pages = TakePages(*restored.pages_.pool(), PagesFor(saved.length), taken); !pages.ok()) {
+      return pages;
+    }
+    for (const uint32_t page : taken) restored.pages_.Append(page);
+    for (size_t i = 0; i < layers_.size() && saved.length != 0; ++i) {
+      backend_.WriteCache(state.workspace_.stream_, saved.layers[i], saved.length, restored.pages_.table(),
+                          restored.pages_.pool()->OfLayer(i));
+    }
+    if (Result<Done> finished = backend_.Finish(state.workspace_.stream_); !finished.ok()) return finished;
+    state.workspace_.last_logits_ = {};
+    std::swap(state.pages_, restored.pages_);
+    state.length_ = saved.length;
+    return Done{};
   }
 
   // Appends tokens and returns the logits [vocab] that follow the last of them; they live until the next call. Refuses,
-  // leaving the state as it was, no tokens, a token outside the vocabulary, and more tokens than the state has room
-  // for.
+  // leaving the state as it was, no tokens, a token outside the vocabulary, and more tokens than the state or its pool
+  // has room for.
   Result<std::span<const float>> Forward(std::span<const Token> tokens, State& state) const {
     const Turn turns[] = {{&state, tokens}};
     const Result<MatrixView<const float>> logits = Run(turns, state.workspace_, Wanted::kLast, true);
@@ -237,8 +314,8 @@ class Transformer<S, B> {
     return logits.value()[0];
   }
   // The same for several states in one pass: logits [turns, vocab], a row for each turn, which live until the next call
-  // with the workspace. The bits are those of each turn alone. No state may stand twice; if a turn is refused, all
-  // states are as they were. (Weights are not counted.)
+  // with the workspace. The bits are those of each turn alone. No state may stand twice, and all must be of one pool;
+  // if a turn is refused, all states are as they were. (Weights are not counted.)
   Result<MatrixView<const float>> Forward(std::span<const Turn> turns, Workspace& workspace) const {
     return Run(turns, workspace, Wanted::kLast, true);
   }
@@ -353,8 +430,7 @@ class Transformer<S, B> {
   }
   Result<Done> Check(std::span<const Token> tokens, const State& state) const {
     // (A state that NewState did not make has no room: it is refused below.)
-    BITNET_ASSERT(state.max_tokens_ == 0 ||
-                      (state.caches_.size() == layers_.size() && state.max_tokens_ <= config_.max_positions),
+    BITNET_ASSERT(state.max_tokens_ == 0 || (IsOwn(*state.pages_.pool()) && state.max_tokens_ <= config_.max_positions),
                   "Transformer: the state is another model's; make it with NewState");
     if (tokens.empty()) return Error{"no tokens were given: at least one is needed"};
     if (tokens.size() > state.max_tokens_ - state.length_) {
@@ -372,10 +448,86 @@ class Transformer<S, B> {
     return Done{};
   }
 
+  bool IsOwn(const Pool& pool) const { return pool.IsFor(layers_.size(), config_.kv_heads, config_.head_dim); }
+
+  static Result<Done> TakePages(Pool& pool, size_t count, std::vector<uint32_t>& pages) {
+    if (pool.Take(count, pages)) return Done{};
+    return Error{"the pool of pages is exhausted: " + std::to_string(count) + " of " + std::to_string(kPageTokens) +
+                 " tokens are needed, " + std::to_string(pool.used_pages()) + " of its " +
+                 std::to_string(pool.max_pages()) + " are in use"};
+  }
+
+  // The pages that a pass writes to: the states have them while it runs, and lose them again if it fails.
+  class PagesOfPass {
+   public:
+    PagesOfPass(std::span<const Turn> turns, Workspace& workspace) : turns_(turns), workspace_(workspace) {
+      workspace_.taken_.clear();
+      workspace_.replaced_.clear();
+    }
+    ~PagesOfPass() {
+      Pool& pool = *turns_[0].state->pages_.pool();
+      pool.Release(workspace_.taken_);
+      for (const auto& [turn, index, page] : workspace_.replaced_) {
+        // What a pass that failed wrote to is the copy.
+        const uint32_t unused = kept_ ? page : turns_[turn].state->pages_.Exchange(index, page);
+        pool.Release({&unused, 1});
+      }
+      for (const Turn& turn : turns_) turn.state->pages_.Truncate(PagesFor(turn.state->length_));
+    }
+    PagesOfPass(const PagesOfPass&) = delete;
+    PagesOfPass& operator=(const PagesOfPass&) = delete;
+
+    Result<Done> Take(const B& backend) {
+      Pool& pool = *turns_[0].state->pages_.pool();
+      workspace_.replaced_.reserve(turns_.size());
+      size_t needed = 0;
+      for (const Turn& turn : turns_) {
+        BITNET_ASSERT(turn.state->pages_.pool() == &pool, "Transformer: the states of a pass must be of one pool");
+        const size_t pages = PagesFor(turn.state->length_ + turn.tokens.size());
+        turn.state->pages_.Reserve(pages);
+        needed = SizeSum(needed, pages - turn.state->pages_.size() + (WritesToShared(pool, turn) ? 1 : 0));
+      }
+      workspace_.tables_.resize(turns_.size());
+      if (Result<Done> pages = TakePages(pool, needed, workspace_.taken_); !pages.ok()) return pages;
+      for (size_t i = 0; i < turns_.size(); ++i) {
+        State& state = *turns_[i].state;
+        if (WritesToShared(pool, turns_[i])) {
+          const size_t index = state.length_ / kPageTokens;
+          const uint32_t copy = Next();
+          workspace_.replaced_.push_back({i, index, state.pages_.Exchange(index, copy)});
+          for (size_t layer = 0; layer < pool.layers(); ++layer) {
+            backend.CopyPage(workspace_.stream_, pool.OfLayer(layer), workspace_.replaced_.back().page, copy);
+          }
+        }
+        while (state.pages_.size() < PagesFor(state.length_ + turns_[i].tokens.size())) state.pages_.Append(Next());
+        workspace_.tables_[i] = state.pages_.table();
+      }
+      return Done{};
+    }
+    void Keep() { kept_ = true; }
+
+   private:
+    static bool WritesToShared(const Pool& pool, const Turn& turn) {
+      const State& state = *turn.state;
+      return state.length_ % kPageTokens != 0 && pool.IsShared(state.pages_.table().back());
+    }
+    uint32_t Next() {
+      const uint32_t page = workspace_.taken_.back();
+      workspace_.taken_.pop_back();
+      return page;
+    }
+
+    std::span<const Turn> turns_;
+    Workspace& workspace_;
+    bool kept_ = false;
+  };
+
   // Their logits; `read`: as the host reads them.
   Result<MatrixView<const float>> Run(std::span<const Turn> turns, Workspace& workspace, Wanted wanted,
                                       bool read) const {
     if (Result<Done> checked = Check(turns); !checked.ok()) return Error{checked.error()};
+    BITNET_ASSERT(workspace.use_.size() == layers_.size(),
+                  "Transformer: the workspace is another model's; make it with NewWorkspace");
     size_t tokens = 0;
     for (const Turn& turn : turns) tokens = SizeSum(tokens, turn.tokens.size());
     // The tokens whose logits are wanted run last: see SetPlaces.
@@ -404,6 +556,8 @@ class Transformer<S, B> {
                                             MatrixView<const float> results, bool read, F&& f) const {
     for (const Turn& turn : turns) turn.state->workspace_.last_logits_ = {};
     workspace.last_logits_ = {};
+    PagesOfPass pages(turns, workspace);
+    if (Result<Done> taken = pages.Take(backend_); !taken.ok()) return Error{taken.error()};
     std::fill(workspace.use_.begin(), workspace.use_.end(), WeightUse());
     const bool counts = turns.size() == 1 && turns[0].state->counting_;
     SetPlaces(turns, workspace);
@@ -414,6 +568,7 @@ class Transformer<S, B> {
     if (read) results = backend_.Read(workspace.stream_, results, workspace.read_);
     if (Result<Done> finished = backend_.Finish(workspace.stream_); !finished.ok()) return Error{finished.error()};
     for (const Turn& turn : turns) turn.state->length_ += turn.tokens.size();
+    pages.Keep();
     if (counts) {
       for (size_t i = 0; i < layers_.size(); ++i) turns[0].state->use_[i] += workspace.use_[i];
     }
@@ -447,11 +602,11 @@ class Transformer<S, B> {
     } else {
       backend_.Embed(stream, embedding_, tokens, x);
     }
-    backend_.SetWhere(stream, std::span(workspace.places_).subspan(first, count), rope_, workspace.where_);
-    workspace.caches_.resize(turns.size());
+    backend_.SetWhere(stream, std::span(workspace.places_).subspan(first, count), workspace.tables_, rope_,
+                      workspace.where_);
+    Pool& pool = *turns[0].state->pages_.pool();
     for (size_t i = 0; i < layers_.size(); ++i) {
-      for (size_t t = 0; t < turns.size(); ++t) workspace.caches_[t] = &turns[t].state->caches_[i];
-      layers_[i](backend_, stream, x, workspace.where_, workspace.caches_, workspace.buffers_,
+      layers_[i](backend_, stream, x, workspace.where_, pool.OfLayer(i), workspace.buffers_,
                  counts ? &workspace.use_[i] : nullptr);
     }
     return x;
@@ -459,6 +614,7 @@ class Transformer<S, B> {
 
   B backend_;
   ModelConfig config_;
+  std::shared_ptr<Pool> pool_ = NewPool(std::numeric_limits<size_t>::max());
   Rope rope_;
   RmsNorm<B> final_norm_;
   typename B::template Matrix<HeadWeight, HeadInput, HeadUses> head_;

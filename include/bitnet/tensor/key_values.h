@@ -1,15 +1,19 @@
-// KeyValues: the keys and values of one layer and one sequence, each in a form of the backend's. CacheQuantizers names
-// what quantizes them, CacheFormats what they are quantized to.
+// KeyValues: the keys and values of one layer at some tokens, each in a form of the backend's. PagedKeyValues: those of
+// many sequences, in pages. CacheQuantizers names what quantizes them, CacheFormats what they are quantized to.
 #ifndef BITNET_TENSOR_KEY_VALUES_H_
 #define BITNET_TENSOR_KEY_VALUES_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
+#include <span>
 #include <utility>
 
+#include "bitnet/base/assert.h"
 #include "bitnet/base/size.h"
 #include "bitnet/format/format.h"
 #include "bitnet/quant/quantizer.h"
+#include "bitnet/tensor/pages.h"
 
 namespace bitnet {
 
@@ -34,6 +38,7 @@ struct CacheQuantizers {
   using Formats = CacheFormats<typename K::Format, typename K0::Format, typename V::Format, typename V0::Format>;
 };
 
+// Of max_tokens tokens that follow each other: a page, or all of a sequence.
 template <class Keys, class Values>
 struct KeyValues {
   Keys keys;
@@ -63,6 +68,59 @@ struct KeyValues {
     return CheckedSum(Keys::StoredBytes(kv_heads, head_dim, max_tokens),
                       Values::StoredBytes(kv_heads, head_dim, max_tokens));
   }
+
+  // As a sequence that lies in one piece; PagedSequence is one in pages.
+  KeyValues& Page(size_t) { return *this; }
+  const KeyValues& Page(size_t) const { return *this; }
+  static size_t Slot(size_t position) { return position; }
+};
+
+// The keys and values of one layer, in pages of kPageTokens tokens. Which pages are whose is known elsewhere: a table
+// of a sequence has the number of the page for positions [0, kPageTokens), of the next, ...
+using PageTable = std::span<const uint32_t>;
+
+template <class KeyValues_>
+class PagedKeyValues {
+ public:
+  PagedKeyValues() = default;
+  PagedKeyValues(size_t kv_heads, size_t head_dim) : no_tokens_(kv_heads, head_dim, 0) {}
+
+  size_t kv_heads() const { return no_tokens_.kv_heads(); }
+  size_t head_dim() const { return no_tokens_.head_dim(); }
+  size_t BytesPerToken() const { return no_tokens_.BytesPerToken(); }
+
+  // Grows to so many pages, or gives all memory back (0). Growing moves no page.
+  void Resize(size_t pages) {
+    BITNET_ASSERT(pages == 0 || pages >= pages_.size(), "ResizeCache: a cache grows, or loses all pages");
+    if (pages == 0) return pages_.Clear();
+    pages_.Grow(pages, [&] { return KeyValues_(kv_heads(), head_dim(), kPageTokens); });
+  }
+  size_t pages() const { return pages_.size(); }
+  size_t StoredBytes() const {
+    return pages_.size() * KeyValues_::StoredBytes(kv_heads(), head_dim(), kPageTokens).value_or(0);
+  }
+  KeyValues_& operator[](size_t page) { return pages_[page]; }
+  const KeyValues_& operator[](size_t page) const { return pages_[page]; }
+
+ private:
+  KeyValues_ no_tokens_;
+  Pages<KeyValues_> pages_;
+};
+
+// A sequence of a cache: the page and the slot of each position.
+template <class Cache>
+class PagedSequence {
+ public:
+  PagedSequence(Cache& cache, PageTable table) : cache_(cache), table_(table) {}
+  size_t kv_heads() const { return cache_.kv_heads(); }
+  size_t head_dim() const { return cache_.head_dim(); }
+  size_t max_tokens() const { return table_.size() * kPageTokens; }
+  auto& Page(size_t position) const { return cache_[table_[position / kPageTokens]]; }
+  static size_t Slot(size_t position) { return position % kPageTokens; }
+
+ private:
+  Cache& cache_;
+  PageTable table_;
 };
 
 // A cache that knows its quantizers: a type of its own, over one that depends on the formats alone.

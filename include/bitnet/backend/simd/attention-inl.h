@@ -108,19 +108,26 @@ std::string DescribeAttention() {
   return text;
 }
 
-// One call of Attend. Threads make workers of it.
+template <class Formats>
+using SimdKeyValues = KeyValues<SimdHeads<typename Formats::Key, typename Formats::FirstKey>,
+                                SimdHeads<typename Formats::Value, typename Formats::FirstValue>>;
+template <class Quantizers>
+using SimdCache = CacheBy<Quantizers, PagedKeyValues<SimdKeyValues<typename Quantizers::Formats>>>;
+
+// One call of Attend for a sequence. Threads make workers of it.
 template <Format Q, Format K, Format K0, Format V, Format V0>
 class AttentionCall {
  public:
   using Sum = typename ValueSumOf<V, V0>::type;
+  using Cache = PagedKeyValues<KeyValues<SimdHeads<K, K0>, SimdHeads<V, V0>>>;
 
-  // The queries from row first_query on are those of the tokens at first_position and after.
-  AttentionCall(const SimdRows<Q>& q, size_t first_query, const SimdHeads<K, K0>& keys, const SimdHeads<V, V0>& values,
+  // The queries from row first_query on are those of the tokens at first_position and after of the sequence.
+  AttentionCall(const SimdRows<Q>& q, size_t first_query, const Cache& cache, PageTable table,
                 const AttentionShape& shape, size_t first_position, MatrixView<float> out)
       : q_(q),
         first_query_(first_query),
-        keys_(keys),
-        values_(values),
+        cache_(cache),
+        table_(table),
         shape_(shape),
         first_position_(first_position),
         out_(out),
@@ -128,10 +135,13 @@ class AttentionCall {
         rows_(out.rows() * share_),
         tiles_of_head_((rows_ + kTileRows - 1) / kTileRows),
         dims_(RoundUp(shape.head_dim, 64)),
-        max_blocks_(RoundUp(std::min(keys.max_tokens(), values.max_tokens()), kAttentionBlock) / kAttentionBlock) {}
+        max_blocks_(table.size()) {}
 
   size_t tiles() const { return tiles_of_head_ * shape_.kv_heads; }
-  const uint8_t* Keys(size_t tile, size_t b) const { return keys_.Group(tile / tiles_of_head_, b * kAttentionBlock); }
+  // Of a block.
+  const SimdHeads<K, K0>& keys(size_t b) const { return cache_[table_[b]].keys; }
+  const SimdHeads<V, V0>& values(size_t b) const { return cache_[table_[b]].values; }
+  const uint8_t* Keys(size_t tile, size_t b) const { return keys(b).Group(tile / tiles_of_head_, 0); }
   // Of the tile that sees most.
   size_t blocks() const { return (first_position_ + out_.rows() + kAttentionBlock - 1) / kAttentionBlock; }
 
@@ -210,14 +220,15 @@ class AttentionCall {
     void Score(size_t b, const Tile& of) const {
       const size_t begin = b * kAttentionBlock;
       const size_t end = std::min(begin + kAttentionBlock, visible_[count_ - 1]);
+      const size_t first = begin == 0 ? 1 : 0;
       if (HasFastScores()) {
-        ScoreGroups(begin, end, of);
+        ScoreGroups(b, end - begin, of);
       } else if (kIsFloat<K> && call_.shape_.head_dim <= kMostRealDims) {
-        ScoreReals(std::max<size_t>(1, begin), end, of);
+        ScoreReals(b, first, end - begin, of);
       } else {
-        ScoreEach<K>(std::max<size_t>(1, begin), end, of);
+        for (size_t s = first; s < end - begin; ++s) ScoreOne(b, s, Levels(call_.keys(b), s), of);
       }
-      if (begin == 0) ScoreEach<K0>(0, 1, of);
+      if (b == 0) ScoreOne(0, 0, FirstLevels(call_.keys(0)), of);
       for (size_t r = 0; r < count_; ++r) {
         const size_t n = InBlock(r, begin);
         of.maxima[r * call_.max_blocks_ + b] =
@@ -242,7 +253,7 @@ class AttentionCall {
         if constexpr (kIsFloat<V>) {
           total = WeighScores<false>(score, max_[r], nullptr, n, p[r]).total;
         } else {
-          const auto sums = WeighScores<true>(score, max_[r], call_.values_.Steps(kv_head_) + begin, n, p[0]);
+          const auto sums = WeighScores<true>(score, max_[r], call_.values(b).Steps(kv_head_), n, p[0]);
           total = sums.total;
           double& unit = of.units[r * call_.max_blocks_ + b];
           unit = WeightsInUnits(p[0], sums.largest, n, weights, r);
@@ -273,12 +284,12 @@ class AttentionCall {
         } else {
           for (size_t r = 0; r < count_; ++r) std::fill(Sums(r, b, of), Sums(r, b, of) + call_.dims_, Sum{0});
           for (size_t s = begin == 0 ? 1 : 0; s < tokens; ++s) {
-            const LevelOf<V>* v = LevelsOf<V>(call_.values_, begin + s);
+            const LevelOf<V>* v = Levels(call_.values(b), s);
             for (size_t r = 0; r < count_; ++r) AddLevels(weights.Weight(r, s), v, Sums(r, b, of));
           }
         }
         if (begin == 0) {
-          const LevelOf<V0>* v = LevelsOf<V0>(call_.values_, 0);
+          const LevelOf<V0>* v = FirstLevels(call_.values(0));
           for (size_t r = 0; r < count_; ++r) AddLevels(first[r], v, Sums(r, b, of));
         }
       }
@@ -329,21 +340,22 @@ class AttentionCall {
       }
     }
 
-    void ScoreGroups(size_t begin, size_t end, const Tile& of) const {
+    // Scores of the first n tokens of block b.
+    void ScoreGroups(size_t b, size_t n, const Tile& of) const {
       if constexpr (kFastScores) {
         HWY_ALIGN int32_t dots[kTileRows * kAttentionBlock];
         const size_t dim = call_.shape_.head_dim;
+        const auto& keys = call_.keys(b);
         const auto run = [&]<size_t kRows>(std::integral_constant<size_t, kRows>) {
-          DotGroups<K, kRows, kKeyPairs>(call_.keys_.Group(kv_head_, begin), call_.keys_.GroupBytes(),
-                                         (end - begin + 3) / 4, queries_, 4 * call_.dims_, dim,
-                                         AfterKeys(begin / kAttentionBlock), dots);
+          DotGroups<K, kRows, kKeyPairs>(keys.Group(kv_head_, 0), keys.GroupBytes(), (n + 3) / 4, queries_,
+                                         4 * call_.dims_, dim, AfterKeys(b), dots);
         };
         WithRows(run);
         const bool is_small = dim <= (size_t{1} << 24) / (size_t{FormatTraits<K>::kMaxMagnitude} *
                                                           size_t{FormatTraits<Q>::kMaxMagnitude});
         for (size_t r = 0; r < count_; ++r) {
-          ScoresOfDots<K>(dots + r * kAttentionBlock, input_sum_[r], call_.keys_.Steps(kv_head_) + begin, factor_[r],
-                          is_small, end - begin, Scores(r, of) + begin);
+          ScoresOfDots<K>(dots + r * kAttentionBlock, input_sum_[r], keys.Steps(kv_head_), factor_[r], is_small, n,
+                          Scores(r, of) + b * kAttentionBlock);
         }
       }
     }
@@ -351,12 +363,11 @@ class AttentionCall {
     // What is read after block b of the keys or of the values, to be fetched in the meantime; if nothing is, that
     // block.
     const uint8_t* AfterKeys(size_t b) const {
-      return b + 1 < end_ ? call_.keys_.Group(kv_head_, (b + 1) * kAttentionBlock)
-                          : call_.values_.Group(kv_head_, begin_ * kAttentionBlock);
+      return b + 1 < end_ ? call_.keys(b + 1).Group(kv_head_, 0) : call_.values(begin_).Group(kv_head_, 0);
     }
     const uint8_t* AfterValues(size_t b) const {
       if (b + 1 == end_ && next_ != nullptr) return next_;
-      return call_.values_.Group(kv_head_, std::min(b + 1, end_ - 1) * kAttentionBlock);
+      return call_.values(std::min(b + 1, end_ - 1)).Group(kv_head_, 0);
     }
 
     void SumAllGroups(size_t b, size_t groups, const BlockWeights& weights, const Tile& of) {
@@ -364,8 +375,8 @@ class AttentionCall {
         constexpr size_t kDims = HeadCodes<V>::kCodes / 4;
         constexpr size_t kLeast = HeadCodes<V>::kHasPairs ? 2 : 1;
         const size_t vectors = RoundUp(call_.shape_.head_dim, kLeast * kDims) / kDims;
-        const uint8_t* from = call_.values_.Group(kv_head_, b * kAttentionBlock);
-        const size_t group_bytes = call_.values_.GroupBytes();
+        const uint8_t* from = call_.values(b).Group(kv_head_, 0);
+        const size_t group_bytes = call_.values(b).GroupBytes();
         const uint8_t* ahead = AfterValues(b);
         const size_t stride = of.sum_blocks * call_.dims_;
         if constexpr (UnitSums::kCanRead<V>) {
@@ -400,47 +411,51 @@ class AttentionCall {
       }
     }
 
-    // Scores of tokens [begin, end), whose keys are stored as `Stored`, one by one.
-    template <Format Stored>
-    void ScoreEach(size_t begin, size_t end, const Tile& of) const {
+    // Scores of token s of block b, whose key is k.
+    template <class Level>
+    void ScoreOne(size_t b, size_t s, const Level* k, const Tile& of) const {
       const size_t dim = call_.shape_.head_dim;
-      for (size_t s = begin; s < end; ++s) {
-        const LevelOf<Stored>* k = LevelsOf<Stored>(call_.keys_, s);
-        for (size_t r = 0; r < count_; ++r) {
-          const float scale = factor_[r] * call_.keys_.Step(kv_head_, s);
-          double dot;
-          if constexpr (kIsFloat<Q> || kIsFloat<Stored>) {
-            FloatDot sum;
-            sum.Add(q_[r], k, dim);
-            dot = static_cast<double>(sum.Total());
-          } else {
-            dot = static_cast<double>(DotLevels(q_[r], k, dim));
-          }
-          Scores(r, of)[s] = static_cast<float>(dot * static_cast<double>(scale));
+      for (size_t r = 0; r < count_; ++r) {
+        const float scale = factor_[r] * call_.keys(b).Step(kv_head_, s);
+        double dot;
+        if constexpr (kIsFloat<Q> || std::is_same_v<Level, float>) {
+          FloatDot sum;
+          sum.Add(q_[r], k, dim);
+          dot = static_cast<double>(sum.Total());
+        } else {
+          dot = static_cast<double>(DotLevels(q_[r], k, dim));
         }
+        Scores(r, of)[b * kAttentionBlock + s] = static_cast<float>(dot * static_cast<double>(scale));
       }
     }
 
-    void ScoreReals(size_t begin, size_t end, const Tile& of) const {
+    // Scores of tokens [first, n) of block b.
+    void ScoreReals(size_t b, size_t first, size_t n, const Tile& of) const {
       if constexpr (kIsFloat<K>) {
-        if (begin == end) return;
-        ScoresOfReals(RealsOf<K>(call_.keys_, begin), call_.shape_.head_dim, end - begin,
-                      call_.keys_.max_tokens() - 1 - begin, q_, count_, call_.shape_.head_dim, factor_,
-                      of.scores + begin, call_.ScoreStride());
+        if (first == n) return;
+        ScoresOfReals(Reals(call_.keys(b), first), call_.shape_.head_dim, n - first, kPageTokens - 1 - first, q_,
+                      count_, call_.shape_.head_dim, factor_, of.scores + b * kAttentionBlock + first,
+                      call_.ScoreStride());
       }
     }
 
-    // The reals of a head at a token after the first, where they lie.
-    template <RealFormat Stored>
-    const StoredReal<Stored>* RealsOf(const auto& cache, size_t s) const {
-      return reinterpret_cast<const StoredReal<Stored>*>(cache.Group(kv_head_, s));
+    // The reals of a head at a token, where they lie.
+    template <RealFormat Stored, Format First>
+    const StoredReal<Stored>* Reals(const SimdHeads<Stored, First>& heads, size_t s) const {
+      return reinterpret_cast<const StoredReal<Stored>*>(heads.Group(kv_head_, s));
     }
 
-    // The levels of a head at a token, unpacked.
-    template <Format Stored>
-    const LevelOf<Stored>* LevelsOf(const auto& cache, size_t s) const {
+    // The levels of a head at a token, and at the first of the sequence, unpacked.
+    template <Format Stored, Format First>
+    const LevelOf<Stored>* Levels(const SimdHeads<Stored, First>& heads, size_t s) const {
       auto* to = reinterpret_cast<LevelOf<Stored>*>(levels_);
-      cache.template Load<Stored>(kv_head_, s, {to, call_.shape_.head_dim});
+      heads.Load(kv_head_, s, {to, call_.shape_.head_dim});
+      return to;
+    }
+    template <Format Stored, Format First>
+    const LevelOf<First>* FirstLevels(const SimdHeads<Stored, First>& heads) const {
+      auto* to = reinterpret_cast<LevelOf<First>*>(levels_);
+      heads.LoadFirst(kv_head_, {to, call_.shape_.head_dim});
       return to;
     }
 
@@ -460,7 +475,7 @@ class AttentionCall {
       for (size_t r = 0; r < kTileRows; ++r) std::fill(sums + r * stride, sums + r * stride + call_.dims_, 0.0);
       const size_t first = begin == 0 ? 1 : 0;
       if (first == 1) {
-        const float* v = LevelsOf<V0>(call_.values_, 0);
+        const float* v = FirstLevels(call_.values(0));
         for (size_t r = 0; r < count_; ++r) {
           const auto weight = static_cast<double>(p[r * kAttentionBlock]);
           for (size_t i = 0; i < dim; ++i) sums[r * stride + i] += weight * static_cast<double>(v[i]);
@@ -469,9 +484,8 @@ class AttentionCall {
       const size_t shared = std::max(first, InBlock(0, begin));
       const auto add = [&]<size_t kRows>(std::integral_constant<size_t, kRows>, size_t row, size_t from, size_t to) {
         if (from == to) return;
-        SumReals<kRows>(RealsOf<V>(call_.values_, begin + from), dim, to - from,
-                        call_.values_.max_tokens() - 1 - begin - from, dim, p + row * kAttentionBlock + from,
-                        kAttentionBlock, sums + row * stride, stride);
+        SumReals<kRows>(Reals(call_.values(b), from), dim, to - from, kPageTokens - 1 - from, dim,
+                        p + row * kAttentionBlock + from, kAttentionBlock, sums + row * stride, stride);
       };
       WithRows([&](auto rows) { add(rows, 0, first, shared); });
       for (size_t r = 1; r < count_; ++r) {
@@ -546,8 +560,8 @@ class AttentionCall {
 
   const SimdRows<Q>& q_;
   const size_t first_query_;
-  const SimdHeads<K, K0>& keys_;
-  const SimdHeads<V, V0>& values_;
+  const Cache& cache_;
+  const PageTable table_;
   const AttentionShape& shape_;
   const size_t first_position_;
   const MatrixView<float> out_;
@@ -571,21 +585,17 @@ class AttentionScratch {
   AlignedVector<std::byte> memory_;
 };
 
-template <class Formats>
-using SimdKeyValues = KeyValues<SimdHeads<typename Formats::Key, typename Formats::FirstKey>,
-                                SimdHeads<typename Formats::Value, typename Formats::FirstValue>>;
-
 // out [tokens, heads * head_dim]: attention of the queries from row first_query on, of tokens at first_position and
-// after.
+// after of the sequence with these pages.
 template <Format Q, Format K, Format K0, Format V, Format V0>
 void AttendRun(Executor& executor, AttentionScratch& scratch, const SimdRows<Q>& q, size_t first_query,
-               const SimdHeads<K, K0>& keys, const SimdHeads<V, V0>& values, const AttentionShape& shape,
-               size_t first_position, MatrixView<float> out) {
+               const PagedKeyValues<KeyValues<SimdHeads<K, K0>, SimdHeads<V, V0>>>& cache, PageTable table,
+               const AttentionShape& shape, size_t first_position, MatrixView<float> out) {
   using Call = AttentionCall<Q, K, K0, V, V0>;
-  const Call call(q, first_query, keys, values, shape, first_position, out);
+  const Call call(q, first_query, cache, table, shape, first_position, out);
   const size_t tiles = call.tiles();
   if (tiles == 0) return;
-  // Memory for the longest context: decoding asks for the same at each token.
+  // Memory for all of the pages: decoding asks for the same until there is another.
   const size_t threads = executor.Threads();
   const size_t whole_bytes = SizeSum(call.WorkerBytes(), call.TileBytes(1));
   const size_t split_bytes = call.TileBytes(call.max_blocks());
@@ -641,19 +651,15 @@ void AttendRun(Executor& executor, AttentionScratch& scratch, const SimdRows<Q>&
   });
 }
 
-template <class Quantizers>
-using SimdCache = CacheBy<Quantizers, SimdKeyValues<typename Quantizers::Formats>>;
-
 // Each token over the tokens of its sequence up to its own.
 template <class Cache, Format Q>
 void AttendTokens(Executor& executor, AttentionScratch& scratch, const SimdRows<Q>& q, const HostWhere& where,
-                  std::span<const Cache* const> caches, const AttentionShape& shape, MatrixView<float> out) {
+                  const Cache& cache, const AttentionShape& shape, MatrixView<float> out) {
   CheckHeadDotsFit<Q, typename Cache::Quantizers::Formats>(shape.head_dim);
-  CheckAttend(q, where, caches, shape, out);
+  CheckAttend(q, where, cache, shape, out);
   for (const HostWhere::Run& run : where.runs()) {
-    const auto& cache = *caches[run.sequence];
-    AttendRun(executor, scratch, q, run.first_token * shape.heads, cache.keys, cache.values, shape, run.first_position,
-              out.Rows(run.first_token, run.tokens));
+    AttendRun(executor, scratch, q, run.first_token * shape.heads, cache, where.Table(run.sequence), shape,
+              run.first_position, out.Rows(run.first_token, run.tokens));
   }
 }
 

@@ -65,17 +65,22 @@ class SimdBackend {
   }
   Vector PrepareVector(std::span<const float> values) const { return {values.begin(), values.end()}; }
   template <class Quantizers>
-  Cache<Quantizers> NewCache(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
-    return Cache<Quantizers>(kv_heads, head_dim, max_tokens);
+  Cache<Quantizers> NewCache(size_t kv_heads, size_t head_dim) const {
+    return Cache<Quantizers>(kv_heads, head_dim);
   }
   template <class Quantizers>
-  std::optional<size_t> CacheBytes(size_t kv_heads, size_t head_dim, size_t max_tokens) const {
-    return Cache<Quantizers>::StoredBytes(kv_heads, head_dim, max_tokens);
+  void ResizeCache(SimdCache<Quantizers>& cache, size_t pages) const {
+    cache.Resize(pages);
+  }
+  template <class Quantizers>
+  std::optional<size_t> PageBytes(size_t kv_heads, size_t head_dim) const {
+    return SimdKeyValues<typename Quantizers::Formats>::StoredBytes(kv_heads, head_dim, kPageTokens);
   }
   Stream NewStream() const { return {}; }
   MatrixView<float> Shape(Stream&, Reals& reals, size_t rows, size_t cols) const { return reals.Shape(rows, cols); }
-  void SetWhere(Stream&, std::span<const Place> places, const Rope& rope, Where& where) const {
-    where.Set(places, rope);
+  void SetWhere(Stream&, std::span<const Place> places, std::span<const PageTable> tables, const Rope& rope,
+                Where& where) const {
+    where.Set(places, tables, rope);
   }
 
   template <Operand W, Operand X, class U>
@@ -138,14 +143,17 @@ class SimdBackend {
 
   template <class Quantizers>
   void Store(Stream& stream, MatrixView<const float> keys, MatrixView<const float> values, const Where& where,
-             std::span<SimdCache<Quantizers>* const> caches) const {
-    StoreTokens(executor(), stream.store, keys, values, where, caches);
+             SimdCache<Quantizers>& cache) const {
+    StoreTokens(executor(), stream.store, keys, values, where, cache);
   }
   template <Operand Q, class Quantizers>
-  void Attend(Stream& stream, const SimdRows<Q>& q, const Where& where,
-              std::span<const SimdCache<Quantizers>* const> caches, const AttentionShape& shape,
-              MatrixView<float> y) const {
-    AttendTokens(executor(), stream.attention, q, where, caches, shape, y);
+  void Attend(Stream& stream, const SimdRows<Q>& q, const Where& where, const SimdCache<Quantizers>& cache,
+              const AttentionShape& shape, MatrixView<float> y) const {
+    AttendTokens(executor(), stream.attention, q, where, cache, shape, y);
+  }
+  template <class Quantizers>
+  void CopyPage(Stream&, SimdCache<Quantizers>& cache, uint32_t from, uint32_t to) const {
+    cache[to] = cache[from];
   }
   Result<uint32_t> Sample(Stream& stream, MatrixView<const float> logits, const SamplerOptions& options,
                           uint64_t random) const {
@@ -166,12 +174,14 @@ class SimdBackend {
   void Read(Stream&, const Lists& from, ChannelLists& to) const { to = from; }
   void Write(Stream&, const ChannelLists& from, Lists& to) const { to = from; }
   template <class Quantizers>
-  void ReadCache(Stream&, const SimdCache<Quantizers>& from, size_t tokens, HostCache<Quantizers>& to) const {
-    reference::ReadCache(from, tokens, to);
+  void ReadCache(Stream&, const SimdCache<Quantizers>& from, PageTable table, size_t tokens,
+                 HostCache<Quantizers>& to) const {
+    reference::ReadCache(from, table, tokens, to);
   }
   template <class Quantizers>
-  void WriteCache(Stream&, const HostCache<Quantizers>& from, size_t tokens, SimdCache<Quantizers>& to) const {
-    reference::WriteCache(from, tokens, to);
+  void WriteCache(Stream&, const HostCache<Quantizers>& from, size_t tokens, PageTable table,
+                  SimdCache<Quantizers>& to) const {
+    reference::WriteCache(from, tokens, table, to);
   }
   Result<Done> Finish(Stream&) const { return Done{}; }
 

@@ -1,19 +1,19 @@
-// SimdHeads<F, First>: the keys or the values of one layer and one sequence, packed. Each (head, token) holds head_dim
-// codes of F (token 0: of First) and one step; 3-bit codes of a head of 128 take exactly 48 bytes.
+// SimdHeads<F, First>: the keys or the values of one layer at max_tokens tokens that follow each other, packed. Each
+// (head, token) holds head_dim codes of F and one step; 3-bit codes of a head of 128 take exactly 48 bytes.
 //
 // Four tokens lie side by side, a unit (head_layout.h) of each after the other:
 //   [head][token / 4][unit][token % 4][unit bytes]
-// so that sums of products come out with a token, or a dimension of four tokens, in each 32-bit lane. The slot of token
-// 0 stays empty: its levels are of another format and lie apart, as they are. Reals are kept as they are stored,
-// [head][token][head_dim]; the first token's lie apart if they are of another format.
+// so that sums of products come out with a token, or a dimension of four tokens, in each 32-bit lane. Where token 0 is
+// the first of a sequence its slot stays empty: its levels are of First and lie apart, as they are. Reals are kept as
+// they are stored, [head][token][head_dim].
 #ifndef BITNET_BACKEND_SIMD_SIMD_HEADS_H_
 #define BITNET_BACKEND_SIMD_SIMD_HEADS_H_
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
-#include <type_traits>
 #include <utility>
 
 #include "bitnet/backend/simd/head_layout.h"
@@ -31,6 +31,8 @@ class SimdHeads {
                 "bitnet: a cache keeps its first token quantized if and only if the others are");
 
  public:
+  using FormatOfRest = F;
+  using FormatOfFirst = First;
   // Tokens that lie side by side: groups are tokens 0 ... 3, 4 ... 7, ...
   static constexpr size_t kGroupTokens = kIsFloat<F> ? 1 : 4;
 
@@ -67,7 +69,7 @@ class SimdHeads {
   static constexpr size_t kReadBeyond = 128;
   const uint8_t* Group(size_t head, size_t token) const { return bytes_.data() + GroupOffset(head, token); }
   size_t GroupBytes() const { return kGroupTokens * TokenBytes(); }
-  // The first token's levels (of reals: as they are stored).
+  // The levels of a sequence's first token (of reals: as they are stored).
   const uint8_t* FirstToken(size_t head) const { return bytes_.data() + FirstOffset(head); }
 
   float Step(size_t head, size_t token) const {
@@ -80,39 +82,44 @@ class SimdHeads {
   // The steps of a head's tokens; readable kReadBeyond bytes beyond the last. (Reals have none.)
   const float* Steps(size_t head) const { return steps_.data() + head * max_tokens_; }
 
-  // Stores levels[0, head_dim) of F, or of First where token is 0.
-  template <Format Stored>
-  void Store(size_t head, size_t token, const LevelOf<Stored>* levels, float step) {
-    BITNET_ASSERT(head < heads_ && token < max_tokens_, "SimdHeads: head or token out of range");
-    BITNET_ASSERT((std::is_same_v<Stored, First> && token == 0) || (std::is_same_v<Stored, F> && token != 0),
-                  "SimdHeads: token 0 is stored in the first token's format, the others in the cache's");
+  // Stores levels[0, head_dim) of F; of First, at the first token of a sequence, which is token 0 here.
+  void Store(size_t head, size_t token, const LevelOf<F>* levels, float step) {
+    Check(head, token);
     uint8_t* to = bytes_.data() + Offset(head, token);
-    if constexpr (kIsFloat<Stored>) {
-      StoreReals<Stored>({levels, head_dim_}, to);
+    if constexpr (kIsFloat<F>) {
+      StoreReals<F>({levels, head_dim_}, to);
     } else {
-      if (token == 0) {
-        std::memcpy(to, levels, FirstBytes());
-      } else if constexpr (std::is_same_v<Stored, F>) {
-        EachUnit([&](size_t first, size_t n, size_t offset) { HeadLayout<F>::Pack(levels + first, n, to + offset); });
-      }
+      EachUnit([&](size_t first, size_t n, size_t offset) { HeadLayout<F>::Pack(levels + first, n, to + offset); });
       steps_[head * max_tokens_ + token] = step;
     }
   }
-
-  // levels[0, head_dim) of a head at a token; Stored is First for token 0, else F.
-  template <Format Stored>
-  void Load(size_t head, size_t token, std::span<LevelOf<Stored>> levels) const {
-    const uint8_t* from = bytes_.data() + Offset(head, token);
-    if constexpr (kIsFloat<Stored>) {
-      LoadReals<Stored>(from, levels);
+  void StoreFirst(size_t head, const LevelOf<First>* levels, float step) {
+    Check(head, 0);
+    uint8_t* to = bytes_.data() + FirstOffset(head);
+    if constexpr (kIsFloat<First>) {
+      StoreReals<First>({levels, head_dim_}, to);
     } else {
-      if (token == 0) {
-        std::memcpy(levels.data(), from, FirstBytes());
-      } else if constexpr (std::is_same_v<Stored, F>) {
-        EachUnit([&](size_t first, size_t n, size_t offset) {
-          HeadLayout<F>::Unpack(from + offset, n, levels.data() + first);
-        });
-      }
+      std::memcpy(to, levels, FirstBytes());
+      steps_[head * max_tokens_] = step;
+    }
+  }
+
+  // levels[0, head_dim) of a head at a token; of the first token of a sequence.
+  void Load(size_t head, size_t token, std::span<LevelOf<F>> levels) const {
+    const uint8_t* from = bytes_.data() + Offset(head, token);
+    if constexpr (kIsFloat<F>) {
+      LoadReals<F>(from, levels);
+    } else {
+      EachUnit([&](size_t first, size_t n, size_t offset) {
+        HeadLayout<F>::Unpack(from + offset, n, levels.data() + first);
+      });
+    }
+  }
+  void LoadFirst(size_t head, std::span<LevelOf<First>> levels) const {
+    if constexpr (kIsFloat<First>) {
+      LoadReals<First>(FirstToken(head), levels);
+    } else {
+      std::memcpy(levels.data(), FirstToken(head), FirstBytes());
     }
   }
 
@@ -121,7 +128,7 @@ class SimdHeads {
   static std::optional<size_t> StoredBytes(size_t heads, size_t head_dim, size_t max_tokens) {
     const size_t groups = max_tokens / kGroupTokens + (max_tokens % kGroupTokens != 0);
     const auto codes = CheckedProduct(heads, groups, kGroupTokens, TokenBytes(head_dim));
-    const auto apart = CheckedProduct(heads, max_tokens == 0 || !kFirstIsApart ? 0 : FirstBytes(head_dim));
+    const auto apart = CheckedProduct(heads, max_tokens == 0 ? 0 : FirstBytes(head_dim));
     if constexpr (kIsFloat<F>) {
       return CheckedSum(codes, apart, std::optional(kReadBeyond));
     } else {
@@ -145,19 +152,18 @@ class SimdHeads {
       return SizeProduct(sizeof(LevelOf<First>), head_dim);
     }
   }
-  static constexpr bool kFirstIsApart = !kIsFloat<F> || !std::is_same_v<F, First>;
-  // Of the first token, where it lies apart: behind the groups of all heads.
-  size_t ApartBytes() const { return !kFirstIsApart || max_tokens_ == 0 ? 0 : FirstBytes(); }
+  // Of the first token of a sequence: behind the groups of all heads.
+  size_t ApartBytes() const { return max_tokens_ == 0 ? 0 : FirstBytes(); }
+  void Check(size_t head, size_t token) const {
+    BITNET_ASSERT(head < heads_ && token < max_tokens_, "SimdHeads: head or token out of range");
+  }
 
   size_t GroupOffset(size_t head, size_t token) const {
     return head * head_stride_ + token / kGroupTokens * GroupBytes();
   }
-  size_t FirstOffset(size_t head) const {
-    return !kFirstIsApart ? GroupOffset(head, 0) : heads_ * head_stride_ + head * ApartBytes();
-  }
+  size_t FirstOffset(size_t head) const { return heads_ * head_stride_ + head * ApartBytes(); }
   // Of a token's first unit.
   size_t Offset(size_t head, size_t token) const {
-    if (token == 0) return FirstOffset(head);
     size_t offset = GroupOffset(head, token);
     if constexpr (!kIsFloat<F>) offset += token % kGroupTokens * HeadLayout<F>::kUnitBytes;
     return offset;

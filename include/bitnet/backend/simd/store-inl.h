@@ -29,14 +29,25 @@ namespace HWY_NAMESPACE {
 // Of each thread, the levels of a head.
 using StoreScratch = AlignedVector<std::byte>;
 
-template <AnyQuantizer Q, class Heads>
-void StoreHead(std::span<const float> x, size_t head, size_t position, std::byte* scratch, Heads& to) {
+// store(levels of Q, step).
+template <AnyQuantizer Q>
+void QuantizeHead(std::span<const float> x, std::byte* scratch, auto&& store) {
   if constexpr (kKeepsReals<Q>) {
-    to.template Store<typename Q::Format>(head, position, x.data(), 1.0f);
+    store(x.data(), 1.0f);
   } else {
     auto* levels = reinterpret_cast<LevelOf<typename Q::Format>*>(scratch);
     const float step = QuantizeSpan<Q>(x, 0, levels);
-    to.template Store<typename Q::Format>(head, position, levels, step);
+    store(levels, step);
+  }
+}
+
+template <AnyQuantizer Q, AnyQuantizer First, class Heads>
+void StoreHead(std::span<const float> x, size_t head, size_t position, std::byte* scratch, Heads& to) {
+  if (position == 0) {
+    QuantizeHead<First>(x, scratch, [&](const auto* levels, float step) { to.StoreFirst(head, levels, step); });
+  } else {
+    const size_t slot = position % kPageTokens;
+    QuantizeHead<Q>(x, scratch, [&](const auto* levels, float step) { to.Store(head, slot, levels, step); });
   }
 }
 
@@ -49,12 +60,12 @@ inline void Fetch(std::span<const float> x, size_t begin, size_t n) {
 
 template <class Cache>
 void StoreTokens(Executor& executor, StoreScratch& scratch, MatrixView<const float> keys,
-                 MatrixView<const float> values, const HostWhere& where, std::span<Cache* const> caches) {
+                 MatrixView<const float> values, const HostWhere& where, Cache& cache) {
   using Q = typename Cache::Quantizers;
-  CheckStore(keys, values, where, caches);
+  CheckStore(keys, values, where, cache);
   if (where.tokens() == 0) return;
-  const size_t heads = caches[0]->kv_heads();
-  const size_t dim = caches[0]->head_dim();
+  const size_t heads = cache.kv_heads();
+  const size_t dim = cache.head_dim();
   const size_t bytes = RoundUp(SizeProduct(dim, sizeof(float)), kAlignment);
   const size_t all_bytes = ElementCount<std::byte>(executor.Threads(), bytes);
   if (scratch.size() < all_bytes) scratch.resize(all_bytes);
@@ -63,19 +74,14 @@ void StoreTokens(Executor& executor, StoreScratch& scratch, MatrixView<const flo
                    std::byte* const own = memory + part * bytes;
                    for (size_t t = 0; t < where.tokens(); ++t) {
                      const size_t position = where[t].position;
-                     Cache& cache = *caches[where[t].sequence];
+                     auto& page = PagedSequence(cache, where.Table(where[t].sequence)).Page(position);
                      for (size_t h = begin; h < end; ++h) {
-                       const auto k = keys[t].subspan(h * dim, dim);
-                       const auto v = values[t].subspan(h * dim, dim);
                        Fetch(keys[t], (h + 2) * dim, dim);
                        Fetch(values[t], (h + 2) * dim, dim);
-                       if (position == 0) {
-                         StoreHead<typename Q::FirstKey>(k, h, 0, own, cache.keys);
-                         StoreHead<typename Q::FirstValue>(v, h, 0, own, cache.values);
-                       } else {
-                         StoreHead<typename Q::Key>(k, h, position, own, cache.keys);
-                         StoreHead<typename Q::Value>(v, h, position, own, cache.values);
-                       }
+                       StoreHead<typename Q::Key, typename Q::FirstKey>(keys[t].subspan(h * dim, dim), h, position, own,
+                                                                        page.keys);
+                       StoreHead<typename Q::Value, typename Q::FirstValue>(values[t].subspan(h * dim, dim), h,
+                                                                            position, own, page.values);
                      }
                    }
                  });

@@ -1,0 +1,188 @@
+// CachePool: the memory of conversations. Every layer has a cache of pages of kPageTokens tokens; a conversation is a
+// list of page numbers, the same in all layers. Pages that several conversations have in common (forks) are counted,
+// and only who has a page alone writes to it.
+//
+// A pool grows as it is used, up to its limit; pages that are free are used again, and when none is in use all memory
+// is given back. Several threads may use one pool.
+#ifndef BITNET_MODEL_CACHE_POOL_H_
+#define BITNET_MODEL_CACHE_POOL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "bitnet/backend/backend.h"
+#include "bitnet/base/assert.h"
+#include "bitnet/tensor/key_values.h"
+
+namespace bitnet {
+
+// Numbers of pages, with how many use each. (Not safe for several threads.)
+class PageNumbers {
+ public:
+  // Numbers of pages that exist and have no user.
+  size_t free() const { return free_.size(); }
+  size_t used() const { return users_.size() - free_.size(); }
+  size_t all() const { return users_.size(); }
+
+  // Pages [all(), all) exist now.
+  void Add(size_t all) {
+    free_.reserve(all);
+    users_.reserve(all);
+    // (Taken from the end: those that were used before come first, then the lowest.)
+    std::vector<uint32_t>::iterator at = free_.begin();
+    for (size_t page = all; page > users_.size(); --page) at = free_.insert(at, static_cast<uint32_t>(page - 1)) + 1;
+    users_.resize(all);
+  }
+  void Clear() {
+    free_.clear();
+    users_.clear();
+  }
+
+  uint32_t Take() {
+    const uint32_t page = free_.back();
+    free_.pop_back();
+    users_[page] = 1;
+    return page;
+  }
+  void Share(uint32_t page) { ++users_[page]; }
+  void Release(uint32_t page) {
+    if (--users_[page] == 0) free_.push_back(page);
+  }
+  bool IsShared(uint32_t page) const { return users_[page] > 1; }
+
+ private:
+  std::vector<uint32_t> free_, users_;
+};
+
+template <Backend B, class Quantizers>
+class CachePool {
+ public:
+  using Cache = typename B::template Cache<Quantizers>;
+
+  CachePool(B backend, size_t layers, size_t kv_heads, size_t head_dim, size_t max_pages)
+      : backend_(std::move(backend)), kv_heads_(kv_heads), head_dim_(head_dim), max_pages_(max_pages) {
+    for (size_t i = 0; i < layers; ++i) {
+      caches_.push_back(backend_.template NewCache<Quantizers>(kv_heads, head_dim));
+    }
+  }
+  bool IsFor(size_t layers, size_t kv_heads, size_t head_dim) const {
+    return caches_.size() == layers && kv_heads_ == kv_heads && head_dim_ == head_dim;
+  }
+
+  // Of a page, and of a token (after the first), in all layers.
+  size_t PageBytes() const {
+    return caches_.size() * backend_.template PageBytes<Quantizers>(kv_heads_, head_dim_).value_or(0);
+  }
+  size_t BytesPerToken() const { return caches_.empty() ? 0 : caches_.size() * caches_[0].BytesPerToken(); }
+
+  size_t max_pages() const { return max_pages_; }
+  size_t used_pages() const {
+    const std::lock_guard lock(mutex_);
+    return numbers_.used();
+  }
+
+  // Pages that could be taken.
+  size_t free_pages() const {
+    const std::lock_guard lock(mutex_);
+    return max_pages_ - numbers_.used();
+  }
+
+  size_t layers() const { return caches_.size(); }
+  Cache& OfLayer(size_t i) { return caches_[i]; }
+
+  // Appends so many pages that nobody uses; false where there are not as many below the limit. Where memory ends, none
+  // is taken.
+  bool Take(size_t count, std::vector<uint32_t>& pages) {
+    pages.reserve(pages.size() + count);
+    const std::lock_guard lock(mutex_);
+    if (count > max_pages_ - numbers_.used()) return false;
+    if (count > numbers_.free()) {
+      const size_t all = numbers_.used() + count;
+      for (Cache& cache : caches_) {
+        if (cache.pages() < all) backend_.ResizeCache(cache, all);
+      }
+      numbers_.Add(all);
+    }
+    for (size_t i = 0; i < count; ++i) pages.push_back(numbers_.Take());
+    return true;
+  }
+  void Share(PageTable pages) {
+    const std::lock_guard lock(mutex_);
+    for (const uint32_t page : pages) numbers_.Share(page);
+  }
+  void Release(PageTable pages) {
+    if (pages.empty()) return;
+    const std::lock_guard lock(mutex_);
+    for (const uint32_t page : pages) numbers_.Release(page);
+    if (numbers_.used() != 0) return;
+    numbers_.Clear();
+    for (Cache& cache : caches_) backend_.ResizeCache(cache, 0);
+  }
+  bool IsShared(uint32_t page) const {
+    const std::lock_guard lock(mutex_);
+    return numbers_.IsShared(page);
+  }
+
+ private:
+  B backend_;
+  std::vector<Cache> caches_;  // of each layer
+  size_t kv_heads_, head_dim_;
+  size_t max_pages_;
+  mutable std::mutex mutex_;
+  PageNumbers numbers_;
+};
+
+// The pages of a conversation: a copy shares them.
+template <class Pool>
+class PageList {
+ public:
+  PageList() = default;
+  explicit PageList(std::shared_ptr<Pool> pool) : pool_(std::move(pool)) {}
+  PageList(const PageList& other) : pool_(other.pool_), pages_(other.pages_) {
+    if (pool_ != nullptr) pool_->Share(pages_);
+  }
+  PageList(PageList&& other) noexcept { *this = std::move(other); }
+  PageList& operator=(const PageList& other) {
+    PageList copy(other);
+    return *this = std::move(copy);
+  }
+  PageList& operator=(PageList&& other) noexcept {
+    if (this == &other) return *this;
+    Truncate(0);
+    pool_ = std::move(other.pool_);
+    pages_ = std::exchange(other.pages_, {});
+    return *this;
+  }
+  ~PageList() { Truncate(0); }
+
+  Pool* pool() const { return pool_.get(); }
+  const std::shared_ptr<Pool>& shared_pool() const { return pool_; }
+  size_t size() const { return pages_.size(); }
+  PageTable table() const { return pages_; }
+
+  // Keeps the first so many.
+  void Truncate(size_t size) {
+    if (size >= pages_.size()) return;
+    pool_->Release(table().subspan(size));
+    pages_.resize(size);
+  }
+  // Room for so many, so that Append takes no memory.
+  void Reserve(size_t size) { pages_.reserve(size); }
+  // A page that was taken for this list.
+  void Append(uint32_t page) { pages_.push_back(page); }
+  // Puts it into the place of another, which the caller has now.
+  uint32_t Exchange(size_t i, uint32_t page) { return std::exchange(pages_[i], page); }
+
+ private:
+  std::shared_ptr<Pool> pool_;
+  std::vector<uint32_t> pages_;
+};
+
+}  // namespace bitnet
+
+#endif  // BITNET_MODEL_CACHE_POOL_H_

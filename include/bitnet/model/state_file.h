@@ -1,0 +1,130 @@
+// Files of conversations: what Transformer::Save gives, to go on from in another process or on another machine.
+//
+//   SaveState(model, state, "chat.state");
+//   LoadState(model, "chat.state", state);   // the state's tokens become the file's
+//
+// After the seal (base/bytes.h): layers, heads of a layer, their width, tokens; then of each layer the keys and the
+// values: the formats of the first token's and of the others' levels, codes, steps. A file of another shape or other
+// formats is refused, and so are codes without levels. It is not known of which weights it is: with others the text
+// goes on as if another model had written its beginning.
+#ifndef BITNET_MODEL_STATE_FILE_H_
+#define BITNET_MODEL_STATE_FILE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bitnet/base/bytes.h"
+#include "bitnet/model/model_file.h"
+#include "bitnet/model/transformer.h"
+
+namespace bitnet {
+
+inline constexpr FileKind kStateFile = {"BITNETCV", 1, "bitnet conversation file"};
+
+namespace detail {
+
+template <Format F, Format First>
+void WriteHeads(ByteWriter& to, const QuantizedHeads<F, First>& heads) {
+  for (const std::vector<int16_t>& id : {FormatId<First>(), FormatId<F>()}) to.Numbers(std::span<const int16_t>(id));
+  to.Numbers(heads.codes());
+  to.Numbers(heads.steps());
+}
+
+template <Format F, Format First>
+void ReadHeads(ByteReader& from, const std::string& name, const char* scheme, size_t kv_heads, size_t head_dim,
+               size_t tokens, QuantizedHeads<F, First>& heads) {
+  ReadFormat<First>(from, name + " of the first token", scheme);
+  ReadFormat<F>(from, name, scheme);
+  if (!from.ok()) return;
+  const std::optional<size_t> bytes = QuantizedHeads<F, First>::StoredBytes(kv_heads, head_dim, tokens);
+  if (!bytes.has_value() || *bytes > from.remaining()) {
+    from.Fail(name, "the file is too short for " + std::to_string(tokens) + " tokens");
+    return;
+  }
+  heads = QuantizedHeads<F, First>(kv_heads, head_dim, tokens);
+  from.Numbers(name, heads.codes());
+  from.Numbers(name, heads.steps());
+  if (from.ok() && !heads.IsValid()) from.Fail(name, "it holds codes that its number format does not have");
+}
+
+}  // namespace detail
+
+template <Scheme S, Backend B>
+std::vector<uint8_t> SerializeState(const Transformer<S, B>& model, const typename Transformer<S, B>::Saved& saved) {
+  ByteWriter to;
+  to.Number(model.config().layers);
+  to.Number(model.config().kv_heads);
+  to.Number(model.config().head_dim);
+  to.Number(static_cast<uint64_t>(saved.length));
+  for (const auto& layer : saved.layers) {
+    if (saved.length == 0) break;
+    detail::WriteHeads(to, layer.keys);
+    detail::WriteHeads(to, layer.values);
+  }
+  return std::move(to.bytes());
+}
+
+// `payload` starts at kSealHeaderBytes of the file, for messages.
+template <Scheme S, Backend B>
+Result<typename Transformer<S, B>::Saved> DeserializeState(const Transformer<S, B>& model,
+                                                           std::span<const uint8_t> payload) {
+  const ModelConfig& c = model.config();
+  ByteReader from(payload, kSealHeaderBytes);
+  typename Transformer<S, B>::Saved saved;
+  const std::pair<const char*, uint32_t> shape[] = {
+      {"layers", c.layers}, {"heads of keys", c.kv_heads}, {"width of a head", c.head_dim}};
+  for (const auto& [what, expected] : shape) {
+    const auto stored = from.Number<uint32_t>(what);
+    if (from.ok() && stored != expected) {
+      from.Fail(what, "it is " + std::to_string(stored) + "; the model's is " + std::to_string(expected));
+    }
+  }
+  const auto length = from.Number<uint64_t>("tokens");
+  if (from.ok() && length > c.max_positions) {
+    from.Fail("tokens", std::to_string(length) + " tokens; the model allows " + std::to_string(c.max_positions));
+  }
+  saved.length = from.ok() ? static_cast<size_t>(length) : 0;
+  for (size_t i = 0; i < c.layers && from.ok(); ++i) {
+    auto& layer = saved.layers.emplace_back();
+    if (saved.length == 0) continue;
+    const std::string at = "layer" + std::to_string(i) + ".";
+    detail::ReadHeads(from, at + "keys", S::kName, c.kv_heads, c.head_dim, saved.length, layer.keys);
+    detail::ReadHeads(from, at + "values", S::kName, c.kv_heads, c.head_dim, saved.length, layer.values);
+  }
+  if (from.ok() && from.remaining() != 0) {
+    from.Fail("the end", std::to_string(from.remaining()) + " bytes follow the last layer; none were expected");
+  }
+  if (!from.ok()) return Error{from.error()};
+  return saved;
+}
+
+template <Scheme S, Backend B>
+Result<Done> SaveState(const Transformer<S, B>& model, typename Transformer<S, B>::State& state,
+                       const std::string& path) {
+  const auto saved = model.Save(state);
+  if (!saved.ok()) return Error{saved.error()};
+  return SaveSealed(path, kStateFile, SerializeState(model, *saved));
+}
+
+// Where it is refused, the state stays as it was.
+template <Scheme S, Backend B>
+Result<Done> LoadState(const Transformer<S, B>& model, const std::string& path,
+                       typename Transformer<S, B>::State& state, const ReadLimits& limits = {}) {
+  const Result<std::vector<uint8_t>> payload = LoadSealed(path, kStateFile, limits);
+  if (!payload.ok()) return Error{payload.error()};
+  const auto saved = DeserializeState(model, *payload);
+  if (!saved.ok()) return Error{path + ": " + saved.error()};
+  if (Result<Done> restored = model.Restore(*saved, state); !restored.ok()) {
+    return Error{path + ": " + restored.error()};
+  }
+  return Done{};
+}
+
+}  // namespace bitnet
+
+#endif  // BITNET_MODEL_STATE_FILE_H_

@@ -1,0 +1,126 @@
+#include "bitnet/model/cache_pool.h"
+
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "bitnet/backend/reference.h"
+#include "bitnet/layer/attention.h"
+#include "bitnet/scheme/scheme.h"
+
+namespace bitnet {
+namespace {
+
+using Pool = CachePool<ReferenceBackend, CacheQuantizersOf<A48>>;
+using List = PageList<Pool>;
+
+std::shared_ptr<Pool> NewPool(size_t max_pages) {
+  return std::make_shared<Pool>(ReferenceBackend(), /*layers=*/2, /*kv_heads=*/1, /*head_dim=*/8, max_pages);
+}
+
+// A list of so many pages; false where the pool has not as many.
+bool Extend(List& list, size_t pages) {
+  std::vector<uint32_t> taken;
+  if (!list.pool()->Take(pages, taken)) return false;
+  for (const uint32_t page : taken) list.Append(page);
+  return true;
+}
+
+std::vector<uint32_t> PagesOf(const List& list) { return {list.table().begin(), list.table().end()}; }
+
+TEST_CASE("CachePool: grows as pages are taken, uses free ones again, and gives all memory back with the last") {
+  const auto pool = NewPool(10);
+  CHECK(pool->OfLayer(0).pages() == 0);
+  {
+    List a(pool), b(pool);
+    REQUIRE(Extend(a, 2));
+    REQUIRE(Extend(b, 1));
+    CHECK(PagesOf(a) == std::vector<uint32_t>{0, 1});
+    CHECK(PagesOf(b) == std::vector<uint32_t>{2});
+    a.Truncate(1);
+    CHECK(pool->used_pages() == 2);
+    REQUIRE(Extend(b, 2));
+    CHECK(PagesOf(b) == std::vector<uint32_t>{2, 1, 3});
+    for (size_t layer = 0; layer < 2; ++layer) CHECK(pool->OfLayer(layer).pages() == 4);
+    CHECK(pool->OfLayer(0).StoredBytes() + pool->OfLayer(1).StoredBytes() == 4 * pool->PageBytes());
+  }
+  CHECK(pool->used_pages() == 0);
+  CHECK(pool->OfLayer(1).StoredBytes() == 0);
+}
+
+TEST_CASE("CachePool: no more pages than its limit; what is refused takes none") {
+  const auto pool = NewPool(3);
+  List a(pool), b(pool);
+  REQUIRE(Extend(a, 2));
+  CHECK(!Extend(b, 2));
+  CHECK(pool->used_pages() == 2);
+  CHECK(Extend(b, 1));
+  CHECK(!Extend(a, 1));
+  CHECK(Extend(a, 0));
+  b.Truncate(0);
+  CHECK(Extend(a, 1));
+  const auto none = NewPool(0);
+  List c(none);
+  CHECK(!Extend(c, 1));
+}
+
+TEST_CASE("PageList: copies share pages, which are free when the last of them is gone") {
+  const auto pool = NewPool(5);
+  auto a = std::make_unique<List>(pool);
+  REQUIRE(Extend(*a, 2));
+  CHECK(!pool->IsShared(0));
+  List b = *a;
+  CHECK(pool->IsShared(0));
+  CHECK(pool->used_pages() == 2);
+  b.Truncate(1);
+  CHECK(pool->IsShared(0));
+  CHECK(!pool->IsShared(1));
+  a.reset();
+  CHECK(!pool->IsShared(0));
+  CHECK(pool->used_pages() == 1);
+  // Assigned to, a list gives its own pages back.
+  List c(pool);
+  REQUIRE(Extend(c, 3));
+  c = b;
+  CHECK(pool->used_pages() == 1);
+  CHECK(pool->IsShared(0));
+  b = std::move(c);
+  CHECK(pool->used_pages() == 1);
+  CHECK(!pool->IsShared(0));
+}
+
+TEST_CASE("CachePool: threads take, share and release pages of one pool, and never get the same") {
+  const auto pool = NewPool(64);
+  std::vector<std::thread> threads;
+  std::vector<size_t> faults(4);
+  for (size_t t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      // A page is marked by who has it.
+      for (size_t i = 0; i < 300; ++i) {
+        List list(pool);
+        if (!Extend(list, 1 + i % 7)) continue;
+        for (const uint32_t page : list.table()) {
+          pool->OfLayer(1)[page].keys.StoreFirst(0, std::vector<int8_t>(8, static_cast<int8_t>(2 * t + 1)).data(),
+                                                 1.0f);
+        }
+        const List fork = list;
+        list.Truncate(i % 3);
+        for (const uint32_t page : fork.table()) {
+          std::vector<int8_t> read(8);
+          pool->OfLayer(1)[page].keys.LoadFirst(0, read);
+          faults[t] += read[7] != static_cast<int8_t>(2 * t + 1);
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const size_t count : faults) CHECK(count == 0);
+  CHECK(pool->used_pages() == 0);
+}
+
+}  // namespace
+}  // namespace bitnet
