@@ -33,7 +33,7 @@ struct ProductCase {
 inline constexpr ProductCase kProductCases[] = {
     {1, 1, {false, 0}, 0, Fill::kRandom},     {3, 5, {true, 0}, 0, Fill::kRandom},
     {6, 2, {false, 0}, 0, Fill::kTop},        {5, 1, {true, 0}, 0, Fill::kBottom},
-    {70, 1, {false, 0}, 0, Fill::kSparse},    {5, 17, {false, 0}, 0, Fill::kSparse},
+    {70, 1, {false, 0}, 0, Fill::kSparse},    {5, 50, {false, 0}, 0, Fill::kSparse},
     {4, 3, {true, 0}, 0, Fill::kZero},        {4, 2, {true, 0}, 0, Fill::kBadSteps},
     {3, 2, {false, 0}, 0, Fill::kBadWeights},
 };
@@ -270,6 +270,8 @@ void TestProduct(const B& backend, const char* pair, bool wide = false) {
   TestProductCase<W, X>(backend, pair, {530, 50, {true, 0}, 0, Fill::kRandom}, 401);
   TestProductCase<W, X>(backend, pair, {3, 129, {false, 0}, 0, Fill::kBottom}, 1300);
   TestProductCase<W, X>(backend, pair, {5, 2, {false, 0}, 0, Fill::kTop}, 5460);
+  // More columns than a few tokens take at once.
+  TestProductCase<W, X>(backend, pair, {2100, 2, {true, 0}, 0, Fill::kRandom}, 1100);
 }
 
 // The same with steps for groups of columns, of the weights, the inputs, or both.

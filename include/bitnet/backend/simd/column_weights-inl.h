@@ -89,17 +89,8 @@ requires(OffsetTraits<W>::kFitsByte) class ColumnWeights {
     }
   }
 
-  // y of a tile's rows of one token, over the listed columns, which hold all inputs that are not zero; one step a row.
-  template <class X>
-  HWY_NOINLINE void MultiplyTile(size_t tile, const IndexList& columns, const InputRows<X>& x, size_t token,
-                                 float* HWY_RESTRICT y) const {
-    HWY_ALIGN int32_t sums[kTileRows] = {};
-    AddColumnsOfTiles(tile, 1, columns, x.Row(token), sums);
-    StoreTile(tile, x, token, SumOfToken(x, token), sums, y);
-  }
-
-  // The same in two steps: sums (kTileRows of each tile) += some of the columns, for all rows; then y from the sums of
-  // `parts` such calls, which lie one after the other.
+  // One step a row: sums (kTileRows of each tile) += some of the columns, for all rows; then y from the sums of `parts`
+  // such calls, which lie one after the other.
   template <class X>
   HWY_NOINLINE void AddColumns(const IndexList& columns, const X* HWY_RESTRICT x, int32_t* HWY_RESTRICT sums) const {
     for (size_t tile = 0; tile < tiles(); tile += kTileGroup) {

@@ -96,7 +96,9 @@ class LookupWeights {
     const size_t end_block = (end + kVectorBytes - 1) / kVectorBytes;
     for (size_t block = begin / kVectorBytes; block < end_block;) {
       const size_t left = end_block - block;
-      const size_t blocks = left >= Layout::kBlocks ? Layout::kBlocks : left >= Layout::kBlocks / 2 ? Layout::kBlocks / 2 : 1;
+      const size_t blocks = left >= Layout::kBlocks       ? Layout::kBlocks
+                            : left >= Layout::kBlocks / 2 ? Layout::kBlocks / 2
+                                                          : 1;
       const size_t row = block * kVectorBytes;
       for (size_t t = 0; t < y.rows(); ++t) {
         const bool are_followed = left > blocks && t + 1 == y.rows();

@@ -49,9 +49,6 @@ enum class ProductKernel {
   kBlockLookups,  // many tokens: quads, looked up
 };
 
-// From so many tokens on, unpacking the weights for all costs less than tables for each.
-inline constexpr size_t kManyTokens = 4;
-
 // What is known of a product when it is compiled.
 template <Operand W, Operand X, class U>
 struct ProductFacts {
@@ -84,18 +81,33 @@ struct ProductFacts {
   }();
 };
 
+// From so many tokens on, unpacking the weights for all costs less than what few tokens do. Where they look up in
+// tables of their own that is late: each token after the first, with weights from a cache, takes a quarter of the
+// first, or with two planes a half. (Ternary by INT4, 2560 x 2560, us of 1, 4, 8, 16, 47 tokens: Zen 5, lookups 43, 81,
+// 136, 248, 675, unpacked 130, 246, 393, 799 from 4 on; the same CPU by AVX2, 47, 149, 273, 525, 1505 and 317, 542,
+// 944, 2572. The matrix unit takes 0.7 ms for few tokens as for many, by what it does for prompts: not measured here.)
+template <class Facts>
+size_t ManyTokens() {
+  if constexpr (Facts::kLayout == WeightLayout::kLookups) {
+    constexpr size_t kPlanes = Facts::Matrix::kPlan.planes;
+    return (HasMatrixUnit() ? 16 : 48) / (kPlanes * kPlanes);
+  } else {
+    return 4;
+  }
+}
+
 // The choice for all rows and columns, by the layout, the steps, the formats and the tokens. (MatMulRows and
 // MatMulColumns choose between this and skipping: IsWorthAll, and is_finite() of real weights.)
 template <Operand W, Operand X, class U>
 ProductKernel ChooseKernel(size_t tokens) {
   using Facts = ProductFacts<W, X, U>;
-  if (Facts::kHasBlockRuns && tokens >= kManyTokens) return ProductKernel::kBlockRuns;
+  if (Facts::kHasBlockRuns && tokens >= ManyTokens<Facts>()) return ProductKernel::kBlockRuns;
   if (Facts::kLayout == WeightLayout::kQuads && !Facts::kHasOneStep) return ProductKernel::kQuads;
   if (Facts::kLayout == WeightLayout::kColumns && !Facts::kHasOneStep) return ProductKernel::kColumns;
   if (Facts::kHasRowRuns) return ProductKernel::kRowRuns;
   if (!Facts::kHasOneStep) return ProductKernel::kAnyRuns;
   if (!Facts::kIsInteger) return ProductKernel::kReals;
-  if (Facts::kHasBlocks && tokens >= kManyTokens) {
+  if (Facts::kHasBlocks && tokens >= ManyTokens<Facts>()) {
     if constexpr (Facts::kHasBlockLookups) {
       using Lookup = BlockLookup<FormatOf<W>, Facts::kBlockPlan>;
       if (tokens >= Lookup::kMinTokens && !HasMatrixUnit()) return ProductKernel::kBlockLookups;
@@ -117,17 +129,18 @@ ProductKernel ChooseKernel(size_t tokens) {
 
 // Whether so many of `width` channels are listed that multiplying all of them takes less time: many tokens share the
 // weights that are read and unpacked. In units of one token's product with all channels, skipping costs what is
-// listed; all of them cost the unpacking and a share of each token. (Sapphire Rapids, 6912 x 2560, one thread:
-// skipping 0.29 ms, the matrix unit, at its slowest, 1.9 ms and 0.062 a token, vectors 0.1 a token, lookups 2 ms and
-// 0.066 a token. With steps for groups, 2560 x 6912: skipping 0.2 ms, the unit 0.5 ms and 0.045 a token, vectors 0.4
-// and 0.08.)
+// listed, or less than half of it, since the weights come from a cache (Zen 5, 6912 x 2560, half of the rows: a token
+// 90 us, 16 tokens 670; all rows 1310); all of them cost the unpacking and a share of each token. (Sapphire Rapids, one
+// thread: skipping 0.29 ms, the matrix unit, at its slowest, 1.9 ms and 0.062 a token, vectors 0.1 a token, lookups 2
+// ms and 0.066 a token. With steps for groups, 2560 x 6912: skipping 0.2 ms, the unit 0.5 ms and 0.045 a token, vectors
+// 0.4 and 0.08.)
 inline bool IsWorthAll(const ChannelLists& lists, size_t width, ProductKernel kernel) {
   if (lists.tokens() == 1) return false;
   size_t listed = 0;
   for (size_t t = 0; t < lists.tokens(); ++t) listed += lists.Count(t);
   const bool is_fast = kernel == ProductKernel::kBlockLookups || (kernel == ProductKernel::kBlocks && HasMatrixUnit());
   const double all = (is_fast ? 6.5 : 2.0) + (is_fast ? 0.21 : 0.35) * static_cast<double>(lists.tokens());
-  return static_cast<double>(listed) >= all * static_cast<double>(width);
+  return (is_fast ? 1.0 : 0.7) * static_cast<double>(listed) >= all * static_cast<double>(width);
 }
 
 // One line of what runs.
@@ -258,12 +271,25 @@ void MultiplyOneToken(const SimdMatrix<W, X, U>& matrix, const InputRows<LevelOf
   }
 }
 
-// y of all tokens from the columns that list(token) gives, which hold all inputs that are not zero. For one token the
-// columns are split among threads, so that each reads whole columns, which are long spans of memory (half columns by
-// two threads are no faster than one thread: what the hardware fetches ahead belongs to the other). Of many tokens a
-// thread takes one tile of rows after the other, which stays in its cache while all tokens go by. With steps for groups
-// it takes kTileGroup, which do not: fewer at once, spans that are shorter, take longer. (Sapphire Rapids, 2560 x 6912,
-// 16 tokens, ternary: 16 tiles 3.4 ms, 4 3.9, 1 4.9; INT8: 12, 14 and 33.)
+// Those of an ascending list in [begin, end).
+inline IndexList ListedIn(const IndexList& list, size_t begin, size_t end) {
+  if (list.indices == nullptr) {
+    const size_t first = std::clamp(begin, list.first, list.first + list.count);
+    return {nullptr, first, std::clamp(end, first, list.first + list.count) - first};
+  }
+  const uint32_t* const last = std::lower_bound(list.indices, list.indices + list.count, end);
+  const uint32_t* const first = std::lower_bound(list.indices, last, begin);
+  return {first, 0, static_cast<size_t>(last - first)};
+}
+
+// y of all tokens from the columns that list(token) gives, which ascend and hold all inputs that are not zero. One step
+// a row: the columns are split among threads, so that each reads whole columns, which are long spans of memory (half
+// columns by two threads are no faster than one thread: what the hardware fetches ahead belongs to the other). All of
+// some tokens read what they list of kColumnBytes, which are then in a cache, before the next columns are read. With
+// steps for groups a thread takes kTileGroup tiles of rows after the other: fewer at once, spans that are shorter, take
+// longer. (Sapphire Rapids, 2560 x 6912, 16 tokens, ternary: 16 tiles 3.4 ms, 4 3.9, 1 4.9; INT8: 12, 14 and 33.)
+inline constexpr size_t kColumnTokens = 16;
+inline constexpr size_t kColumnBytes = size_t{512} << 10;
 template <Operand W, Operand X, class U, class List>
 void MultiplyByColumns(Executor& executor, ProductScratch& scratch, const SimdMatrix<W, X, U>& matrix,
                        const InputRows<LevelOf<FormatOf<X>>>& x, MatrixView<float> y, List&& list) {
@@ -271,39 +297,52 @@ void MultiplyByColumns(Executor& executor, ProductScratch& scratch, const SimdMa
   using Weights = typename SimdMatrix<W, X, U>::Weights;
   constexpr size_t kRowsOfTile = Weights::kTileRows;
   if constexpr (ProductFacts<W, X, U>::kHasOneStep) {
-    if (x.tokens == 1) {
-      const IndexList columns = list(0);
-      const size_t threads = executor.Threads();  // asked once: at exit there may be fewer
-      const size_t parts = std::clamp<size_t>(columns.count / Grain(weights.rows()), 1, threads);
-      const size_t count = SizeProduct(kRowsOfTile, weights.tiles());
-      // (For all threads at once, so that decoding allocates nothing when a later token has more columns.)
-      int32_t* sums = scratch.Sums(SizeProduct(threads, count));
-      uint32_t* order = scratch.Order(weights.cols());
+    const size_t threads = executor.Threads();  // asked once: at exit there may be fewer
+    const size_t count = SizeProduct(kRowsOfTile, weights.tiles());
+    // (For all threads at once, so that decoding allocates nothing when a later token has more columns.)
+    int32_t* sums = scratch.Sums(SizeProduct(std::min(x.tokens, kColumnTokens), threads, count));
+    uint32_t* order = scratch.Order(weights.cols());
+    const size_t columns_at_once = std::max<size_t>(1, kColumnBytes / weights.run().Bytes());
+    for (size_t first = 0; first < x.tokens; first += kColumnTokens) {
+      const size_t tokens = std::min(kColumnTokens, x.tokens - first);
+      size_t listed = 0;
+      for (size_t t = 0; t < tokens; ++t) listed += list(first + t).count;
+      const size_t parts = std::clamp<size_t>(listed / Grain(weights.rows()), 1, threads);
+      const auto sums_of = [&](size_t t, size_t part) { return sums + (t * parts + part) * count; };
       executor.Run(parts, [&](size_t part) {
-        const size_t begin = PartBegin(columns.count, part, parts);
-        const IndexList mine = columns.Part(begin, PartBegin(columns.count, part + 1, parts) - begin);
-        std::fill(sums + part * count, sums + (part + 1) * count, 0);
-        weights.AddColumns(InTurns(mine, order + begin), x.Row(0), sums + part * count);
+        for (size_t t = 0; t < tokens; ++t) std::fill(sums_of(t, part), sums_of(t, part) + count, 0);
+        if (tokens == 1) {
+          const IndexList columns = list(first);
+          const size_t begin = PartBegin(columns.count, part, parts);
+          const IndexList mine = columns.Part(begin, PartBegin(columns.count, part + 1, parts) - begin);
+          weights.AddColumns(InTurns(mine, order + begin), x.Row(first), sums_of(0, part));
+          return;
+        }
+        const size_t end = PartBegin(weights.cols(), part + 1, parts);
+        for (size_t col = PartBegin(weights.cols(), part, parts); col < end; col += columns_at_once) {
+          for (size_t t = 0; t < tokens; ++t) {
+            const IndexList mine = ListedIn(list(first + t), col, std::min(col + columns_at_once, end));
+            if (mine.count != 0) weights.AddColumns(mine, x.Row(first + t), sums_of(t, part));
+          }
+        }
       });
-      weights.StoreSums(parts, x, 0, sums, y.Row(0));
-      return;
+      ParallelRanges(executor, tokens, Grain(weights.rows(), parts), 1, [&](size_t begin, size_t end) {
+        for (size_t t = begin; t < end; ++t) {
+          weights.StoreSums(parts, x, first + t, sums_of(t, 0), y.Row(first + t));
+        }
+      });
     }
-  }
-  ParallelRanges(executor, weights.tiles(), Grain(weights.cols(), kRowsOfTile, x.tokens), 1,
-                 [&](size_t begin, size_t end) {
-                   if constexpr (ProductFacts<W, X, U>::kHasOneStep) {
-                     for (size_t tile = begin; tile < end; ++tile) {
-                       for (size_t t = 0; t < x.tokens; ++t) weights.MultiplyTile(tile, list(t), x, t, y.Row(t));
-                     }
-                   } else {
+  } else {
+    ParallelRanges(executor, weights.tiles(), Grain(weights.cols(), kRowsOfTile, x.tokens), 1,
+                   [&](size_t begin, size_t end) {
                      for (size_t tile = begin; tile < end; tile += Weights::kTileGroup) {
                        const size_t tiles = std::min(Weights::kTileGroup, end - tile);
                        for (size_t t = 0; t < x.tokens; ++t) {
                          weights.MultiplyTilesByRuns(tile, tiles, list(t), x, t, y.Row(t));
                        }
                      }
-                   }
-                 });
+                   });
+  }
 }
 
 // y of few tokens, one step a row or one for each group of columns on either side.
@@ -370,13 +409,12 @@ void MultiplyByKernel(Executor& executor, ProductScratch& scratch, const SimdMat
       if constexpr (Facts::kLayout == WeightLayout::kLookups) {
         const size_t parts = RangeCount(executor, matrix.rows(), grain, Weights::kRowMultiple);
         const LookupTablesOf<typename Weights::Tables, X> tables(executor, parts, x);
-        return ParallelRanges(executor, matrix.rows(), grain, Weights::kRowMultiple,
-                              [&](size_t begin, size_t end, size_t part) {
-                                weights.Multiply(
-                                    begin, end, [&](size_t t) { return tables.Of(t, part); },
-                                    [&](size_t t) { return inputs.Step(t); },
-                                    DotsAreFloats<F, typename Facts::Level>(matrix.cols()), y);
-                              });
+        return ParallelRanges(
+            executor, matrix.rows(), grain, Weights::kRowMultiple, [&](size_t begin, size_t end, size_t part) {
+              weights.Multiply(
+                  begin, end, [&](size_t t) { return tables.Of(t, part); }, [&](size_t t) { return inputs.Step(t); },
+                  DotsAreFloats<F, typename Facts::Level>(matrix.cols()), y);
+            });
       }
       break;
     case ProductKernel::kQuads:
@@ -461,23 +499,6 @@ void Multiply(Executor& executor, ProductScratch& scratch, const SimdMatrix<W, X
   }
 }
 
-// What a core's second-level cache surely keeps of a matrix.
-inline constexpr size_t kCachedBytes = size_t{256} << 10;
-
-// Whether each token's list ascends, as OpenGates makes it.
-inline bool AreInOrder(const ChannelLists& lists) {
-  for (size_t t = 0; t < lists.tokens(); ++t) {
-    if (!std::is_sorted(lists[t].begin(), lists[t].end())) return false;
-  }
-  return true;
-}
-// Those of an ascending list in [begin, end).
-inline IndexList ListedIn(std::span<const uint32_t> list, size_t begin, size_t end) {
-  const auto first = std::lower_bound(list.begin(), list.end(), begin);
-  const auto last = std::lower_bound(first, list.end(), end);
-  return {list.data() + (first - list.begin()), 0, static_cast<size_t>(last - first)};
-}
-
 // Only the outputs that `rows` lists for each token.
 template <Operand W, Operand X, class U>
 void MultiplyRows(Executor& executor, ProductScratch& scratch, const SimdMatrix<W, X, U>& matrix, SimdRows<X>& x,
@@ -499,17 +520,6 @@ void MultiplyRows(Executor& executor, ProductScratch& scratch, const SimdMatrix<
                           product.Multiply(list, t, t + 1, memory);
                         });
       }
-    } else if (x.rows() > 1 && AreInOrder(rows)) {
-      // All tokens read what they list of some rows, which are then in a cache, before the next are read.
-      const size_t rows_at_once =
-          RoundUp(std::max<size_t>(1, kCachedBytes / (matrix.StoredBytes() / matrix.rows() + 1)), kRowsAtOnce);
-      ParallelRanges(executor, matrix.rows(), Grain(matrix.cols(), x.rows()), kRowsAtOnce, [&](size_t begin, size_t end) {
-        for (size_t row = begin; row < end; row += rows_at_once) {
-          for (size_t t = 0; t < x.rows(); ++t) {
-            MultiplyListed(matrix, inputs, t, ListedIn(rows[t], row, std::min(row + rows_at_once, end)), y);
-          }
-        }
-      });
     } else if (x.rows() == 1 || x.rows() < executor.Threads()) {
       uint32_t* order = scratch.Order(matrix.rows());
       for (size_t t = 0; t < x.rows(); ++t) {
