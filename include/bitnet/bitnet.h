@@ -19,6 +19,7 @@
 #include "bitnet/model/transformer.h"
 #include "bitnet/quant/quantizer.h"
 #include "bitnet/quant/top_k.h"
+#include "bitnet/quant/transform.h"
 #include "bitnet/scheme/scheme.h"
 
 #endif  // BITNET_BITNET_H_
