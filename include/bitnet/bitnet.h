@@ -16,6 +16,7 @@
 #include "bitnet/model/generate.h"
 #include "bitnet/model/model_file.h"
 #include "bitnet/model/sampler.h"
+#include "bitnet/model/transform_weights.h"
 #include "bitnet/model/transformer.h"
 #include "bitnet/quant/quantizer.h"
 #include "bitnet/quant/top_k.h"
