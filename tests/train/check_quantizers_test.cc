@@ -188,8 +188,8 @@ TEST_CASE("CheckQuantizers: names the place, whichever it is") {
   CHECK(CheckQuantizers<RotatedAt<-1>>(ModelConfig()).ok());
   CHECK(CheckQuantizers<RotatedAt<1>>(ModelConfig()).error() ==
         "scheme Rotated: its quantizer Input is not element by element: of 128 values, what it makes of value 0 "
-        "follows value 1; straight-through gradients would be wrong (transforms inside of quantizers cannot be trained "
-        "yet)");
+        "follows value 1; straight-through gradients would be wrong (what mixes values belongs "
+        "before the quantizer: Transformed<T, Q>)");
 }
 
 // Turns whole blocks of 256, as is usual where tails are left alone.
