@@ -150,8 +150,8 @@ struct TransformedFacts {
   using Quantizer = Q;
   static constexpr bool kIsTransformed = false;
 };
-template <AnyTransform T, class Q>
-struct TransformedFacts<Transformed<T, Q>> {
+template <AnyTransform T, AnyQuantizer Q>
+requires(!TransformedFacts<Q>::kIsTransformed) struct TransformedFacts<Transformed<T, Q>> {
   using Transform = T;
   using Quantizer = Q;
   static constexpr bool kIsTransformed = true;
