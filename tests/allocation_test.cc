@@ -117,6 +117,7 @@ TEST_CASE("Transformer: after the first tokens, decoding and sampling allocate n
   SUBCASE("A48Fp4") { CheckDecoding<A48Fp4>(); }
   SUBCASE("B158") { CheckDecoding<B158>(); }
   SUBCASE("Fp32") { CheckDecoding<Fp32>(); }
+  SUBCASE("transforms everywhere") { CheckDecoding<testing::Rotated>(); }
 }
 
 TEST_CASE("SimdBackend: skipping products of one token allocate nothing when a later token has longer lists") {

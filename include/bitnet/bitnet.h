@@ -17,9 +17,11 @@
 #include "bitnet/model/model_file.h"
 #include "bitnet/model/sampler.h"
 #include "bitnet/model/state_file.h"
+#include "bitnet/model/transform_weights.h"
 #include "bitnet/model/transformer.h"
 #include "bitnet/quant/quantizer.h"
 #include "bitnet/quant/top_k.h"
+#include "bitnet/quant/transform.h"
 #include "bitnet/scheme/scheme.h"
 
 #endif  // BITNET_BITNET_H_

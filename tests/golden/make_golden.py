@@ -30,6 +30,7 @@ FLT_MIN = 1.1754943508222875e-38
 SEED_QUANTIZERS = 7
 SEED_TOPK = 1
 SEED_GLU = 1
+SEED_HADAMARD = 1
 SEED_ATTENTION = 28
 SEED_WEIGHTS = 16
 SEED_TOKENS = {"model_a48": 108, "model_a48_subnorm": 6, "model_a48fp4": 12, "model_b158": 14, "model_fp32": 1}
@@ -799,6 +800,51 @@ def glu_norm_rope(g, seed):
     g.put("rope/count", i, "int")
 
 
+def split_mix(seed, n):
+    state = seed
+    for _ in range(n):
+        state = (state + 0x9E3779B97F4A7C15) % 2 ** 64
+        z = state
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2 ** 64
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2 ** 64
+        yield z ^ (z >> 31)
+
+
+def hadamard_matrix(width, block, seed):
+    """T [width, width] itself: each block H D / sqrt(n)."""
+    t = np.zeros((width, width))
+    begin = 0
+    while begin < width:
+        n = block if begin + block <= width else max(2 ** i for i in range(16) if 2 ** i <= width - begin)
+        for i in range(n):
+            for j in range(n):
+                shared = bin(i ^ j if fault("hadamard") else i & j).count("1")
+                t[begin + i, begin + j] = (-1) ** shared / math.sqrt(n)
+        if seed:
+            for j, number in enumerate(split_mix(seed, n)):
+                t[begin:, begin + j] *= -1 if number >= 2 ** 63 else 1
+        begin += n
+    return t
+
+
+# width, block, seed of the signs (0: none)
+HADAMARD = [(1, 1, 0), (5, 1, 3), (2, 2, 0), (8, 8, 0), (6, 64, 3), (20, 16, 0), (130, 64, 77), (128, 128, 0), (340, 128, 3)]
+
+
+def hadamard(g, seed):
+    rng = np.random.default_rng([seed, 5])
+    for i, (width, block, signs) in enumerate(HADAMARD):
+        t = hadamard_matrix(width, block, signs)
+        assert fault("hadamard") or np.allclose(t @ t.T, np.eye(width), atol=1e-14)
+        x = np.float32(rng.standard_normal(width))
+        g.put(f"hadamard/{i}/block", block, "int")
+        g.put(f"hadamard/{i}/seed", signs, "int")
+        g.put(f"hadamard/{i}/input", x, "input")
+        g.put(f"hadamard/{i}/output", t @ x.astype(np.float64))
+        g.put(f"hadamard/{i}/transposed", t.T @ x.astype(np.float64))
+    g.put("count", len(HADAMARD), "int")
+
+
 # variant: bits of q, of k and v, of k and v at token 0
 ATTENTION = {
     "q4_kv3_first4": (4, 3, 4),
@@ -1011,13 +1057,14 @@ COMMENTS = {
                   "6 one huge, 7 tiny, 8 exact ties (step 1/8)",
     "topk": "topk/CASE/{input,k,mask} and eq. 1 with int8 absmax: {int8_step,int8_levels}",
     "glu_norm_rope": "glu/CASE/..., norm/CASE/..., rope/CASE/... (rotate-half)",
+    "hadamard": "hadamard/CASE/{block,seed,input,output,transposed}: T x and T^T x of x = input; seed: of the signs, 0 is none",
     "attention": "config: tokens heads kv_heads d; inputs are post-RoPE, [token, head, d]; bits: q, kv, kv of token 0 (0: float)",
     "model_weights": "latent float32 weights of all models, [out, in] row-major",
 }
 MODEL_COMMENT = "config: vocab hidden layers heads kv_heads head_dim ffn tied sub_norms; weights in model_weights.txt"
 
 
-FILES = ["quantizers", "topk", "glu_norm_rope", "attention", "model_weights", *MODELS, *TRAINING]
+FILES = ["quantizers", "topk", "glu_norm_rope", "hadamard", "attention", "model_weights", *MODELS, *TRAINING]
 
 
 def build():
@@ -1027,6 +1074,7 @@ def build():
     assert d > 1e-4
     topk(files["topk"], SEED_TOPK)
     glu_norm_rope(files["glu_norm_rope"], SEED_GLU)
+    hadamard(files["hadamard"], SEED_HADAMARD)
     attention_file(files["attention"], SEED_ATTENTION)
     a = attention_case(SEED_ATTENTION)[4]
     report(f"attention: distance to a tie {a:.3g} of the largest level")
@@ -1132,6 +1180,7 @@ FAULTS = {
     "ties": ("quantizers", lambda f: quantizers(f["quantizers"], SEED_QUANTIZERS)),
     "topk_order": ("topk", lambda f: topk(f["topk"], SEED_TOPK)),
     "rope": ("glu_norm_rope", lambda f: glu_norm_rope(f["glu_norm_rope"], SEED_GLU)),
+    "hadamard": ("hadamard", lambda f: hadamard(f["hadamard"], SEED_HADAMARD)),
     "first": ("attention", lambda f: attention_file(f["attention"], SEED_ATTENTION)),
     "gqa": ("attention", lambda f: attention_file(f["attention"], SEED_ATTENTION)),
     "units": ("attention", lambda f: attention_file(f["attention"], SEED_ATTENTION)),

@@ -112,6 +112,10 @@ class UnpackedBackend {
     CheckChoosesColumns<U>();
     reference::MatMulColumns(matrix.weights(), x, y);
   }
+  template <AnyTransform T>
+  void Transform(Stream&, MatrixView<const float> x, MatrixView<float> y) const {
+    reference::Transform<T>(x, y);
+  }
   template <AnyQuantizer Q>
   void Quantize(Stream&, MatrixView<const float> x, Rows<OperandOf<Q>>& out) const {
     reference::Quantize<Q>(x, out);

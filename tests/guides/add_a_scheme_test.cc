@@ -15,6 +15,7 @@
 
 #include "testing/random_values.h"
 #include "testing/test_format.h"
+#include "testing/test_transform.h"
 
 using namespace bitnet;
 using namespace bitnet::testing;  // of the folder tests/
@@ -119,6 +120,37 @@ struct MineWithRelu : Mine {
   using Input = Quantizer<Int<3>, RootMeanSquare>;
   using FfnActivation = Relu;
 };
+
+using Int4OfHadamard = Transformed<Hadamard<128>, Quantizer<Int<4>, AbsMean>>;
+
+struct FourBitsEverywhere : A48 {
+  static constexpr const char* kName = "FourBitsEverywhere";
+  using OutputInput = Int4OfHadamard;
+  using OutputKeep = KeepAll;
+  using DownInput = Int4OfHadamard;
+};
+static_assert(Scheme<FourBitsEverywhere>);
+
+template <class Q>
+using Turned = Transformed<Hadamard<64, RandomSigns<1>>, Q>;
+
+struct RotatedCache : A48 {
+  static constexpr const char* kName = "RotatedCache";
+  using Query = Turned<A48::Query>;
+  using Key = Turned<A48::Key>;
+  using FirstKey = Turned<A48::FirstKey>;
+  using Value = Turned<A48::Value>;
+  using FirstValue = Turned<A48::FirstValue>;
+};
+static_assert(Scheme<RotatedCache>);
+
+// Reverses each head, or token.
+struct Reversed {
+  static void Apply(std::span<float> x) { std::reverse(x.begin(), x.end()); }
+  static void ApplyTranspose(std::span<float> x) { Apply(x); }
+};
+
+TEST_CASE("Reversed: is a transform") { TestTransform<Reversed>(); }
 
 // Stage 1 of training: as B158 is to A48, wide activations with the final weights and activation
 // function.

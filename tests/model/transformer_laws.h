@@ -141,7 +141,9 @@ void CheckHidden() {
   using B = DefaultBackend<S>;
   typename B::Stream stream = backend.NewStream();
   typename B::template Rows<OperandOf<typename S::HeadInput>> input;
-  backend.template Quantize<typename S::HeadInput>(stream, *hidden, input);
+  GrowingMatrix transformed;
+  backend.template Quantize<Untransformed<typename S::HeadInput>>(
+      stream, TransformInputs<typename S::HeadInput>(backend, stream, *hidden, transformed), input);
   std::vector<float> logits(tokens.size() * config.vocab);
   const MatrixView<float> view(logits.data(), tokens.size(), config.vocab);
   head.Apply(stream, input, view);

@@ -198,6 +198,45 @@ void TestActivation(const B& backend, const char* name) {
   }
 }
 
+// A transform of one's own: a quarter turn of each pair.
+struct QuarterTurns {
+  static void Turn(std::span<float> x, float sign) {
+    for (size_t i = 0; i + 1 < x.size(); i += 2) {
+      const float first = x[i];
+      x[i] = -sign * x[i + 1];
+      x[i + 1] = sign * first;
+    }
+  }
+  static void Apply(std::span<float> x) { Turn(x, 1.0f); }
+  static void ApplyTranspose(std::span<float> x) { Turn(x, -1.0f); }
+};
+
+// And widths at which a block takes several passes.
+template <AnyTransform T, class B>
+void TestTransformOf(const B& backend, const char* name) {
+  typename B::Stream stream = backend.NewStream();
+  std::vector<TokensCase> cases = DrawTokensCases(name, 7);
+  for (const size_t cols : {256u, 511u, 1024u, 2560u, 5460u}) {
+    cases.push_back({2, cols, AwkwardValues(Kind::kNormal, 2 * cols, cols), name + (", 2x" + std::to_string(cols))});
+  }
+  for (const TokensCase& c : cases) {
+    GuardedMatrix host(c.tokens, c.cols, c.values), expected(c.tokens, c.cols);
+    DeviceMatrix x(backend, stream, c.tokens, c.cols, c.values);
+    DeviceMatrix y(backend, stream, c.tokens, c.cols);
+    reference::Transform<T>(host.view(), expected.view());
+    backend.template Transform<T>(stream, x.view(), y.view());
+    y.ExpectSame(expected, "Transform", c.place);
+    x.ExpectSame(host, "Transform leaves its input alone", c.place);
+    backend.template Transform<T>(stream, x.view(), x.view());
+    x.ExpectSame(expected, "Transform in place", c.place);
+  }
+}
+template <AnyTransform T, class B>
+void TestTransform(const B& backend, const char* name) {
+  TestTransformOf<T>(backend, name);
+  TestTransformOf<Transposed<T>>(backend, name);
+}
+
 template <class B>
 void TestElementwise(const B& backend) {
   typename B::Stream stream = backend.NewStream();
@@ -313,6 +352,8 @@ void TestSomeTokenOperations() {
   TestActivation<SquaredRelu>(backend, "SquaredRelu");
   TestActivation<Silu>(backend, "Silu");
   TestElementwise(backend);
+  TestTransform<Hadamard<64>>(backend, "Hadamard<64>");
+  TestTransform<Hadamard<4096, RandomSigns<3>>>(backend, "Hadamard<4096>, signs");
   TestSample(backend);
   TestRmsNormQuantize<Quantizer<Int<4>, AbsMean>>(backend, "RmsNormQuantize to Int<4>");
   TestRmsNormQuantize<Quantizer<Int<8>, AbsMax, PerGroup<5>>>(backend, "RmsNormQuantize to Int<8>, PerGroup<5>");
@@ -335,6 +376,12 @@ void TestOtherTokenOperations() {
   TestQuantizer<Rounded<BFloat16>>(backend, "Rounded<BFloat16>");
   TestQuantizer<Rounded<Float16>>(backend, "Rounded<Float16>");
   TestActivation<HalfOfPositive>(backend, "HalfOfPositive");
+  TestTransform<Hadamard<1, RandomSigns<1>>>(backend, "signs alone");
+  TestTransform<Hadamard<2>>(backend, "Hadamard<2>");
+  TestTransform<Hadamard<16, RandomSigns<2>>>(backend, "Hadamard<16>, signs");
+  TestTransform<Hadamard<256>>(backend, "Hadamard<256>");
+  TestTransform<QuarterTurns>(backend, "QuarterTurns");
+  TestTransform<Identity>(backend, "Identity");
 }
 
 template <class B>

@@ -39,6 +39,27 @@ struct Mixed : A48 {
   static constexpr bool kSubLayerNorms = true;
 };
 
+// A transform at every place where one can stand, each another, of blocks that do not divide their widths.
+template <class Base>
+struct RotatedBy : Base {
+  template <class T, class Q>
+  using Before = Transformed<T, Q>;
+  using Heads = Hadamard<4, RandomSigns<3>>;
+  using Input = Before<Hadamard<16>, typename Base::Input>;
+  using OutputInput = Before<Hadamard<8, RandomSigns<1>>, typename Base::OutputInput>;
+  using DownInput = Before<Hadamard<32, RandomSigns<2>>, typename Base::DownInput>;
+  using Query = Before<Heads, typename Base::Query>;
+  using Key = Before<Heads, typename Base::Key>;
+  using FirstKey = Before<Heads, typename Base::FirstKey>;
+  using Value = Before<Hadamard<8, RandomSigns<4>>, typename Base::Value>;
+  using FirstValue = Before<Hadamard<8, RandomSigns<4>>, typename Base::FirstValue>;
+  using HeadInput = Before<Hadamard<16, RandomSigns<5>>, typename Base::HeadInput>;
+};
+struct Rotated : RotatedBy<WithInt4Head<WithSubLayerNorms<A48>>> {
+  static constexpr const char* kName = "Rotated";
+  using DownInput = Transformed<Hadamard<32, RandomSigns<2>>, Quantizer<Int<8>, AbsMax, PerGroup<10>>>;
+};
+
 // No two dimensions are equal, so that swapped ones are noticed.
 inline ModelConfig TinyConfig() {
   ModelConfig config;

@@ -9,6 +9,7 @@
 
 #include "bitnet/backend/reference.h"
 #include "bitnet/scheme/scheme.h"
+#include "testing/one_page.h"
 #include "testing/random_values.h"
 #include "testing/same_bits.h"
 
@@ -41,11 +42,11 @@ void CheckForward(size_t length, size_t head_dim, float bad) {
                       MatrixView<float>(probabilities.data(), kHeads * length, length),
                       MatrixView<float>(attended.data(), length, kHeads * head_dim));
 
-  using Cache = HostCache<CacheQuantizers<typename S::Query, typename S::Key, typename S::FirstKey, typename S::Value,
+  using Cache = HostPages<CacheQuantizers<typename S::Query, typename S::Key, typename S::FirstKey, typename S::Value,
                                           typename S::FirstValue>>;
-  Cache cache(kKvHeads, head_dim, length);
-  Cache* const caches[] = {&cache};
-  const Cache* const filled[] = {&cache};
+  Cache cache(kKvHeads, head_dim);
+  cache.Resize(PagesFor(length));
+  REQUIRE(cache.pages() <= std::size(testing::kFirstPages));
   QuantizedRows<typename S::Query::Format> q;
   HostWhere where;
   std::vector<float> expected(kHeads * head_dim);
@@ -53,11 +54,11 @@ void CheckForward(size_t length, size_t head_dim, float bad) {
   for (size_t t = 0; t < length; ++t) {
     const float* row = x.data() + t * width;
     const auto part = [&](size_t column, size_t cols) { return MatrixView<const float>(row + column, 1, cols); };
-    where.Set(std::vector<Place>{{0, static_cast<uint32_t>(t)}}, Rope(2, 10.0f));
+    where.Set(std::vector<Place>{{0, static_cast<uint32_t>(t)}}, testing::kFourPages, Rope(2, 10.0f));
     reference::Store(part(dims.KeyColumn(0), kKvHeads * head_dim), part(dims.ValueColumn(0), kKvHeads * head_dim),
-                     where, std::span<Cache* const>(caches));
+                     where, cache);
     reference::Quantize<typename S::Query>(MatrixView<const float>(row, kHeads, head_dim), q);
-    reference::Attend(q, where, std::span<const Cache* const>(filled), {kHeads, kKvHeads, head_dim},
+    reference::Attend(q, where, cache, {kHeads, kKvHeads, head_dim},
                       MatrixView<float>(expected.data(), 1, expected.size()));
     for (size_t i = 0; i < expected.size(); ++i) wrong += !SameBits(attended[t * expected.size() + i], expected[i]);
   }

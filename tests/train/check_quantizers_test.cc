@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "testing/awkward_formats.h"
+#include "testing/tiny_model.h"
 
 namespace bitnet::testing {
 namespace {
@@ -188,8 +189,8 @@ TEST_CASE("CheckQuantizers: names the place, whichever it is") {
   CHECK(CheckQuantizers<RotatedAt<-1>>(ModelConfig()).ok());
   CHECK(CheckQuantizers<RotatedAt<1>>(ModelConfig()).error() ==
         "scheme Rotated: its quantizer Input is not element by element: of 128 values, what it makes of value 0 "
-        "follows value 1; straight-through gradients would be wrong (transforms inside of quantizers cannot be trained "
-        "yet)");
+        "follows value 1; straight-through gradients would be wrong (what mixes values belongs "
+        "before the quantizer: Transformed<T, Q>)");
 }
 
 // Turns whole blocks of 256, as is usual where tails are left alone.
@@ -217,6 +218,51 @@ TEST_CASE("CheckQuantizers: blocks that are longer than a short span are seen wh
   CHECK(refused.error().find("of 600 values") != std::string::npos);
   config.hidden = 200;  // no block fits
   CHECK(CheckQuantizers<LongBlocksAtInput>(config).ok());
+}
+
+// ---- Transforms before a quantizer.
+
+// Turned by a place: the transpose turns back.
+struct TurnedOnce {
+  static void Apply(std::span<float> x) { std::rotate(x.begin(), x.begin() + 1, x.end()); }
+  static void ApplyTranspose(std::span<float> x) { std::rotate(x.begin(), x.end() - 1, x.end()); }
+};
+struct NotBack {
+  static void Apply(std::span<float> x) { TurnedOnce::Apply(x); }
+  static void ApplyTranspose(std::span<float> x) { TurnedOnce::Apply(x); }
+};
+// Its own transpose, but it makes values larger.
+struct NotOrthogonal {
+  static void Apply(std::span<float> x) {
+    for (float& v : x) v *= 1.01f;
+  }
+  static void ApplyTranspose(std::span<float> x) { Apply(x); }
+};
+template <class T>
+struct AtDown : A48 {
+  static constexpr const char* kName = "AtDown";
+  using DownInput = bitnet::Transformed<T, A48::DownInput>;
+};
+// The quantizer behind a transform is tried as any other.
+struct RotatedBehind : A48 {
+  static constexpr const char* kName = "RotatedBehind";
+  using Input = bitnet::Transformed<Hadamard<64>, RotatedAt<1>::Input>;
+};
+
+TEST_CASE("CheckQuantizers: a transform must be orthogonal, with its transpose") {
+  ModelConfig config;
+  config.ffn = 700;
+  CHECK(CheckQuantizers<AtDown<Hadamard<256, RandomSigns<1>>>>(config).ok());
+  CHECK(CheckQuantizers<AtDown<TurnedOnce>>(config).ok());
+  CHECK(CheckQuantizers<RotatedBy<A48>>(config).ok());
+  CHECK(CheckQuantizers<AtDown<NotBack>>(config).error() ==
+        "scheme AtDown: the transform of its quantizer DownInput cannot be trained: of 700 values, its ApplyTranspose "
+        "is not the transpose of its Apply");
+  CHECK(CheckQuantizers<AtDown<NotOrthogonal>>(config).error() ==
+        "scheme AtDown: the transform of its quantizer DownInput cannot be trained: of 700 values, its ApplyTranspose "
+        "does not take its Apply back");
+  REQUIRE_FALSE(CheckQuantizers<RotatedBehind>(config).ok());
+  CHECK(CheckQuantizers<RotatedBehind>(config).error().find("Input is not element by element") != std::string::npos);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include <bitnet/train.h>
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -219,6 +220,22 @@ TEST_CASE("Checkpoint: a run whose weights overflowed does not replace its last 
 struct OtherInputs : A48 {  // the same name, another quantizer
   using Input = Quantizer<Int<4>, AbsMax>;
 };
+
+template <class T>
+struct AtDown : A48 {
+  using DownInput = Transformed<T, A48::DownInput>;
+};
+
+TEST_CASE("Checkpoint: schemes of one name are told apart by what their transforms do") {
+  const std::string schemes[] = {DescribeScheme<A48>(),
+                                 DescribeScheme<AtDown<Hadamard<64>>>(),
+                                 DescribeScheme<AtDown<Hadamard<128>>>(),
+                                 DescribeScheme<AtDown<Hadamard<16384>>>(),
+                                 DescribeScheme<AtDown<Hadamard<32768>>>(),
+                                 DescribeScheme<AtDown<Hadamard<64, RandomSigns<1>>>>(),
+                                 DescribeScheme<AtDown<Hadamard<64, RandomSigns<2>>>>()};
+  for (const std::string& a : schemes) CHECK(std::ranges::count(schemes, a) == 1);
+}
 
 TEST_CASE("Checkpoint: that of another run is refused by what differs") {
   const TemporaryFile file("other");

@@ -17,6 +17,9 @@ struct SmoothFp32 : Fp32 {
   static constexpr bool kSubLayerNorms = true;
 };
 
+struct RotatedFp32 : RotatedBy<Fp32> {};
+struct RotatedSmoothFp32 : RotatedBy<SmoothFp32> {};
+
 TokenBatch RandomBatch(size_t sequences, size_t length, uint32_t vocab, uint64_t seed) {
   return {sequences, length, RandomTokens(sequences * length, vocab, seed),
           RandomTokens(sequences * length, vocab, seed + 1)};
@@ -73,6 +76,13 @@ void CheckGradients(bool tied, size_t stride) {
 TEST_CASE("TrainingModel: gradients are central differences, tied") { CheckGradients<Fp32>(true, 7); }
 TEST_CASE("TrainingModel: gradients are central differences, untied, sub-layer norms, SiLU") {
   CheckGradients<SmoothFp32>(false, 7);
+}
+
+TEST_CASE("TrainingModel: gradients are central differences, with transforms everywhere, tied") {
+  CheckGradients<RotatedFp32>(true, 7);
+}
+TEST_CASE("TrainingModel: gradients are central differences, with transforms, sub-layer norms, SiLU, untied") {
+  CheckGradients<RotatedSmoothFp32>(false, 7);
 }
 
 TEST_CASE("TrainingModel: a gradient does not depend on what the buffers held before") {

@@ -124,7 +124,7 @@ TEST_CASE("WeightGradients, InputGradient: are the products by the quantized ope
   const MatrixView<const float> xs(x.data(), kTokens, kCols);
   const WeightGradient gradients[] = {{dys, xs, dw.data()}, {dys.Cols(7, 3), xs, second.data()}};
   WeightGradients(DefaultExecutor(), gradients);
-  InputGradient(dys, w, MatrixView<float>(dx.data(), kTokens, kCols));
+  InputGradient<Unquantized>(ReferenceBackend(), dys, w, MatrixView<float>(dx.data(), kTokens, kCols));
   // Float sums of n terms of size 1: n roundings of at most 6e-8 of a partial sum of about sqrt(n).
   for (size_t r = 0; r < kRows; ++r) {
     for (size_t c = 0; c < kCols; ++c) {

@@ -131,6 +131,9 @@ TEST_CASE("TrainingModel: with groups and a quantized head, to the last logit") 
 TEST_CASE("TrainingModel: with weights quantized by one's own function, too") {
   CheckForwards<SparseWeights>(true, false);
 }
+TEST_CASE("TrainingModel: with transforms everywhere, to the last logit") { CheckForwards<Rotated>(true, true); }
+TEST_CASE("TrainingModel: with transforms of A48 without norms, too") { CheckForwards<RotatedBy<A48>>(true, false); }
+TEST_CASE("TrainingModel: with transforms of B158's real heads, too") { CheckForwards<RotatedBy<B158>>(true, false); }
 TEST_CASE("TrainingModel: with one's own function at every place, to the last logit") {
   CheckForwards<SparseEverywhere>(true, true);
 }

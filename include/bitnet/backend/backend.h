@@ -25,6 +25,7 @@
 #include "bitnet/base/executor.h"
 #include "bitnet/base/result.h"
 #include "bitnet/quant/quantizer.h"
+#include "bitnet/quant/transform.h"
 #include "bitnet/scheme/activation.h"
 #include "bitnet/tensor/channel_lists.h"
 #include "bitnet/tensor/growing_matrix.h"
@@ -45,6 +46,7 @@ struct BackendExample {
   using W = Ternary;
   using X = Int<4>;
   using Q = Quantizer<X, AbsMean>;
+  using T = Hadamard<16>;
   using Head = Quantizer<MidRise<4>, AbsMax>;
   using Cached = Quantizer<MidRise<3>, AbsMax>;
   using Caching = CacheQuantizers<Head, Cached, Head, Cached, Head>;
@@ -150,7 +152,10 @@ concept BackendOperations = requires(const B backend, typename B::Stream& stream
   // Reading only the columns that FindNonzero listed (ChosenColumns); the same result as MatMul.
   backend.MatMulColumns(stream, columns_matrix, x, y);
 
-  // x = Q(reals), row by row; with top-k: only the k largest of each row keep their level, the others get 0.
+  // y = T reals, row by row; y may be reals. (Transposed<T> is the way back.)
+  backend.template Transform<typename E::T>(stream, reals, y);
+  // x = Q(reals), row by row, Q not Transformed; with top-k: only the k largest of each row keep their level, the
+  // others get 0.
   backend.template Quantize<typename E::Q>(stream, reals, x);
   backend.template QuantizeTopK<typename E::Q>(stream, reals, size_t{1}, x);
   // Lists the columns of each row whose level is not zero, within x.

@@ -11,6 +11,7 @@
 #include "bitnet/backend/definitions.h"
 #include "bitnet/backend/where.h"
 #include "bitnet/base/assert.h"
+#include "bitnet/quant/transform.h"
 #include "bitnet/tensor/channel_lists.h"
 #include "bitnet/tensor/key_values.h"
 #include "bitnet/tensor/matrix_view.h"
@@ -33,6 +34,17 @@ void CheckEmbed(const auto& matrix, std::span<const uint32_t> rows, MatrixView<f
   BITNET_ASSERT(y.rows() == rows.size() && y.cols() == matrix.cols(), "Embed: the output must be [tokens, cols]");
   BITNET_ASSERT(std::all_of(rows.begin(), rows.end(), [&](uint32_t row) { return row < matrix.rows(); }),
                 "Embed: there is no such row");
+}
+
+template <class Q>
+void CheckQuantizes() {
+  static_assert(!kIsTransformed<Q>,
+                "bitnet: a backend quantizes values as they are: Transform<TransformOf<Q>> comes first, then "
+                "Quantize<Untransformed<Q>>");
+}
+
+inline void CheckTransform(MatrixView<const float> x, MatrixView<float> y) {
+  BITNET_ASSERT(x.rows() == y.rows() && x.cols() == y.cols(), "Transform: x and y must have the same shape");
 }
 
 inline void CheckRmsNorm(MatrixView<const float> x, std::span<const float> gain, MatrixView<float> y) {

@@ -261,6 +261,10 @@ class Erased {
     matrix.MatMulColumns(backend_, stream, x, y);
   }
 
+  template <AnyTransform T>
+  void Transform(Stream& stream, MatrixView<const float> x, MatrixView<float> y) const {
+    backend_.template Transform<T>(stream, x, y);
+  }
   template <AnyQuantizer Q>
   void Quantize(Stream& stream, MatrixView<const float> x, Rows<OperandOf<Q>>& out) const {
     backend_.template Quantize<Q>(stream, x, out);

@@ -19,6 +19,7 @@
 #include "bitnet/base/exact_math.h"
 #include "bitnet/quant/quantizer.h"
 #include "bitnet/quant/top_k.h"
+#include "bitnet/quant/transform.h"
 #include "bitnet/scheme/activation.h"
 #include "bitnet/tensor/channel_lists.h"
 #include "bitnet/tensor/key_values.h"
@@ -108,9 +109,20 @@ void Embed(const QuantizedMatrix<W>& matrix, std::span<const uint32_t> rows, Mat
 
 // ---- Quantized rows.
 
+// y = T x, row by row; y may be x.
+template <AnyTransform T>
+void Transform(MatrixView<const float> x, MatrixView<float> y) {
+  CheckTransform(x, y);
+  for (size_t t = 0; t < x.rows(); ++t) {
+    if (y.Row(t) != x.Row(t)) std::copy(x[t].begin(), x[t].end(), y.Row(t));
+    T::Apply(y[t]);
+  }
+}
+
 // out = Q(x), row by row.
 template <AnyQuantizer Q>
 void Quantize(MatrixView<const float> x, QuantizedRows<OperandOf<Q>>& out) {
+  CheckQuantizes<Q>();
   out.Resize(x.rows(), x.cols(), kGroupSize<typename Q::Granularity>);
   const StepGroups step_groups = out.step_groups();
   for (size_t t = 0; t < x.rows(); ++t) {

@@ -13,11 +13,13 @@ namespace bitnet {
 class Random {
  public:
   using result_type = uint64_t;
-  explicit Random(uint64_t seed = 0) : state_(seed) {}
+  // How far a number moves the state: the i-th number of Random(seed) is the first of Random(seed + i * kIncrement).
+  static constexpr uint64_t kIncrement = 0x9e3779b97f4a7c15u;
+  constexpr explicit Random(uint64_t seed = 0) : state_(seed) {}
   static constexpr uint64_t min() { return 0; }
   static constexpr uint64_t max() { return std::numeric_limits<uint64_t>::max(); }
-  uint64_t operator()() {
-    uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
+  constexpr uint64_t operator()() {
+    uint64_t z = (state_ += kIncrement);
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return z ^ (z >> 31);

@@ -2,9 +2,13 @@
 //
 //   q, k, v = W x            one quantization of x for the three
 //   q, k    = rotate(q, k)
+//   q, k, v = T q, T k, T' v       head by head, where the scheme's heads are Transformed: T q T k = q k
 //   cache  += Q(k), Q(v)     post-RoPE
 //   a       = softmax(Q(q) K^T / sqrt(head_dim)) V
+//   a       = T'^T a
 //   y       = W_o Q(top-k(a))     eq. 1; with an RMSNorm of a before, if the scheme has sub-layer norms
+//
+// Inputs that are Transformed are T x before Q, and top-k.
 #ifndef BITNET_LAYER_ATTENTION_H_
 #define BITNET_LAYER_ATTENTION_H_
 
@@ -18,6 +22,7 @@
 #include "bitnet/backend/uses.h"
 #include "bitnet/base/assert.h"
 #include "bitnet/layer/rms_norm.h"
+#include "bitnet/layer/transform_inputs.h"
 #include "bitnet/layer/weight_use.h"
 #include "bitnet/scheme/scheme.h"
 #include "bitnet/tensor/operand.h"
@@ -25,16 +30,17 @@
 
 namespace bitnet {
 
-// What quantizes a scheme's cache.
+// What quantizes a scheme's cache, of heads that are transformed already.
 template <Scheme S>
-using CacheQuantizersOf = CacheQuantizers<typename S::Query, typename S::Key, typename S::FirstKey, typename S::Value,
-                                          typename S::FirstValue>;
+using CacheQuantizersOf = CacheQuantizers<Untransformed<typename S::Query>, Untransformed<typename S::Key>,
+                                          Untransformed<typename S::FirstKey>, Untransformed<typename S::Value>,
+                                          Untransformed<typename S::FirstValue>>;
 
 // Buffers of one forward pass, shared by all layers of a model.
 template <Scheme S, Backend B>
 struct AttentionBuffers {
   typename B::template Rows<OperandOf<typename S::Input>> inputs;
-  typename B::Reals q, k, v, attended;
+  typename B::Reals q, k, v, attended, transformed;
   typename B::template Rows<OperandOf<typename S::Query>> queries;
   typename B::template Rows<OperandOf<typename S::OutputInput>> output_inputs;
 };
@@ -89,7 +95,8 @@ class Attention {
   // keys and values to the cache. Adds to *use, if given.
   void operator()(const B& backend, Stream& stream, MatrixView<const float> x, const typename B::Where& where,
                   Cache& cache, Buffers& buffers, MatrixView<float> y, WeightUse* use) const {
-    backend.template Quantize<typename S::Input>(stream, x, buffers.inputs);
+    backend.template Quantize<Untransformed<typename S::Input>>(
+        stream, TransformInputs<typename S::Input>(backend, stream, x, buffers.transformed), buffers.inputs);
     (*this)(backend, stream, buffers.inputs, where, cache, buffers, y, use);
   }
   // The same of inputs that S::Input has quantized.
@@ -104,20 +111,26 @@ class Attention {
     backend.MatMul(stream, v_, x, v);
     backend.Rotate(stream, where, q);
     backend.Rotate(stream, where, k);
+    const MatrixView<float> queries = Heads(q);
+    TransformHeads<TransformOf<typename S::Key>>(backend, stream, queries);
+    TransformHeads<TransformOf<typename S::Key>>(backend, stream, Heads(k));
+    TransformHeads<TransformOf<typename S::Value>>(backend, stream, Heads(v));
     backend.Store(stream, k, v, where, cache);
-    backend.template Quantize<typename S::Query>(
-        stream, MatrixView<const float>(q.data(), tokens * shape_.heads, shape_.head_dim), buffers.queries);
+    backend.template Quantize<Untransformed<typename S::Query>>(stream, queries, buffers.queries);
 
     const MatrixView<float> attended = backend.Shape(stream, buffers.attended, tokens, q_.rows());
     backend.Attend(stream, buffers.queries, where, cache, shape_, attended);
+    TransformHeads<Transposed<TransformOf<typename S::Value>>>(backend, stream, Heads(attended));
     if constexpr (S::kSubLayerNorms) sub_norm_(backend, stream, attended, attended);
 
+    using OutputInput = typename S::OutputInput;
+    const auto inputs = TransformInputs<OutputInput>(backend, stream, attended, buffers.transformed);
     if constexpr (S::OutputKeep::kAll) {
-      backend.template Quantize<typename S::OutputInput>(stream, attended, buffers.output_inputs);
+      backend.template Quantize<Untransformed<OutputInput>>(stream, inputs, buffers.output_inputs);
       backend.MatMul(stream, o_, buffers.output_inputs, y);
     } else {
-      backend.template QuantizeTopK<typename S::OutputInput>(stream, attended, S::OutputKeep::Count(attended.cols()),
-                                                             buffers.output_inputs);
+      backend.template QuantizeTopK<Untransformed<OutputInput>>(stream, inputs, S::OutputKeep::Count(inputs.cols()),
+                                                                buffers.output_inputs);
       backend.FindNonzero(stream, buffers.output_inputs);
       backend.MatMulColumns(stream, o_, buffers.output_inputs, y);
     }
@@ -131,6 +144,15 @@ class Attention {
   size_t sub_norm_width() const { return sub_norm_.width(); }
 
  private:
+  // The heads of x [tokens, n * head_dim], contiguous: [tokens * n, head_dim].
+  MatrixView<float> Heads(MatrixView<float> x) const {
+    return {x.data(), x.rows() * (x.cols() / shape_.head_dim), shape_.head_dim};
+  }
+  template <AnyTransform T>
+  static void TransformHeads(const B& backend, Stream& stream, MatrixView<float> heads) {
+    if constexpr (!kIsIdentity<T>) backend.template Transform<T>(stream, heads, heads);
+  }
+
   static Matrix Prepared(const Weights& weights, const B& backend) {
     return backend.template PrepareMatrix<OperandOf<typename S::Weight>, OperandOf<typename S::Input>, Uses<Dense>>(
         weights);

@@ -3,7 +3,8 @@
 //   BitLinear<A48::Weight, A48::Input> project(weights, rows, cols);  // quantizes, and prepares for this CPU
 //   project(x, y);                                                    // x [tokens, cols], y [tokens, rows]
 //
-// Several projections can share one quantized input: see Apply. (The layers of a model hold the matrices alone.)
+// Several projections can share one quantized input: see Apply. (The layers of a model hold the matrices alone.) Where
+// X is Transformed, the weights are those of T x: quant/transform.h.
 #ifndef BITNET_LAYER_BIT_LINEAR_H_
 #define BITNET_LAYER_BIT_LINEAR_H_
 
@@ -19,6 +20,7 @@
 #include "bitnet/base/assert.h"
 #include "bitnet/base/result.h"
 #include "bitnet/base/size.h"
+#include "bitnet/layer/transform_inputs.h"
 #include "bitnet/quant/quantizer.h"
 #include "bitnet/tensor/matrix_view.h"
 #include "bitnet/tensor/operand.h"
@@ -65,7 +67,8 @@ class BitLinear<W, X, B, U> {
   // y [tokens, rows] = Q_x(x) Q_w(W)^T for x [tokens, cols], both in memory that the backend reads. Uses buffers of
   // this object: one call at a time. (On a device the product is done after Finish.)
   void operator()(MatrixView<const float> x, MatrixView<float> y) {
-    backend_.template Quantize<X>(stream_, x, inputs_);
+    backend_.template Quantize<Untransformed<X>>(stream_, TransformInputs<X>(backend_, stream_, x, transformed_),
+                                                 inputs_);
     Apply(stream_, inputs_, y);
   }
   void operator()(std::span<const float> x, std::span<float> y) {
@@ -77,7 +80,8 @@ class BitLinear<W, X, B, U> {
   // Waits for what is under way; then results may be read. Nothing to do on the host.
   Result<Done> Finish() { return backend_.Finish(stream_); }
 
-  // The product alone, of inputs quantized by X. Several threads may call it, each with its own stream and inputs.
+  // The product alone, of inputs quantized by X (of T x, where X is Transformed). Several threads may call it, each
+  // with its own stream and inputs.
   void Apply(Stream& stream, Inputs& x, MatrixView<float> y) const { backend_.MatMul(stream, matrix_, x, y); }
   // ... only the outputs listed for each token.
   void ApplyRows(Stream& stream, Inputs& x, const typename B::Lists& rows, MatrixView<float> y) const {
@@ -97,6 +101,7 @@ class BitLinear<W, X, B, U> {
   B backend_;
   Matrix matrix_;
   Stream stream_;
+  typename B::Reals transformed_;
   Inputs inputs_;
 };
 

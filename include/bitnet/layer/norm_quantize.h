@@ -1,12 +1,14 @@
-// NormQuantize: the inputs of a block, Q(norm(x)). A backend may offer it as one operation (`RmsNormQuantize`); where
-// it does not, it is composed of the two here. The bits are the same. So with any other fused operation: the layer asks
-// for it by a requires-expression, and one function composes it where it is missing.
+// NormQuantize: the inputs of a block, Q(norm(x)), or Q(T norm(x)) of a Transformed quantizer. A backend may offer it
+// as one operation (`RmsNormQuantize`); where it does not, it is composed of the two here. The bits are the same. So
+// with any other fused operation: the layer asks for it by a requires-expression, and one function composes it where it
+// is missing.
 #ifndef BITNET_LAYER_NORM_QUANTIZE_H_
 #define BITNET_LAYER_NORM_QUANTIZE_H_
 
 #include "bitnet/backend/backend.h"
 #include "bitnet/layer/rms_norm.h"
 #include "bitnet/quant/quantizer.h"
+#include "bitnet/quant/transform.h"
 #include "bitnet/tensor/matrix_view.h"
 #include "bitnet/tensor/operand.h"
 
@@ -16,12 +18,15 @@ namespace bitnet {
 template <AnyQuantizer Q, Backend B>
 void NormQuantize(const B& backend, typename B::Stream& stream, const RmsNorm<B>& norm, MatrixView<const float> x,
                   typename B::Reals& normed, typename B::template Rows<OperandOf<Q>>& out) {
-  if constexpr (requires { backend.template RmsNormQuantize<Q>(stream, x, norm.gain(), norm.eps(), out); }) {
-    backend.template RmsNormQuantize<Q>(stream, x, norm.gain(), norm.eps(), out);
+  using Plain = Untransformed<Q>;
+  if constexpr (kTransformsNothing<Q> &&
+                requires { backend.template RmsNormQuantize<Plain>(stream, x, norm.gain(), norm.eps(), out); }) {
+    backend.template RmsNormQuantize<Plain>(stream, x, norm.gain(), norm.eps(), out);
   } else {
     const MatrixView<float> y = backend.Shape(stream, normed, x.rows(), x.cols());
     norm(backend, stream, x, y);
-    backend.template Quantize<Q>(stream, y, out);
+    if constexpr (!kTransformsNothing<Q>) backend.template Transform<TransformOf<Q>>(stream, y, y);
+    backend.template Quantize<Plain>(stream, y, out);
   }
 }
 

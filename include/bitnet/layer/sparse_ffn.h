@@ -5,7 +5,8 @@
 //   h = u * f(g)             eq. 5; with an RMSNorm of h after, if the scheme has sub-layer norms
 //   y = W_down Q(h)          only on the channels where Q(h) is not zero
 //
-// f is the scheme's activation. With one that makes no zeros all products are dense.
+// f is the scheme's activation. With one that makes no zeros all products are dense. Inputs that are Transformed are
+// T x before Q; T h has no zeros to speak of, so down is dense then.
 #ifndef BITNET_LAYER_SPARSE_FFN_H_
 #define BITNET_LAYER_SPARSE_FFN_H_
 
@@ -18,6 +19,7 @@
 #include "bitnet/backend/uses.h"
 #include "bitnet/base/assert.h"
 #include "bitnet/layer/rms_norm.h"
+#include "bitnet/layer/transform_inputs.h"
 #include "bitnet/layer/weight_use.h"
 #include "bitnet/scheme/scheme.h"
 #include "bitnet/tensor/operand.h"
@@ -28,7 +30,7 @@ namespace bitnet {
 template <Scheme S, Backend B>
 struct FfnBuffers {
   typename B::template Rows<OperandOf<typename S::Input>> inputs;
-  typename B::Reals gate, up;
+  typename B::Reals gate, up, transformed;
   typename B::Lists open;
   typename B::template Rows<OperandOf<typename S::DownInput>> down_inputs;
 };
@@ -36,10 +38,11 @@ struct FfnBuffers {
 template <Scheme S, Backend B = DefaultBackend<S>>
 class SparseFfn {
   using Act = typename S::FfnActivation;
+  static constexpr bool kDownSeesZeros = Act::kMakesZeros && kTransformsNothing<typename S::DownInput>;
 
  public:
   using UpUses = std::conditional_t<Act::kMakesZeros, Uses<ChosenRows>, Uses<Dense>>;
-  using DownUses = std::conditional_t<Act::kMakesZeros, Uses<ChosenColumns>, Uses<Dense>>;
+  using DownUses = std::conditional_t<kDownSeesZeros, Uses<ChosenColumns>, Uses<Dense>>;
   using GateMatrix =
       typename B::template Matrix<OperandOf<typename S::Weight>, OperandOf<typename S::Input>, Uses<Dense>>;
   using UpMatrix = typename B::template Matrix<OperandOf<typename S::Weight>, OperandOf<typename S::Input>, UpUses>;
@@ -70,7 +73,8 @@ class SparseFfn {
   // y [tokens, hidden] of x [tokens, hidden] (normed). Adds to *use, if given.
   void operator()(const B& backend, Stream& stream, MatrixView<const float> x, Buffers& buffers, MatrixView<float> y,
                   WeightUse* use) const {
-    backend.template Quantize<typename S::Input>(stream, x, buffers.inputs);
+    backend.template Quantize<Untransformed<typename S::Input>>(
+        stream, TransformInputs<typename S::Input>(backend, stream, x, buffers.transformed), buffers.inputs);
     (*this)(backend, stream, buffers.inputs, buffers, y, use);
   }
   // The same of inputs that S::Input has quantized.
@@ -89,8 +93,9 @@ class SparseFfn {
     backend.template Glu<Act>(stream, gate, up, buffers.open, up);
     if constexpr (S::kSubLayerNorms) sub_norm_(backend, stream, up, up);
 
-    backend.template Quantize<typename S::DownInput>(stream, up, buffers.down_inputs);
-    if constexpr (Act::kMakesZeros) {
+    backend.template Quantize<Untransformed<typename S::DownInput>>(
+        stream, TransformInputs<typename S::DownInput>(backend, stream, up, buffers.transformed), buffers.down_inputs);
+    if constexpr (kDownSeesZeros) {
       backend.FindNonzero(stream, buffers.down_inputs);
       backend.MatMulColumns(stream, down_, buffers.down_inputs, y);
     } else {

@@ -4,13 +4,16 @@
 //     using Input = Quantizer<Int<3>, AbsMean>;
 //   };
 // Layers, model, training and export are templates over it. `Unquantized` may stand anywhere, and so may
-// Rounded<BFloat16> and Rounded<Float16>, which take half of its bytes.
+// Rounded<BFloat16> and Rounded<Float16>, which take half of its bytes; Transformed<T, Q> at inputs and heads.
 #ifndef BITNET_SCHEME_SCHEME_H_
 #define BITNET_SCHEME_SCHEME_H_
+
+#include <type_traits>
 
 #include "bitnet/format/format.h"
 #include "bitnet/quant/quantizer.h"
 #include "bitnet/quant/top_k.h"
+#include "bitnet/quant/transform.h"
 #include "bitnet/scheme/activation.h"
 
 namespace bitnet {
@@ -80,12 +83,28 @@ struct WithInt4Head : S {
   using HeadInput = Quantizer<Int<8>, AbsMax>;
 };
 
+namespace detail {
+
+template <class S>
+inline constexpr bool kWeightsAreAsTheyAre =
+    !kIsTransformed<typename S::Weight> && !kIsTransformed<typename S::HeadWeight>;
+template <class S>
+inline constexpr bool kScoresAreOfOneTransform =
+    std::is_same_v<TransformOf<typename S::Query>, TransformOf<typename S::Key>>&&
+        std::is_same_v<TransformOf<typename S::FirstKey>, TransformOf<typename S::Key>>;
+template <class S>
+inline constexpr bool kValuesHaveOneTransform =
+    std::is_same_v<TransformOf<typename S::FirstValue>, TransformOf<typename S::Value>>;
+
+}  // namespace detail
+
 template <class S>
 concept Scheme = AnyQuantizer<typename S::Weight> && AnyQuantizer<typename S::Input> &&
     AnyQuantizer<typename S::OutputInput> && AnyQuantizer<typename S::DownInput> && AnyQuantizer<typename S::Query> &&
     AnyQuantizer<typename S::Key> && AnyQuantizer<typename S::Value> && AnyQuantizer<typename S::FirstKey> &&
     AnyQuantizer<typename S::FirstValue> && AnyQuantizer<typename S::HeadWeight> &&
-    AnyQuantizer<typename S::HeadInput> && Activation<typename S::FfnActivation> && requires {
+    AnyQuantizer<typename S::HeadInput> && Activation<typename S::FfnActivation> && detail::kWeightsAreAsTheyAre<S> &&
+    detail::kScoresAreOfOneTransform<S> && detail::kValuesHaveOneTransform<S> && requires {
   { S::OutputKeep::kAll } -> std::convertible_to<bool>;
   { S::OutputKeep::Count(size_t{}) } -> std::convertible_to<size_t>;
   { S::kSubLayerNorms } -> std::convertible_to<bool>;
@@ -150,13 +169,23 @@ struct SchemeSentence<S> {
   static_assert(kIsActivation<typename S::FfnActivation>,
                 "bitnet: the scheme's FfnActivation must be an activation, such as SquaredRelu: see "
                 "scheme/activation.h");
+  static_assert(kWeightsAreAsTheyAre<S>,
+                "bitnet: the scheme's Weight and HeadWeight may not be Transformed: what is transformed are inputs, "
+                "and the weights are trained for that, or made by TransformWeights (model/transform_weights.h)");
+  static_assert(kScoresAreOfOneTransform<S>,
+                "bitnet: the scheme's Query, Key and FirstKey must have the same transform: scores are products of "
+                "transformed queries and keys");
+  static_assert(kValuesHaveOneTransform<S>,
+                "bitnet: the scheme's Value and FirstValue must have the same transform: attention sums both, and "
+                "takes the sum back");
   // What is left of the concept. (Without the conditions a wrong member above would be said twice.)
-  static constexpr bool kHasKinds = kIsQuantizer<typename S::Weight> && kIsQuantizer<typename S::Input> &&
-                                    kIsQuantizer<typename S::OutputInput> && kIsQuantizer<typename S::DownInput> &&
-                                    kIsQuantizer<typename S::Query> && kIsQuantizer<typename S::Key> &&
-                                    kIsQuantizer<typename S::Value> && kIsQuantizer<typename S::FirstKey> &&
-                                    kIsQuantizer<typename S::FirstValue> && kIsQuantizer<typename S::HeadWeight> &&
-                                    kIsQuantizer<typename S::HeadInput> && kIsActivation<typename S::FfnActivation>;
+  static constexpr bool kHasKinds =
+      kIsQuantizer<typename S::Weight> && kIsQuantizer<typename S::Input> && kIsQuantizer<typename S::OutputInput> &&
+      kIsQuantizer<typename S::DownInput> && kIsQuantizer<typename S::Query> && kIsQuantizer<typename S::Key> &&
+      kIsQuantizer<typename S::Value> && kIsQuantizer<typename S::FirstKey> && kIsQuantizer<typename S::FirstValue> &&
+      kIsQuantizer<typename S::HeadWeight> && kIsQuantizer<typename S::HeadInput> &&
+      kIsActivation<typename S::FfnActivation> && kWeightsAreAsTheyAre<S> && kScoresAreOfOneTransform<S> &&
+      kValuesHaveOneTransform<S>;
   static_assert(kIsScheme<S> || !kHasKinds,
                 "bitnet: the scheme's kName must be a const char*, its kSubLayerNorms a bool, and its OutputKeep a "
                 "Keep<N, D>");

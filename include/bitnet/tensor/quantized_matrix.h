@@ -19,6 +19,7 @@
 #include "bitnet/base/size.h"
 #include "bitnet/format/packing.h"
 #include "bitnet/quant/quantizer.h"
+#include "bitnet/quant/transform.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/matrix_view.h"
 #include "bitnet/tensor/step_groups.h"
@@ -176,6 +177,9 @@ template <Format F>
 template <AnyQuantizer Q>
 requires std::is_same_v<typename Q::Format, F> QuantizedMatrix<F> QuantizedMatrix<F>::Quantize(
     MatrixView<const float> weights) {
+  static_assert(!kIsTransformed<Q>,
+                "bitnet: weights are quantized as they are: what is Transformed are inputs and heads "
+                "(quant/transform.h)");
   const size_t rows = weights.rows();
   const size_t cols = weights.cols();
   QuantizedMatrix matrix(rows, cols, StepGranularity::Of<typename Q::Granularity>());

@@ -1,7 +1,8 @@
 // Causal grouped-query attention over whole sequences, forward with the bits of Backend::Attend, and backward.
 //
 // Layout: `heads` [tokens, (heads + 2 kv_heads) * head_dim] holds the queries, keys and values of each token, after the
-// rotary embedding; token t of sequence b is row b * length + t. A task is one sequence and one key/value head.
+// rotary embedding and the transforms of the scheme's heads (what they need at the end, and backwards, is the
+// caller's); token t of sequence b is row b * length + t. A task is one sequence and one key/value head.
 #ifndef BITNET_TRAIN_ATTENTION_H_
 #define BITNET_TRAIN_ATTENTION_H_
 
@@ -134,9 +135,9 @@ void AttentionForward(const B& backend, const AttentionDims& dims, MatrixView<fl
     dots.resize(RoundUp(length, detail::kWide));
     const size_t sequence = task / dims.kv_heads;
     const size_t kv_head = task % dims.kv_heads;
-    detail::QuantizeHead<typename S::FirstKey, typename S::Key>(backend,
-                                                                dims.Head(heads, sequence, dims.KeyColumn(kv_head)), k);
-    detail::QuantizeHead<typename S::FirstValue, typename S::Value>(
+    detail::QuantizeHead<Untransformed<typename S::FirstKey>, Untransformed<typename S::Key>>(
+        backend, dims.Head(heads, sequence, dims.KeyColumn(kv_head)), k);
+    detail::QuantizeHead<Untransformed<typename S::FirstValue>, Untransformed<typename S::Value>>(
         backend, dims.Head(heads, sequence, dims.ValueColumn(kv_head)), v);
     if (!by_eigen) transposed_keys.Transpose(k.levels);
     if constexpr (kIsFloat<V>) {
@@ -146,8 +147,8 @@ void AttentionForward(const B& backend, const AttentionDims& dims, MatrixView<fl
       values = detail::AsEigen(MatrixView<const float>(v.levels)).template cast<double>();
     }
     for (size_t head = kv_head * dims.share(); head < (kv_head + 1) * dims.share(); ++head) {
-      detail::QuantizeHead<typename S::Query, typename S::Query>(backend,
-                                                                 dims.Head(heads, sequence, dims.QueryColumn(head)), q);
+      detail::QuantizeHead<Untransformed<typename S::Query>, Untransformed<typename S::Query>>(
+          backend, dims.Head(heads, sequence, dims.QueryColumn(head)), q);
       const MatrixView<float> p = probabilities.Rows(dims.ProbabilityRow(sequence, head), length);
       const MatrixView<float> out = dims.Head(attended, sequence, dims.QueryColumn(head));
 

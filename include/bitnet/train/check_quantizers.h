@@ -4,6 +4,7 @@
 // as output i follows input i, be it rounded, clipped, scaled by a statistic of its neighbours or sometimes dropped. Of
 // a quantizer that mixes its inputs (a rotation, a permutation, a change of sign) the gradient would be another one,
 // and training would go wrong without a word. A Quantizer is element by element by itself; one of one's own is tried.
+// What mixes belongs before the quantizer, in a Transformed, whose gradient is its transpose: that it is one is tried.
 #ifndef BITNET_TRAIN_CHECK_QUANTIZERS_H_
 #define BITNET_TRAIN_CHECK_QUANTIZERS_H_
 
@@ -21,6 +22,7 @@
 #include "bitnet/base/size.h"
 #include "bitnet/model/config.h"
 #include "bitnet/quant/quantizer.h"
+#include "bitnet/quant/transform.h"
 #include "bitnet/scheme/scheme.h"
 
 namespace bitnet {
@@ -83,10 +85,40 @@ MixedPlaces FindMixedPlaces(size_t n, size_t most_outputs = std::numeric_limits<
   return mixed;
 }
 
+// What is wrong with T as a transform of n values, or nothing: T^T T x must be x, and (T x) y must be x (T^T y); of
+// normal values, to a thousandth of their size.
+template <AnyTransform T>
+std::string FaultOfTransform(size_t n) {
+  Random random(1);
+  std::vector<float> x(n), y(n);
+  for (size_t i = 0; i < n; ++i) x[i] = Normal(random), y[i] = Normal(random);
+  std::vector<float> tx = x, ty = y;
+  T::Apply(tx);
+  T::ApplyTranspose(ty);
+  double of_tx = 0.0, of_ty = 0.0;
+  for (size_t i = 0; i < n; ++i) of_tx += double(tx[i]) * double(y[i]), of_ty += double(x[i]) * double(ty[i]);
+  const double bound = 1e-3 * std::sqrt(static_cast<double>(n));
+  // Not so for a NaN.
+  if (!(std::fabs(of_tx - of_ty) <= bound)) return "its ApplyTranspose is not the transpose of its Apply";
+  T::ApplyTranspose(tx);
+  double squares = 0.0;
+  for (size_t i = 0; i < n; ++i) squares += (double(tx[i]) - double(x[i])) * (double(tx[i]) - double(x[i]));
+  if (!(std::sqrt(squares) <= bound)) return "its ApplyTranspose does not take its Apply back";
+  return {};
+}
+
 template <Scheme S>
 Result<Done> CheckQuantizers(const ModelConfig& c) {
   std::string problem;
-  const auto check = [&]<class Q>(const char* place, size_t width) {
+  const auto check = [&]<class Transformable>(const char* place, size_t width) {
+    if constexpr (!kTransformsNothing<Transformable>) {
+      const std::string fault = FaultOfTransform<TransformOf<Transformable>>(width);
+      if (!fault.empty() && problem.empty()) {
+        problem = "scheme " + std::string(S::kName) + ": the transform of its quantizer " + place +
+                  " cannot be trained: of " + std::to_string(width) + " values, " + fault;
+      }
+    }
+    using Q = Untransformed<Transformable>;
     if constexpr (!kIsBuiltInQuantizer<Q> && !kKeepsReals<Q>) {
       if (!problem.empty()) return;
       constexpr size_t kGroup = kGroupSize<typename Q::Granularity>;
@@ -104,7 +136,8 @@ Result<Done> CheckQuantizers(const ModelConfig& c) {
           "scheme " + std::string(S::kName) + ": its quantizer " + place + " is not element by element: of " +
           std::to_string(n) + " values, what it makes of value " + std::to_string(mixed.output) +
           (mixed.input == mixed.output ? " does not follow it" : " follows value " + std::to_string(mixed.input)) +
-          "; straight-through gradients would be wrong (transforms inside of quantizers cannot be trained yet)";
+          "; straight-through gradients would be wrong (what mixes values belongs before the quantizer: Transformed<T, "
+          "Q>)";
     }
   };
   // Weights whose step is one for the matrix are tried as a matrix of one row.

@@ -18,6 +18,7 @@
 #include "bitnet/base/bytes.h"
 #include "bitnet/base/check_numbers.h"
 #include "bitnet/model/weights.h"
+#include "bitnet/quant/transform.h"
 #include "bitnet/train/adamw.h"
 
 namespace bitnet {
@@ -37,6 +38,17 @@ struct TrainingState {
 
 namespace detail {
 
+// What a transform does to a fixed row, longer than any block of a Hadamard.
+template <AnyTransform T>
+void DescribeTransform(ByteWriter& to) {
+  std::vector<float> row((size_t{1} << 16) - 1);
+  for (size_t i = 0; i < row.size(); ++i) row[i] = static_cast<float>(i * 37 % 61) - 30.3f;
+  T::Apply(row);
+  ByteWriter values;
+  values.Numbers(std::span<const float>(row));
+  to.Number(Checksum(values.bytes()));
+}
+
 // A quantizer's levels, and what it does to a fixed list of values, so that schemes of one name that quantize
 // differently are told apart.
 template <AnyQuantizer Q>
@@ -54,6 +66,7 @@ void DescribeQuantizer(ByteWriter& to) {
   for (const auto level : levels) to.Number(level);
   to.Number(static_cast<uint64_t>(kGroupSize<typename Q::Granularity>));
   to.Number(static_cast<uint8_t>(std::is_same_v<typename Q::Granularity, PerRow>));
+  if constexpr (!kTransformsNothing<Q>) DescribeTransform<TransformOf<Q>>(to);
 }
 
 // f(what, tensors, range of their values) for weights and moments in the order of the file. A second moment is a mean

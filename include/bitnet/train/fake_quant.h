@@ -1,7 +1,8 @@
 // The operands of a training product: levels as floats, which Eigen multiplies exactly, and their steps.
 //
 // The backend quantizes, by the same Quantizer types as in inference, so levels and steps are those of the exported
-// model. Gradients go straight through: the backward pass reads the values step * level and ignores the rounding.
+// model. Gradients go straight through: the backward pass reads the values step * level and ignores the rounding. (Not
+// the transform before it: its gradient is its transpose, in linear.h and layer.h.)
 #ifndef BITNET_TRAIN_FAKE_QUANT_H_
 #define BITNET_TRAIN_FAKE_QUANT_H_
 
@@ -14,6 +15,7 @@
 #include "bitnet/base/size.h"
 #include "bitnet/quant/quantizer.h"
 #include "bitnet/quant/top_k.h"
+#include "bitnet/quant/transform.h"
 #include "bitnet/tensor/operand.h"
 #include "bitnet/tensor/quantized_matrix.h"
 #include "bitnet/train/matrix.h"
@@ -57,16 +59,21 @@ void SpreadRows(const Rows& rows, MatrixView<float> levels, std::span<float> ste
 }  // namespace detail
 
 // out = the levels of Q(x), x [tokens, cols], of which each token keeps the share Keep; values [tokens, cols] =
-// step * level. `values` may be x.
+// step * level: of Q(T x), where Q is Transformed. `values` may be x.
 template <AnyQuantizer Q, class Keep = KeepAll, HostBackend B>
 void QuantizeInputs(const B& backend, MatrixView<const float> x, FloatLevels& out, MatrixView<float> values) {
   // Kept between calls by each worker.
   thread_local typename B::template Rows<OperandOf<Q>> rows;
   typename B::Stream stream = backend.NewStream();
+  MatrixView<const float> inputs = x;
+  if constexpr (!kTransformsNothing<Q>) {
+    backend.template Transform<TransformOf<Q>>(stream, x, values);
+    inputs = values;
+  }
   if constexpr (Keep::kAll) {
-    backend.template Quantize<Q>(stream, x, rows);
+    backend.template Quantize<Untransformed<Q>>(stream, inputs, rows);
   } else {
-    backend.template QuantizeTopK<Q>(stream, x, Keep::Count(x.cols()), rows);
+    backend.template QuantizeTopK<Untransformed<Q>>(stream, inputs, Keep::Count(x.cols()), rows);
   }
   out.Resize(x.rows(), x.cols(), rows.step_groups().group);
   detail::SpreadRows<typename Q::Format>(rows, out.levels, out.steps, values);

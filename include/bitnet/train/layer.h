@@ -25,7 +25,7 @@ namespace bitnet {
 // What the forward pass leaves for the backward pass. [tokens, width] each.
 struct LayerActivations {
   FloatMatrix qkv_input;      // Q(norm(x))
-  FloatMatrix heads;          // queries, keys, values; quantized
+  FloatMatrix heads;          // queries, keys, values; transformed, quantized
   FloatMatrix probabilities;  // [sequences * heads * length, length]
   FloatMatrix attended;       // before the sub-layer norm
   FloatMatrix out_input;      // Q(top-k(attended))
@@ -105,6 +105,8 @@ template <Scheme S, HostBackend B>
 class TrainingLayer {
   using W = typename S::Weight;
   using WF = typename W::Format;
+  using KeyTransform = TransformOf<typename S::Key>;  // and of queries
+  using ValueTransform = TransformOf<typename S::Value>;
 
  public:
   // The projections' quantized weights; call from one task or several, once a step.
@@ -147,6 +149,8 @@ class TrainingLayer {
       LinearForward<WF, typename S::Input::Format>(input, qkv_.levels, tile(a.heads));
       for (size_t t = begin; t < end; ++t) {
         angles.Rotate(backend, t % dims.length, RotatedHeads(c, a.heads.Row(t)));
+        TransformHeads<KeyTransform>(backend, RotatedHeads(c, a.heads.Row(t)));
+        TransformHeads<ValueTransform>(backend, ValueHeads(c, a.heads.Row(t)));
       }
     });
     AttentionForward<S>(backend, dims, a.heads, a.probabilities, a.attended);
@@ -154,6 +158,9 @@ class TrainingLayer {
       const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
       thread_local FloatLevels input;
       typename B::Stream stream = backend.NewStream();
+      for (size_t t = begin; t < end; ++t) {
+        TransformHeads<Transposed<ValueTransform>>(backend, Heads(c, a.attended.Row(t), c.heads));
+      }
       MatrixView<const float> attended = tile(a.attended);
       if constexpr (S::kSubLayerNorms) {
         backend.RmsNorm(stream, attended, w.attn_sub_norm, c.rms_eps, tile(a.out_input));
@@ -191,7 +198,7 @@ class TrainingLayer {
         const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
         thread_local FloatMatrix dh, dnormed;
         dh.Resize(end - begin, c.ffn);
-        InputGradient(tile(dy), down_, dh);
+        InputGradient<typename S::DownInput>(backend, tile(dy), down_, dh);
         if constexpr (S::kSubLayerNorms) {
           RmsNormBackward<false>(tile(a.product), w.ffn_sub_norm, c.rms_eps, dh, dh,
                                  sums.Of(index).subspan(c.hidden, c.ffn));
@@ -199,15 +206,18 @@ class TrainingLayer {
         const MatrixView<float> gate_up = tile(a.gate_up);
         GluBackward<typename S::FfnActivation>(dh, gate_up.Cols(0, c.ffn), gate_up.Cols(c.ffn, c.ffn));
         dnormed.Resize(end - begin, c.hidden);
-        InputGradient(gate_up, gate_up_, dnormed);
+        InputGradient<typename S::Input>(backend, gate_up, gate_up_, dnormed);
         const MatrixView<float> dmiddle = tile(g.dmiddle);
         detail::AsEigen(dmiddle) = detail::AsEigen(tile(dy));
         RmsNormBackward<true>(tile(a.middle), w.ffn_norm, c.rms_eps, dnormed, dmiddle,
                               sums.Of(index).subspan(0, c.hidden));
-        InputGradient(dmiddle, o_, tile(g.dattended));
+        InputGradient<typename S::OutputInput>(backend, dmiddle, o_, tile(g.dattended));
         if constexpr (S::kSubLayerNorms) {
           RmsNormBackward<false>(tile(a.attended), w.attn_sub_norm, c.rms_eps, tile(g.dattended), tile(g.dattended),
                                  sums.Of(index).subspan(size_t{c.hidden} + c.ffn));
+        }
+        for (size_t t = begin; t < end; ++t) {
+          TransformHeads<ValueTransform>(backend, Heads(c, g.dattended.Row(t), c.heads));
         }
       });
       sums.SumTo(dw.ffn_norm, 0);
@@ -228,10 +238,12 @@ class TrainingLayer {
       const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
       thread_local FloatMatrix dnormed;
       for (size_t t = begin; t < end; ++t) {
+        TransformHeads<Transposed<KeyTransform>>(backend, RotatedHeads(c, g.dheads.Row(t)));
+        TransformHeads<Transposed<ValueTransform>>(backend, ValueHeads(c, g.dheads.Row(t)));
         angles.RotateBack(backend, t % dims.length, RotatedHeads(c, g.dheads.Row(t)));
       }
       dnormed.Resize(end - begin, c.hidden);
-      InputGradient(tile(g.dheads), qkv_, dnormed);
+      InputGradient<typename S::Input>(backend, tile(g.dheads), qkv_, dnormed);
       detail::AsEigen(tile(dx)) = detail::AsEigen(tile(g.dmiddle));
       RmsNormBackward<true>(tile(x), w.attn_norm, c.rms_eps, dnormed, tile(dx), sums.Of(index));
     });
@@ -247,9 +259,22 @@ class TrainingLayer {
   }
 
  private:
+  static MatrixView<float> Heads(const ModelConfig& c, float* first, size_t count) {
+    return {first, count, c.head_dim};
+  }
   // The heads of a token that have a position: queries and keys.
   static MatrixView<float> RotatedHeads(const ModelConfig& c, float* token) {
-    return {token, size_t{c.heads} + c.kv_heads, c.head_dim};
+    return Heads(c, token, size_t{c.heads} + c.kv_heads);
+  }
+  static MatrixView<float> ValueHeads(const ModelConfig& c, float* token) {
+    return Heads(c, token + c.query_width() + c.kv_width(), c.kv_heads);
+  }
+  template <AnyTransform T>
+  static void TransformHeads(const B& backend, MatrixView<float> heads) {
+    if constexpr (!kIsIdentity<T>) {
+      typename B::Stream stream = backend.NewStream();
+      backend.template Transform<T>(stream, heads, heads);
+    }
   }
 
   WeightOperand qkv_, o_, gate_up_, down_;

@@ -1,5 +1,5 @@
 // BitLinear in training: the forward product with the bits of inference, and its two straight-through gradients,
-// dX = dY Q(W) and dW = dY^T Q(X).
+// dX = dY Q(W) T and dW = dY^T Q(X T^T), with the transform T of the input's quantizer, if it has one.
 #ifndef BITNET_TRAIN_LINEAR_H_
 #define BITNET_TRAIN_LINEAR_H_
 
@@ -61,12 +61,17 @@ void LinearForward(const FloatLevels& x, const FloatLevels& w, MatrixView<float>
   }
 }
 
-// dx [tokens, cols] = dy [tokens, rows] Q(w).
-inline void InputGradient(MatrixView<const float> dy, const WeightOperand& w, MatrixView<float> dx) {
+// dx [tokens, cols] = dy [tokens, rows] Q(w), each row then times T^T, for a product whose input X quantized.
+template <AnyQuantizer X, HostBackend B>
+void InputGradient(const B& backend, MatrixView<const float> dy, const WeightOperand& w, MatrixView<float> dx) {
   Multiply(dy, w.values, dx);
+  if constexpr (!kTransformsNothing<X>) {
+    typename B::Stream stream = backend.NewStream();
+    backend.template Transform<Transposed<TransformOf<X>>>(stream, dx, dx);
+  }
 }
 
-// One weight gradient to compute: dw [rows, cols] = dy^T x, dy [tokens, rows], x = Q(X) [tokens, cols].
+// One weight gradient to compute: dw [rows, cols] = dy^T x, dy [tokens, rows], x = Q(T X) [tokens, cols].
 struct WeightGradient {
   MatrixView<const float> dy;
   MatrixView<const float> x;

@@ -144,7 +144,7 @@ class TrainingModel<S, B> {
       ForTiles(backend_.executor(), tokens, kTile, [&](size_t index, size_t begin, size_t end) {
         const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
         const MatrixView<float> dx = tile(dx_);
-        InputGradient(tile(logits_), Head(), dx);
+        InputGradient<typename S::HeadInput>(backend_, tile(logits_), Head(), dx);
         RmsNormBackward<false>(tile(residuals_.back()), w.final_norm, config_.rms_eps, dx, dx, sums.Of(index));
       });
       sums.SumTo(g.final_norm, 0);

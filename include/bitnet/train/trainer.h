@@ -47,9 +47,9 @@ struct NoScheme {};
 template <class Stage1, class Stage2 = detail::NoScheme, class B = DefaultBackend<Stage1>>
 class Trainer;
 
-// The stages share their weights, so they must agree about all that makes the weights what they are; inputs, heads and
-// what top-k keeps are free. (Weights can be trained for other weights or another activation on purpose, by
-// TrainingModel and AdamW: Step below shows how.)
+// The stages share their weights, so they must agree about all that makes the weights what they are, the transforms of
+// their inputs too; otherwise inputs, heads and what top-k keeps are free. (Weights can be trained for other weights or
+// another activation on purpose, by TrainingModel and AdamW: Step below shows how.)
 template <Scheme Stage1, Scheme Stage2, HostBackend B>
 class Trainer<Stage1, Stage2, B> {
   static_assert(Stage1::kSubLayerNorms == Stage2::kSubLayerNorms,
@@ -62,6 +62,14 @@ class Trainer<Stage1, Stage2, B> {
   static_assert(std::is_same_v<typename Stage1::HeadWeight, typename Stage2::HeadWeight>,
                 "bitnet: the schemes of both stages must have one HeadWeight: what stage 1 trains is its quantized "
                 "weights");
+
+  static_assert(
+      std::is_same_v<TransformOf<typename Stage1::Input>, TransformOf<typename Stage2::Input>> &&
+          std::is_same_v<TransformOf<typename Stage1::OutputInput>, TransformOf<typename Stage2::OutputInput>> &&
+          std::is_same_v<TransformOf<typename Stage1::DownInput>, TransformOf<typename Stage2::DownInput>> &&
+          std::is_same_v<TransformOf<typename Stage1::HeadInput>, TransformOf<typename Stage2::HeadInput>>,
+      "bitnet: the schemes of both stages must have the same transforms at Input, OutputInput, DownInput and "
+      "HeadInput: the weights are trained for transformed inputs");
 
  public:
   // Fresh weights, from options.seed. Refuses what cannot be trained with a sentence.

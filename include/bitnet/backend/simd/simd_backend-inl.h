@@ -102,6 +102,10 @@ class SimdBackend {
     MultiplyColumns(executor(), stream.products, matrix, x, y);
   }
 
+  template <AnyTransform T>
+  void Transform(Stream&, MatrixView<const float> x, MatrixView<float> y) const {
+    TransformRows<T>(executor(), x, y);
+  }
   template <AnyQuantizer Q>
   void Quantize(Stream&, MatrixView<const float> x, Rows<OperandOf<Q>>& out) const {
     QuantizeRows<Q>(executor(), x, out);

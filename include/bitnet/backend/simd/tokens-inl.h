@@ -19,6 +19,7 @@
 #include "bitnet/backend/simd/lists-inl.h"
 #include "bitnet/backend/simd/quantize-inl.h"
 #include "bitnet/backend/simd/simd_rows.h"
+#include "bitnet/backend/simd/transform-inl.h"
 #include "bitnet/backend/where.h"
 #include "bitnet/base/executor.h"
 #include "bitnet/tensor/channel_lists.h"
@@ -29,9 +30,17 @@ HWY_BEFORE_NAMESPACE();
 namespace bitnet {
 namespace HWY_NAMESPACE {
 
+// y = T x; y may be x.
+template <AnyTransform T>
+void TransformRows(Executor& executor, MatrixView<const float> x, MatrixView<float> y) {
+  CheckTransform(x, y);
+  EachRow(executor, x.rows(), x.cols(), [&](size_t r) { TransformRow(T(), x.Row(r), x.cols(), y.Row(r)); });
+}
+
 // One row's levels and steps; levels of magnitudes below min_bits are 0 (built-in quantizers only).
 template <AnyQuantizer Q>
 void QuantizeRow(std::span<const float> x, int32_t min_bits, size_t row, SimdRows<OperandOf<Q>>& out) {
+  CheckQuantizes<Q>();
   const StepGroups step_groups = out.step_groups();
   for (size_t begin = 0; begin < x.size(); begin = step_groups.End(begin)) {
     const auto span = x.subspan(begin, step_groups.End(begin) - begin);
