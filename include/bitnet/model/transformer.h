@@ -180,7 +180,12 @@ class Transformer<S, B> {
     if (!config_.tied_embedding) {
       embedding_ = backend_.template PrepareMatrix<HeadWeight, HeadInput, Uses<RowLookup>>(weights.embedding);
     }
-    for (const LayerWeights<S>& w : weights.layers) AddLayer(w);
+    for (const LayerWeights<S>& w : weights.layers) {
+      BITNET_ASSERT(
+          w.attn_sub_norm.empty() != config_.sub_layer_norms && w.ffn_sub_norm.empty() != config_.sub_layer_norms,
+          "Transformer: weights and configuration must agree about sub-layer norms: see CheckModel");
+      AddLayer(w);
+    }
   }
 
   // Of other weights: says so.

@@ -35,7 +35,6 @@ struct A48 {
   using HeadInput = Unquantized;
 
   using FfnActivation = SquaredRelu;
-  static constexpr bool kSubLayerNorms = false;  // RMSNorm before the attention output projection and before down
 };
 
 // With FP4 (E2M1) inputs everywhere but at down, eqs. 8 and 9.
@@ -66,12 +65,6 @@ struct Fp32 : B158 {
   using DownInput = Unquantized;
 };
 
-// A scheme S with the sub-layer norms of the released b1.58 2B model.
-template <class S>
-struct WithSubLayerNorms : S {
-  static constexpr bool kSubLayerNorms = true;
-};
-
 // A scheme S whose token embedding and output head are INT4, a step a row, and the head's inputs 8-bit: what ./dev
 // claims measures. (An embedding of a 2B model in floats is larger than all of its ternary weights.)
 template <class S>
@@ -88,7 +81,6 @@ concept Scheme = AnyQuantizer<typename S::Weight> && AnyQuantizer<typename S::In
     AnyQuantizer<typename S::HeadInput> && Activation<typename S::FfnActivation> && requires {
   { S::OutputKeep::kAll } -> std::convertible_to<bool>;
   { S::OutputKeep::Count(size_t{}) } -> std::convertible_to<size_t>;
-  { S::kSubLayerNorms } -> std::convertible_to<bool>;
   { S::kName } -> std::convertible_to<const char*>;
 };
 
@@ -114,7 +106,6 @@ concept HasSchemeMembers = requires {
   typename S::HeadInput;
   typename S::FfnActivation;
   S::OutputKeep::kAll;
-  S::kSubLayerNorms;
   S::kName;
 };
 template <class S>
@@ -128,7 +119,7 @@ struct SchemeSentence {
       kHasSchemeMembers<S>,
       "bitnet: a scheme is needed here: A48 or another of scheme/scheme.h, or a struct that derives from one "
       "and overrides some of its members (which are kName, Weight, Input, OutputInput, OutputKeep, DownInput, "
-      "Query, Key, Value, FirstKey, FirstValue, HeadWeight, HeadInput, FfnActivation, kSubLayerNorms)");
+      "Query, Key, Value, FirstKey, FirstValue, HeadWeight, HeadInput, FfnActivation)");
 };
 template <HasSchemeMembers S>
 struct SchemeSentence<S> {
@@ -158,8 +149,7 @@ struct SchemeSentence<S> {
                                     kIsQuantizer<typename S::FirstValue> && kIsQuantizer<typename S::HeadWeight> &&
                                     kIsQuantizer<typename S::HeadInput> && kIsActivation<typename S::FfnActivation>;
   static_assert(kIsScheme<S> || !kHasKinds,
-                "bitnet: the scheme's kName must be a const char*, its kSubLayerNorms a bool, and its OutputKeep a "
-                "Keep<N, D>");
+                "bitnet: the scheme's kName must be a const char*, and its OutputKeep a Keep<N, D>");
 };
 
 }  // namespace detail

@@ -2,8 +2,8 @@
 //
 //   TrainingModel<A48> model(config);
 //   model.Quantize(weights);                 // once after every change of the weights
-//   double loss = model.Forward(weights, batch);
-//   model.Backward(weights, batch, gradients);
+//   double loss = model.Forward(batch);
+//   model.Backward(batch, gradients);
 //
 // Where weights and inputs are quantized the forward pass has the bits of inference; Eigen sums products with a float
 // operand (the output head's, all of Fp32's) in its own order: docs/numerics.md. Results do not depend on the number of
@@ -54,9 +54,9 @@ class TrainingModel<S, B> {
   // About what a model takes that has gone forward and back over batches of this shape, steps of weights and what
   // threads keep left out; nothing if it does not fit size_t. The configuration must be valid.
   static std::optional<size_t> Bytes(const ModelConfig& c, size_t sequences, size_t length) {
-    const auto operands = CheckedProduct(LatentWeights::Count(c, S::kSubLayerNorms), std::optional(2 * sizeof(float)));
-    const auto layer = CheckedSum(LayerActivations::Bytes(c, sequences, length, S::kSubLayerNorms),
-                                  std::optional(sizeof(TrainingLayer<S, B>)));
+    const auto operands = CheckedProduct(LatentWeights::Count(c), std::optional(2 * sizeof(float)));
+    const auto layer =
+        CheckedSum(LayerActivations::Bytes(c, sequences, length), std::optional(sizeof(TrainingLayer<S, B>)));
     // normed_, head_input_, dx_ and a residual for each layer and one more; logits_; layer_gradients_.
     const auto of_token =
         CheckedSum(CheckedProduct(size_t{c.layers} + 5, c.hidden),
@@ -68,23 +68,26 @@ class TrainingModel<S, B> {
   // Quantizes the weights for the passes that follow.
   void Quantize(const LatentWeights& w) {
     CheckWeights(w);
-    constexpr size_t kMatrices = TrainingLayer<S, B>::kMatrices;
-    backend_.executor().Run(layers_.size() * kMatrices + 1, [&](size_t task) {
-      if (task < layers_.size() * kMatrices) {
-        const size_t layer = task / kMatrices;
-        layers_[layer].QuantizeMatrix(backend_, config_, w.layers[layer], task % kMatrices);
-      } else {
-        using H = typename S::HeadWeight;
-        QuantizeWeights<H>(backend_, w.embedding, 0, config_.vocab, embedding_);
-        if (!config_.tied_embedding) QuantizeWeights<H>(backend_, w.head, 0, config_.vocab, head_);
+    size_t of_layer = 0;
+    ForEachTensorOfLayer(config_, 0, [&](const TensorInfo&) { ++of_layer; });
+    backend_.executor().Run(layers_.size() * of_layer + 1, [&](size_t task) {
+      if (task < layers_.size() * of_layer) {
+        const size_t i = task / of_layer;
+        layers_[i].Quantize(backend_, config_, w.layer(i), task % of_layer);
+        return;
       }
+      const LatentWeights::Outer<const float> outer = w.outer();
+      using H = typename S::HeadWeight;
+      QuantizeWeights<H>(backend_, outer.embedding, 0, config_.vocab, embedding_);
+      if (!config_.tied_embedding) QuantizeWeights<H>(backend_, outer.head, 0, config_.vocab, head_);
+      final_norm_ = backend_.PrepareVector(outer.final_norm);
     });
   }
 
-  // The mean loss over the tokens of the batch. Quantize must have seen these weights. With kGradients, keeps what
+  // The mean loss over the tokens of the batch, of the weights that Quantize has seen. With kGradients, keeps what
   // Backward needs; without, logits() are valid after it.
   template <bool kGradients = true>
-  double Forward(const LatentWeights& w, const TokenBatch& batch) {
+  double Forward(const TokenBatch& batch) {
     CheckBatch(batch);
     const size_t tokens = batch.tokens();
     dims_ = {batch.sequences, batch.length, config_.heads, config_.kv_heads, config_.head_dim};
@@ -105,8 +108,8 @@ class TrainingModel<S, B> {
     });
     for (size_t i = 0; i < layers_.size(); ++i) {
       LayerActivations& a = activations_[kGradients ? i : 0];
-      a.Resize(config_, batch.sequences, batch.length, S::kSubLayerNorms);
-      layers_[i].Forward(backend_, config_, dims_, angles_, w.layers[i], residuals_[i], a, residuals_[i + 1]);
+      a.Resize(config_, batch.sequences, batch.length);
+      layers_[i].Forward(backend_, config_, dims_, angles_, residuals_[i], a, residuals_[i + 1]);
     }
 
     normed_.Resize(tokens, config_.hidden);
@@ -117,7 +120,7 @@ class TrainingModel<S, B> {
       const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
       thread_local FloatLevels input;
       typename B::Stream stream = backend_.NewStream();
-      backend_.RmsNorm(stream, tile(residuals_.back()), w.final_norm, config_.rms_eps, tile(normed_));
+      backend_.RmsNorm(stream, tile(residuals_.back()), final_norm_, config_.rms_eps, tile(normed_));
       QuantizeInputs<typename S::HeadInput>(backend_, tile(normed_), input, tile(head_input_));
       LinearForward<typename S::HeadWeight::Format, typename S::HeadInput::Format>(input, Head().levels, tile(logits_));
       losses_[index] = CrossEntropy(tile(logits_), {batch.targets.data() + begin, end - begin},
@@ -130,13 +133,13 @@ class TrainingModel<S, B> {
   }
 
   // gradients = those of the loss that Forward has just returned; once for each Forward.
-  void Backward(const LatentWeights& w, const TokenBatch& batch, LatentWeights& gradients) {
+  void Backward(const TokenBatch& batch, LatentWeights& gradients) {
     BITNET_ASSERT(can_go_back_ && batch.tokens() == logits_.rows(),
                   "TrainingModel::Backward: Forward of this batch, with gradients, must come first");
     can_go_back_ = false;
     CheckWeights(gradients);
     const size_t tokens = batch.tokens();
-    LatentWeights& g = gradients;
+    const LatentWeights::Outer<float> g = gradients.outer();
     dx_.Resize(tokens, config_.hidden);
     layer_gradients_.Resize(config_, tokens);
     {
@@ -145,17 +148,17 @@ class TrainingModel<S, B> {
         const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
         const MatrixView<float> dx = tile(dx_);
         InputGradient(tile(logits_), Head(), dx);
-        RmsNormBackward<false>(tile(residuals_.back()), w.final_norm, config_.rms_eps, dx, dx, sums.Of(index));
+        RmsNormBackward<false>(tile(residuals_.back()), final_norm_, config_.rms_eps, dx, dx, sums.Of(index));
       });
       sums.SumTo(g.final_norm, 0);
     }
-    std::vector<float>& dhead = config_.tied_embedding ? g.embedding : g.head;
+    const std::span<float> dhead = config_.tied_embedding ? g.embedding : g.head;
     const WeightGradient head_gradient = {logits_, head_input_, dhead.data()};
     WeightGradients(backend_.executor(), {&head_gradient, 1});
 
     for (size_t i = layers_.size(); i-- > 0;) {
-      layers_[i].Backward(backend_, config_, dims_, angles_, w.layers[i], residuals_[i], activations_[i], dx_,
-                          layer_gradients_, dx_, g.layers[i]);
+      layers_[i].Backward(backend_, config_, dims_, angles_, residuals_[i], activations_[i], dx_, layer_gradients_, dx_,
+                          gradients.layer(i));
     }
     if (!config_.tied_embedding) std::fill(g.embedding.begin(), g.embedding.end(), 0.0f);
     // Each task owns some columns of the table, so each sum has the order of the tokens.
@@ -179,8 +182,7 @@ class TrainingModel<S, B> {
   const WeightOperand& Head() const { return config_.tied_embedding ? embedding_ : head_; }
 
   void CheckWeights(const LatentWeights& w) const {
-    BITNET_ASSERT(w.config == config_ && w.sub_layer_norms == S::kSubLayerNorms,
-                  "TrainingModel: the weights have another configuration, or the scheme other sub-layer norms");
+    BITNET_ASSERT(w.config() == config_, "TrainingModel: the weights have another configuration");
   }
   void CheckBatch(const TokenBatch& batch) const {
     BITNET_ASSERT(batch.tokens() > 0 && batch.inputs.size() == batch.tokens() &&
@@ -196,6 +198,7 @@ class TrainingModel<S, B> {
   B backend_;
   std::vector<TrainingLayer<S, B>> layers_;
   WeightOperand embedding_, head_;
+  typename B::Vector final_norm_;
 
   AttentionDims dims_;
   TrainingAngles angles_;

@@ -52,8 +52,6 @@ class Trainer;
 // TrainingModel and AdamW: Step below shows how.)
 template <Scheme Stage1, Scheme Stage2, HostBackend B>
 class Trainer<Stage1, Stage2, B> {
-  static_assert(Stage1::kSubLayerNorms == Stage2::kSubLayerNorms,
-                "bitnet: the schemes of both stages must agree about sub-layer norms: they share their weights");
   static_assert(std::is_same_v<typename Stage1::FfnActivation, typename Stage2::FfnActivation>,
                 "bitnet: the schemes of both stages must have one FfnActivation: the weights are trained for it");
   static_assert(
@@ -88,14 +86,11 @@ class Trainer<Stage1, Stage2, B> {
   // take for a moment: some copies of the file); nothing if it does not fit size_t. Configuration and
   // options must be valid.
   static std::optional<size_t> Bytes(const ModelConfig& config, const TrainOptions& options) {
-    const auto values =
-        CheckedProduct(LatentWeights::Count(config, Stage1::kSubLayerNorms), std::optional(sizeof(float)));
-    const auto vectors = CheckedProduct(size_t{config.layers}, sizeof(LatentLayer));
-    return CheckedSum(CheckedProduct(CheckedSum(values, vectors), std::optional(size_t{4})),
+    return CheckedSum(CheckedProduct(LatentWeights::Count(config), std::optional(4 * sizeof(float))),
                       TrainingModel<Stage1, B>::Bytes(config, options.batch, options.sequence));
   }
 
-  const ModelConfig& config() const { return state_.weights.config; }
+  const ModelConfig& config() const { return state_.weights.config(); }
   const TrainOptions& options() const { return options_; }
   const Corpus& corpus() const { return corpus_; }
   const LatentWeights& weights() const { return state_.weights; }
@@ -115,8 +110,8 @@ class Trainer<Stage1, Stage2, B> {
     const TokenBatch batch = corpus_.Sample(random, options_.batch, options_.sequence);
     OfStage(report.stage, [&](auto& model) {
       model.Quantize(state_.weights);
-      report.loss = model.Forward(state_.weights, batch);
-      if (std::isfinite(report.loss)) model.Backward(state_.weights, batch, gradients_);
+      report.loss = model.Forward(batch);
+      if (std::isfinite(report.loss)) model.Backward(batch, gradients_);
     });
     if (!std::isfinite(report.loss)) return Diverged(report, "loss", report.loss);
     report.gradient_norm = GlobalNorm(backend_.executor(), gradients_);
@@ -149,8 +144,7 @@ class Trainer<Stage1, Stage2, B> {
       for (size_t first = 0; first < windows; first += options_.batch) {
         const size_t count = std::min<size_t>(options_.batch, windows - first);
         sum += static_cast<double>(count) *
-               model.template Forward<false>(state_.weights,
-                                             corpus_.ValidationBatch(first, count, windows, options_.sequence));
+               model.template Forward<false>(corpus_.ValidationBatch(first, count, windows, options_.sequence));
       }
     });
     return sum / static_cast<double>(windows);
@@ -181,14 +175,14 @@ class Trainer<Stage1, Stage2, B> {
         corpus_(std::move(corpus)),
         backend_(std::move(backend)),
         state_(std::move(state)),
-        gradients_(LatentWeights::Zeros(state_.weights.config, Stage1::kSubLayerNorms)) {}
+        gradients_(LatentWeights::Zeros(config())) {}
   Trainer(const ModelConfig& config, const TrainOptions& options, Corpus corpus, B backend)
       : options_(options), corpus_(std::move(corpus)), backend_(std::move(backend)) {
     Random random(options.seed);
-    state_.weights = LatentWeights::Initial(config, Stage1::kSubLayerNorms, random, options.initial_deviation);
+    state_.weights = LatentWeights::Initial(config, random, options.initial_deviation);
     state_.optimizer = AdamW(state_.weights, options.adam);
     state_.random = random.state();
-    gradients_ = LatentWeights::Zeros(config, Stage1::kSubLayerNorms);
+    gradients_ = LatentWeights::Zeros(config);
   }
 
   // f(model of a stage), made where the last use was of the other's: two at once would take twice the memory.
@@ -213,8 +207,8 @@ class Trainer<Stage1, Stage2, B> {
   RunDescription Description() const {
     RunDescription list = DescribeConfig(config());
     for (auto& option : options_.List()) list.push_back(std::move(option));
-    list.emplace_back("scheme of stage 1", DescribeScheme<Stage1>());
-    list.emplace_back("scheme of stage 2", DescribeScheme<Stage2>());
+    list.emplace_back("scheme of stage 1", DescribeScheme<Stage1>(config()));
+    list.emplace_back("scheme of stage 2", DescribeScheme<Stage2>(config()));
     list.emplace_back("text's checksum", std::to_string(corpus_.Fingerprint()));
     return list;
   }
