@@ -426,6 +426,7 @@ void CheckTrainingModel(size_t threads) {
   using Model = TrainingModel<S>;
   const auto run = [&](Model& model, const TokenBatch& of) {
     const double loss = model.Forward(of);
+    std::fill(gradients.values().begin(), gradients.values().end(), 0.0f);
     model.Backward(of, gradients);
     return loss;
   };

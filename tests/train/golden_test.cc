@@ -60,6 +60,7 @@ void Follow(const std::string& name, GoldenRun* run) {
     INFO(name << " " << at);
     model.Quantize(run->weights);
     const double loss = model.Forward(batch);
+    std::fill(gradients.values().begin(), gradients.values().end(), 0.0f);
     model.Backward(batch, gradients);
     const double norm = GlobalNorm(DefaultExecutor(), gradients);
     // Float against float64: every number passes through some 20 roundings of 6e-8, and errors of the weights before.

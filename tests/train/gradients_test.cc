@@ -74,25 +74,39 @@ TEST_CASE("TrainingModel: gradients are central differences, untied, sub-layer n
   CheckGradients<SmoothFp32>(config, 7);
 }
 
-TEST_CASE("TrainingModel: a gradient does not depend on what the buffers held before") {
-  const ModelConfig config = TinyConfig();
-  const LatentWeights weights = TinyLatent(config, 3);
-  const TokenBatch small = RandomBatch(1, 3, config.vocab, 5);
-  const TokenBatch large = RandomBatch(3, 70, config.vocab, 6);
-  const auto gradient = [&](TrainingModel<A48>& model, const TokenBatch& batch) {
-    LatentWeights g = TinyLatent(config, 9);
-    model.Quantize(weights);
-    model.Forward(batch);
-    model.Backward(batch, g);
-    return g;
-  };
-  TrainingModel<A48> used(config);
-  gradient(used, large);
-  used.Forward<false>(large);
-  const LatentWeights again = gradient(used, small);
-  TrainingModel<A48> fresh(config);
-  const LatentWeights first = gradient(fresh, small);
-  CHECK(Copy(again.values()) == Copy(first.values()));
+TEST_CASE("TrainingModel: a gradient does not depend on what a model did before, and is added to what is there") {
+  ModelConfig config = WithSubLayerNorms(TinyConfig());
+  for (const bool tied : {true, false}) {
+    config.tied_embedding = tied;
+    const LatentWeights weights = TinyLatent(config, 3);
+    const TokenBatch small = RandomBatch(1, 3, config.vocab, 5);
+    const TokenBatch large = RandomBatch(3, 70, config.vocab, 6);
+    const auto gradient = [&](TrainingModel<A48>& model, const TokenBatch& batch, LatentWeights g) {
+      model.Quantize(weights);
+      model.Forward(batch);
+      model.Backward(batch, g);
+      return Copy(g.values());
+    };
+    const LatentWeights zeros = LatentWeights::Zeros(config);
+    TrainingModel<A48> used(config);
+    gradient(used, large, zeros);
+    used.Forward<false>(large);
+    TrainingModel<A48> fresh(config);
+    const std::vector<float> first = gradient(fresh, small, zeros);
+    CHECK(gradient(used, small, zeros) == first);
+
+    const LatentWeights before = TinyLatent(config, 9);
+    const std::vector<float> added = gradient(fresh, small, before);
+    size_t changed = 0;
+    for (size_t i = 0; i < first.size(); ++i) {
+      const float old = before.values()[i];
+      // At most four terms of a sum: roundings of what is there and of the gradient.
+      REQUIRE(std::fabs(double(added[i]) - double(old) - double(first[i])) <
+              4 * 0x1p-24 * (std::fabs(double(old)) + std::fabs(double(first[i])) + 1e-2));
+      changed += added[i] != old;
+    }
+    CHECK(changed > first.size() / 4);
+  }
 }
 
 }  // namespace

@@ -79,18 +79,18 @@ struct LayerGradients {
   }
 };
 
-// Sums the gain gradients that tiles have made apart, in their order, which does not depend on threads.
+// Adds up the gain gradients that tiles have made apart, in their order, which does not depend on threads.
 class GainSums {
  public:
   GainSums(std::vector<float>& memory, size_t tiles, size_t width) : memory_(memory), tiles_(tiles), width_(width) {
     memory_.assign(ElementCount<float>(tiles, width), 0.0f);
   }
   std::span<float> Of(size_t tile) { return {memory_.data() + tile * width_, width_}; }
-  void SumTo(std::span<float> gain, size_t first) const {
+  void AddTo(std::span<float> gain, size_t first) const {
     for (size_t i = 0; i < gain.size(); ++i) {
       float sum = 0.0f;
       for (size_t tile = 0; tile < tiles_; ++tile) sum += memory_[tile * width_ + first + i];
-      gain[i] = sum;
+      gain[i] += sum;
     }
   }
 
@@ -172,7 +172,7 @@ class TrainingLayer {
     });
   }
 
-  // dx [tokens, hidden] of dy, which may be dx; `dw` are the gradients of the layer's tensors. Uses up `a`.
+  // dx [tokens, hidden] of dy, which may be dx; adds the gradients of the layer's tensors to `dw`. Uses up `a`.
   void Backward(const B& backend, const ModelConfig& c, const AttentionDims& dims, const TrainingAngles& angles,
                 MatrixView<const float> x, LayerActivations& a, MatrixView<const float> dy, LayerGradients& g,
                 MatrixView<float> dx, const LatentWeights::Layer<float>& dw) const {
@@ -203,9 +203,9 @@ class TrainingLayer {
                                  tile(g.dattended), sums.Of(index).subspan(size_t{c.hidden} + c.ffn));
         }
       });
-      sums.SumTo(dw.ffn_norm, 0);
-      sums.SumTo(dw.ffn_sub_norm, c.hidden);
-      sums.SumTo(dw.attn_sub_norm, size_t{c.hidden} + c.ffn);
+      sums.AddTo(dw.ffn_norm, 0);
+      sums.AddTo(dw.ffn_sub_norm, c.hidden);
+      sums.AddTo(dw.attn_sub_norm, size_t{c.hidden} + c.ffn);
     }
     AttentionBackward(backend.executor(), dims, a.heads, a.probabilities, g.dattended, g.dheads);
     // The gradients of down need dy, which dx may overwrite below.
@@ -228,7 +228,7 @@ class TrainingLayer {
       detail::AsEigen(tile(dx)) = detail::AsEigen(tile(g.dmiddle));
       RmsNormBackward<true>(tile(x), gains_.attn_norm, c.rms_eps, dnormed, tile(dx), sums.Of(index));
     });
-    sums.SumTo(dw.attn_norm, 0);
+    sums.AddTo(dw.attn_norm, 0);
     const MatrixView<const float> dheads = g.dheads;
     const size_t k = c.query_width();
     const size_t v = k + c.kv_width();

@@ -3,7 +3,7 @@
 //   TrainingModel<A48> model(config);
 //   model.Quantize(weights);                 // once after every change of the weights
 //   double loss = model.Forward(batch);
-//   model.Backward(batch, gradients);
+//   model.Backward(batch, gradients);       // adds to them
 //
 // Where weights and inputs are quantized the forward pass has the bits of inference; Eigen sums products with a float
 // operand (the output head's, all of Fp32's) in its own order: docs/numerics.md. Results do not depend on the number of
@@ -84,12 +84,13 @@ class TrainingModel<S, B> {
     });
   }
 
-  // The mean loss over the tokens of the batch, of the weights that Quantize has seen. With kGradients, keeps what
+  // The mean loss over the tokens of the batch, of the weights that Quantize has seen; of a share its part of the mean,
+  // so that the shares of a batch add up to its loss. With kGradients, keeps what
   // Backward needs; without, logits() are valid after it.
   template <bool kGradients = true>
   double Forward(const TokenBatch& batch) {
     CheckBatch(batch);
-    const size_t tokens = batch.tokens();
+    const size_t tokens = batch.tokens(), of = batch.tokens_of_whole();
     dims_ = {batch.sequences, batch.length, config_.heads, config_.kv_heads, config_.head_dim};
     can_go_back_ = false;
     if (angles_for_ != batch.length) {
@@ -124,15 +125,15 @@ class TrainingModel<S, B> {
       QuantizeInputs<typename S::HeadInput>(backend_, tile(normed_), input, tile(head_input_));
       LinearForward<typename S::HeadWeight::Format, typename S::HeadInput::Format>(input, Head().levels, tile(logits_));
       losses_[index] = CrossEntropy(tile(logits_), {batch.targets.data() + begin, end - begin},
-                                    kGradients ? 1.0f / static_cast<float>(tokens) : 0.0f);
+                                    kGradients ? 1.0f / static_cast<float>(of) : 0.0f);
     });
     double loss = 0.0;
     for (const double part : losses_) loss += part;
     can_go_back_ = kGradients;
-    return loss / static_cast<double>(tokens);
+    return loss / static_cast<double>(of);
   }
 
-  // gradients = those of the loss that Forward has just returned; once for each Forward.
+  // Adds to `gradients` those of the loss that Forward has just returned; once for each Forward.
   void Backward(const TokenBatch& batch, LatentWeights& gradients) {
     BITNET_ASSERT(can_go_back_ && batch.tokens() == logits_.rows(),
                   "TrainingModel::Backward: Forward of this batch, with gradients, must come first");
@@ -150,7 +151,7 @@ class TrainingModel<S, B> {
         InputGradient(tile(logits_), Head(), dx);
         RmsNormBackward<false>(tile(residuals_.back()), final_norm_, config_.rms_eps, dx, dx, sums.Of(index));
       });
-      sums.SumTo(g.final_norm, 0);
+      sums.AddTo(g.final_norm, 0);
     }
     const std::span<float> dhead = config_.tied_embedding ? g.embedding : g.head;
     const WeightGradient head_gradient = {logits_, head_input_, dhead.data()};
@@ -160,7 +161,6 @@ class TrainingModel<S, B> {
       layers_[i].Backward(backend_, config_, dims_, angles_, residuals_[i], activations_[i], dx_, layer_gradients_, dx_,
                           gradients.layer(i));
     }
-    if (!config_.tied_embedding) std::fill(g.embedding.begin(), g.embedding.end(), 0.0f);
     // Each task owns some columns of the table, so each sum has the order of the tokens.
     ParallelRanges(backend_.executor(), config_.hidden, 16, 16, [&](size_t begin, size_t end) {
       for (size_t t = 0; t < tokens; ++t) {
