@@ -84,7 +84,7 @@ std::string Refusal(const Model& model, const Tokens& tokens, typename Model::St
 template <Scheme S>
 void CheckPrefillIsDecodes() {
   ModelConfig config = TinyConfigOf<S>();
-  config.tied_embedding = !config.sub_layer_norms;
+  config.tied_embedding = kMayTieEmbedding<S> && !config.sub_layer_norms;
   const ModelWeights<S> weights = TinyWeights<S>(config);
   const Transformer<S> model(weights);
   const Transformer<S, ReferenceBackend> reference(weights);
@@ -122,7 +122,7 @@ void CheckPrefillIsDecodes() {
 template <Scheme S>
 void CheckHidden() {
   ModelConfig config = TinyConfigOf<S>();
-  config.tied_embedding = !config.sub_layer_norms;
+  config.tied_embedding = kMayTieEmbedding<S> && !config.sub_layer_norms;
   const ModelWeights<S> weights = TinyWeights<S>(config);
   const Transformer<S> model(weights);
   const Tokens tokens = RandomTokens(260, config.vocab, 2);

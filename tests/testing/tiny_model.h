@@ -41,6 +41,18 @@ struct Mixed : A48 {
   using FfnActivation = Silu;
 };
 
+// INT8 in the first and the last layer, weights and inputs; and reals of 16 bits as the embedding of an INT8 head.
+struct Int8Edges : A48 {
+  static constexpr const char* kName = "Int8Edges";
+  struct Edge : B158 {
+    using Weight = Quantizer<Int<8>, AbsMax, PerRow>;
+    using FfnActivation = Silu;
+  };
+  using HeadWeight = Quantizer<Int<8>, AbsMax, PerRow>;
+  using HeadInput = Quantizer<Int<8>, AbsMax>;
+  using EmbeddingWeight = Rounded<BFloat16>;
+};
+
 // No two dimensions are equal, so that swapped ones are noticed.
 inline ModelConfig TinyConfig() {
   ModelConfig config;
@@ -63,7 +75,11 @@ inline ModelConfig WithSubLayerNorms(ModelConfig config) {
 // What a scheme's tests run.
 template <Scheme S>
 ModelConfig TinyConfigOf() {
-  return std::is_same_v<S, Mixed> ? WithSubLayerNorms(TinyConfig()) : TinyConfig();
+  ModelConfig config = TinyConfig();
+  config.sub_layer_norms = std::is_same_v<S, Mixed>;
+  config.tied_embedding = kMayTieEmbedding<S>;
+  if (kHasEdges<S>) config.layers = 4;
+  return config;
 }
 
 // Embedding normal(0, 1), other matrices normal(0, 0.2), gains normal(1, 0.1).

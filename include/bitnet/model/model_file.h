@@ -88,9 +88,9 @@ std::string FaultOf(const QuantizedMatrix<F>& matrix) {
 }
 
 // The values that share a step, of the matrices of a role.
-template <Scheme S, TensorRole kRole>
+template <Scheme S, TensorRole kRole, bool kEdge>
 StepGranularity GranularityAt() {
-  return StepGranularity::Of<typename QuantizerAt<S, kRole>::Granularity>();
+  return StepGranularity::Of<typename QuantizerAt<S, kRole, kEdge>::Granularity>();
 }
 
 inline void WriteGain(ByteWriter& to, const std::vector<float>& gain) { to.Numbers(std::span<const float>(gain)); }
@@ -177,13 +177,19 @@ Result<Done> CheckModel(const ModelWeights<S>& model) {
   const ModelConfig& c = model.config;
   if (Result<Done> valid = c.Validate(); !valid.ok()) return valid;
   if (Result<Done> fits = CheckScheme<S>(c); !fits.ok()) return fits;
-  if (model.layers.size() != c.layers) {
-    return Error{"the model has " + std::to_string(model.layers.size()) + " layers, its configuration " +
-                 std::to_string(c.layers)};
+  if (model.layers.size() + model.edges.size() != c.layers) {
+    return Error{"the model has " + std::to_string(model.layers.size() + model.edges.size()) +
+                 " layers, its configuration " + std::to_string(c.layers)};
   }
-  for (size_t i = 0; i < model.layers.size(); ++i) {
-    const LayerWeights<S>& layer = model.layers[i];
-    if (c.sub_layer_norms || (layer.attn_sub_norm.empty() && layer.ffn_sub_norm.empty())) continue;
+  if (model.edges.size() != EdgeCount<S>(c)) {
+    return Error{"the model has " + std::to_string(model.edges.size()) + " layers in `edges`, the scheme " + S::kName +
+                 " " + std::to_string(EdgeCount<S>(c))};
+  }
+  for (size_t i = 0; i < c.layers && !c.sub_layer_norms; ++i) {
+    const bool has_norms = AtLayer<S>(c, i, model.layers, model.edges, [](const auto& layer) {
+      return !layer.attn_sub_norm.empty() || !layer.ffn_sub_norm.empty();
+    });
+    if (!has_norms) continue;
     return Error{"layer" + std::to_string(i) + " has gains of sub-layer norms, which its configuration has not"};
   }
   std::string fault;
@@ -196,7 +202,7 @@ Result<Done> CheckModel(const ModelWeights<S>& model) {
           fits = values.size() == tensor.cols;
         } else {
           fits = values.rows() == tensor.rows && values.cols() == tensor.cols &&
-                 values.granularity() == detail::GranularityAt<S, tensor.kRole>();
+                 values.granularity() == detail::GranularityAt<S, tensor.kRole, tensor.kEdge>();
         }
         fault =
             fits ? detail::FaultOf(values)
@@ -220,9 +226,9 @@ std::vector<uint8_t> SerializeModel(const ModelWeights<S>& model) {
       detail::WriteMatrix(to, values);
     }
   };
-  ForEachTensorBeforeLayers(model.config, write, model);
-  for (size_t i = 0; i < model.layers.size(); ++i) ForEachTensorOfLayer(model.config, i, write, model.layers[i]);
-  ForEachTensorAfterLayers(model.config, write, model);
+  ModelConfig there = model.config;
+  there.layers = static_cast<uint32_t>(model.layers.size() + model.edges.size());
+  ForEachTensor(there, write, model);
   return std::move(to.bytes());
 }
 
@@ -242,7 +248,7 @@ Result<ModelWeights<S>> DeserializeModel(std::span<const uint8_t> payload) {
       detail::ReadGain(from, name, values, tensor.cols);
     } else {
       detail::ReadMatrix(from, name, S::kName, values, tensor.rows, tensor.cols,
-                         detail::GranularityAt<S, tensor.kRole>());
+                         detail::GranularityAt<S, tensor.kRole, tensor.kEdge>());
     }
     if (!from.ok()) return;
     const std::string fault = detail::FaultOf(values);
@@ -250,7 +256,13 @@ Result<ModelWeights<S>> DeserializeModel(std::span<const uint8_t> payload) {
   };
   ForEachTensorBeforeLayers(c, read, model);
   // Layers are made one by one: how many the file says is believed only as far as its bytes reach.
-  for (size_t i = 0; i < c.layers && from.ok(); ++i) ForEachTensorOfLayer(c, i, read, model.layers.emplace_back());
+  for (size_t i = 0; i < c.layers && from.ok(); ++i) {
+    if (kHasEdges<S> && IsEdge(c, i)) {
+      ForEachTensorOfLayer<kHasEdges<S>>(c, i, read, model.edges.emplace_back());
+    } else {
+      ForEachTensorOfLayer(c, i, read, model.layers.emplace_back());
+    }
+  }
   ForEachTensorAfterLayers(c, read, model);
   if (from.ok() && from.remaining() != 0) {
     from.Fail("the end", std::to_string(from.remaining()) + " bytes follow the last tensor; none were expected");

@@ -5,7 +5,8 @@
 //   ForEachTensor(config, [](auto tensor, auto& from, auto& to) { ... }, a, b);       // with the tensors of models
 //
 // A model, here, is what has outer(), its OuterTensors, and layer(i), the LayerTensors of layer i; by reference, or as
-// a struct of views. To add a tensor, add its member and its line below.
+// a struct of views. Where its first and last layer are of another type it says so by kHasEdges, and has edge(i) for
+// these. To add a tensor, add its member and its line below.
 #ifndef BITNET_MODEL_TENSORS_H_
 #define BITNET_MODEL_TENSORS_H_
 
@@ -13,6 +14,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <type_traits>
 
 #include "bitnet/model/config.h"
 
@@ -36,10 +38,11 @@ struct TensorInfo {
   std::string FullName() const { return layer ? "layer" + std::to_string(*layer) + "." + name : name; }
 };
 
-// The same with its role known to the compiler.
-template <TensorRole kRole_>
+// The same with its role known to the compiler, and whether it is of a layer that edge(i) gave.
+template <TensorRole kRole_, bool kEdge_ = false>
 struct Tensor : TensorInfo {
   static constexpr TensorRole kRole = kRole_;
+  static constexpr bool kEdge = kEdge_;
   Tensor(std::optional<size_t> layer_, const char* name_, size_t rows_, size_t cols_)
       : TensorInfo{kRole, layer_, name_, rows_, cols_} {}
 };
@@ -65,10 +68,10 @@ struct OuterTensors {
 
 // f(tensor, its counterpart in each of `layers`...) for every tensor of layer i, in the order of files. f takes a
 // Tensor<role> by value, or its TensorInfo.
-template <class F, class... Layers>
+template <bool kEdge = false, class F, class... Layers>
 void ForEachTensorOfLayer(const ModelConfig& c, size_t i, F&& f, Layers&&... layers) {
-  using Gain = Tensor<TensorRole::kGain>;
-  using Projection = Tensor<TensorRole::kProjection>;
+  using Gain = Tensor<TensorRole::kGain, kEdge>;
+  using Projection = Tensor<TensorRole::kProjection, kEdge>;
   f(Gain(i, "attn_norm", 1, c.hidden), layers.attn_norm...);
   f(Projection(i, "q", c.query_width(), c.hidden), layers.q...);
   f(Projection(i, "k", c.kv_width(), c.hidden), layers.k...);
@@ -93,11 +96,22 @@ void ForEachTensorAfterLayers(const ModelConfig& c, F&& f, Outer&&... outer) {
   if (!c.tied_embedding) f(Tensor<TensorRole::kHead>({}, "head", c.vocab, c.hidden), outer.head...);
 }
 
+// Whether layer i is the first or the last.
+inline bool IsEdge(const ModelConfig& c, size_t i) { return i == 0 || i + 1 == c.layers; }
+
 // All tensors that a model of this configuration has, in the order of files.
 template <class F, class... Models>
 void ForEachTensor(const ModelConfig& c, F&& f, Models&&... models) {
   ForEachTensorBeforeLayers(c, f, models.outer()...);
-  for (size_t i = 0; i < c.layers; ++i) ForEachTensorOfLayer(c, i, f, models.layer(i)...);
+  for (size_t i = 0; i < c.layers; ++i) {
+    if constexpr ((std::remove_cvref_t<Models>::kHasEdges || ...)) {
+      if (IsEdge(c, i)) {
+        ForEachTensorOfLayer<true>(c, i, f, models.edge(i)...);
+        continue;
+      }
+    }
+    ForEachTensorOfLayer(c, i, f, models.layer(i)...);
+  }
   ForEachTensorAfterLayers(c, f, models.outer()...);
 }
 

@@ -58,6 +58,8 @@ template <Scheme S, Backend B>
 class Transformer<S, B> {
   using Layer = DecoderLayer<S, B>;
   using Cache = typename Layer::Cache;
+  using EdgeLayer = DecoderLayer<EdgeOf<S>, B>;
+  using EdgeCache = typename EdgeLayer::Cache;
 
  public:
   // What passes run in: a stream, and buffers that are kept between them. A state has one for passes of its own; passes
@@ -66,8 +68,10 @@ class Transformer<S, B> {
     friend class Transformer;
     typename B::Stream stream_;
     typename Layer::Buffers buffers_;
+    typename EdgeLayer::Buffers edge_buffers_;
     std::vector<Cache*> caches_;  // of a layer, one for each turn
-    std::vector<Token> tokens_;   // in the order in which they run
+    std::vector<EdgeCache*> edge_caches_;
+    std::vector<Token> tokens_;  // in the order in which they run
     std::vector<Place> places_;
     typename B::Where where_;
     typename B::Reals hidden_, normed_, logits_;
@@ -85,6 +89,7 @@ class Transformer<S, B> {
     State(const State& other)
         : backend_(other.backend_),
           caches_(other.caches_),
+          edge_caches_(other.edge_caches_),
           use_(other.use_),
           length_(other.length_),
           max_tokens_(other.max_tokens_),
@@ -124,11 +129,13 @@ class Transformer<S, B> {
     size_t CacheBytesPerToken() const {
       size_t bytes = 0;
       for (const Cache& cache : caches_) bytes += cache.BytesPerToken();
+      for (const EdgeCache& cache : edge_caches_) bytes += cache.BytesPerToken();
       return bytes;
     }
     size_t CacheBytes() const {
       size_t bytes = 0;
       for (const Cache& cache : caches_) bytes += cache.StoredBytes();
+      for (const EdgeCache& cache : edge_caches_) bytes += cache.StoredBytes();
       return bytes;
     }
 
@@ -145,7 +152,8 @@ class Transformer<S, B> {
    private:
     friend class Transformer;
     std::optional<B> backend_;   // that NewState was called with
-    std::vector<Cache> caches_;  // of each layer
+    std::vector<Cache> caches_;  // of each layer but the edges
+    std::vector<EdgeCache> edge_caches_;
     std::vector<WeightUse> use_;
     Workspace workspace_;
     size_t length_ = 0;
@@ -165,11 +173,10 @@ class Transformer<S, B> {
         config_(weights.config),
         rope_(config_.head_dim, config_.rope_base),
         final_norm_(weights.final_norm, config_.rms_eps, backend_),
-        head_(backend_.template PrepareMatrix<HeadWeight, HeadInput, HeadUses>(
-            config_.tied_embedding ? weights.embedding : weights.head)) {
+        head_(backend_.template PrepareMatrix<HeadWeight, HeadInput, HeadUses>(HeadOf(weights))) {
     BITNET_ASSERT(config_.Validate().ok(), "Transformer: the configuration is not valid: see ModelConfig::Validate");
     BITNET_ASSERT(CheckScheme<S>(config_).ok(), "Transformer: sums of the scheme do not fit 32 bits: see CheckScheme");
-    BITNET_ASSERT(weights.layers.size() == config_.layers,
+    BITNET_ASSERT(weights.layers.size() == InnerCount<S>(config_) && weights.edges.size() == EdgeCount<S>(config_),
                   "Transformer: the weights must have as many layers as their configuration says");
     const auto is_head = [&](const auto& matrix) {
       return matrix.rows() == config_.vocab && matrix.cols() == config_.hidden;
@@ -178,14 +185,10 @@ class Transformer<S, B> {
                       weights.final_norm.size() == config_.hidden,
                   "Transformer: embedding, head and final_norm must have the configuration's shape: see CheckModel");
     if (!config_.tied_embedding) {
-      embedding_ = backend_.template PrepareMatrix<HeadWeight, HeadInput, Uses<RowLookup>>(weights.embedding);
+      embedding_ = backend_.template PrepareMatrix<Embedding, HeadInput, Uses<RowLookup>>(weights.embedding);
     }
-    for (const LayerWeights<S>& w : weights.layers) {
-      BITNET_ASSERT(
-          w.attn_sub_norm.empty() != config_.sub_layer_norms && w.ffn_sub_norm.empty() != config_.sub_layer_norms,
-          "Transformer: weights and configuration must agree about sub-layer norms: see CheckModel");
-      AddLayer(w);
-    }
+    for (const auto& w : weights.layers) AddLayer<S>(w, layers_);
+    for (const auto& w : weights.edges) AddLayer<EdgeOf<S>>(w, edges_);
   }
 
   // Of other weights: says so.
@@ -209,8 +212,12 @@ class Transformer<S, B> {
       state.caches_.push_back(
           backend_.template NewCache<CacheQuantizersOf<S>>(config_.kv_heads, config_.head_dim, state.max_tokens_));
     }
+    for (size_t i = 0; i < edges_.size(); ++i) {
+      state.edge_caches_.push_back(backend_.template NewCache<CacheQuantizersOf<EdgeOf<S>>>(
+          config_.kv_heads, config_.head_dim, state.max_tokens_));
+    }
     state.workspace_ = NewWorkspace();
-    state.use_.resize(layers_.size());
+    state.use_.resize(config_.layers);
     return state;
   }
   // For as many as the model allows, but no more than kDefaultMaxTokens: max_positions may be a stranger's number, and
@@ -221,15 +228,19 @@ class Transformer<S, B> {
   Workspace NewWorkspace() const {
     Workspace workspace;
     workspace.stream_ = backend_.NewStream();
-    workspace.use_.resize(layers_.size());
+    workspace.use_.resize(config_.layers);
     return workspace;
   }
 
   // State::CacheBytes() of NewState(max_tokens), to ask before; nothing if that does not fit size_t.
   std::optional<size_t> CacheBytes(size_t max_tokens) const {
     const size_t tokens = std::min<size_t>(max_tokens, config_.max_positions);
-    return CheckedProduct(std::optional(layers_.size()), backend_.template CacheBytes<CacheQuantizersOf<S>>(
-                                                             config_.kv_heads, config_.head_dim, tokens));
+    const auto of_layers = [&]<class L>(size_t layers) {
+      return CheckedProduct(std::optional(layers), backend_.template CacheBytes<CacheQuantizersOf<L>>(
+                                                       config_.kv_heads, config_.head_dim, tokens));
+    };
+    return CheckedSum(of_layers.template operator()<S>(layers_.size()),
+                      of_layers.template operator()<EdgeOf<S>>(edges_.size()));
   }
 
   // Appends tokens and returns the logits [vocab] that follow the last of them; they live until the next call. Refuses,
@@ -314,31 +325,49 @@ class Transformer<S, B> {
     ModelBytes bytes;
     bytes.embedding = head_.StoredBytes() + (config_.tied_embedding ? 0 : embedding_.StoredBytes());
     bytes.norms = final_norm_.width() * sizeof(float);
-    for (const Layer& layer : layers_) {
-      bytes.projections += layer.WeightBytes();
-      bytes.norms += layer.NormBytes();
-    }
+    const auto add = [&](const auto& layers) {
+      for (const auto& layer : layers) {
+        bytes.projections += layer.WeightBytes();
+        bytes.norms += layer.NormBytes();
+      }
+    };
+    add(layers_);
+    add(edges_);
     return bytes;
   }
 
  private:
   using HeadWeight = OperandOf<typename S::HeadWeight>;
   using HeadInput = OperandOf<typename S::HeadInput>;
+  using Embedding = OperandOf<EmbeddingWeightOf<S>>;
   // The head's rows are the token embeddings too, where tied.
-  using HeadUses = Uses<Dense, RowLookup>;
+  using HeadUses = std::conditional_t<kMayTieEmbedding<S>, Uses<Dense, RowLookup>, Uses<Dense>>;
+
+  // (Where they may not be tied CheckScheme has refused that.)
+  static const typename ModelWeights<S>::Head& HeadOf(const ModelWeights<S>& weights) {
+    if constexpr (kMayTieEmbedding<S>) {
+      if (weights.config.tied_embedding) return weights.embedding;
+    }
+    return weights.head;
+  }
 
   // Prefill runs this many tokens at a time, which bounds the buffers.
   static constexpr size_t kChunk = 256;
 
-  void AddLayer(const LayerWeights<S>& w) {
+  // L: the scheme of the layer.
+  template <Scheme L>
+  void AddLayer(const LayerWeights<L>& w, std::deque<DecoderLayer<L, B>>& layers) {
+    BITNET_ASSERT(
+        w.attn_sub_norm.empty() != config_.sub_layer_norms && w.ffn_sub_norm.empty() != config_.sub_layer_norms,
+        "Transformer: weights and configuration must agree about sub-layer norms: see CheckModel");
     const float eps = config_.rms_eps;
     const auto norm = [&](const std::vector<float>& gain) { return RmsNorm<B>(gain, eps, backend_); };
-    layers_.emplace_back(
+    layers.emplace_back(
         norm(w.attn_norm),
         [&] {
-          return Attention<S, B>(w.q, w.k, w.v, w.o, norm(w.attn_sub_norm), config_.heads, config_.kv_heads, backend_);
+          return Attention<L, B>(w.q, w.k, w.v, w.o, norm(w.attn_sub_norm), config_.heads, config_.kv_heads, backend_);
         },
-        norm(w.ffn_norm), [&] { return SparseFfn<S, B>(w.gate, w.up, w.down, norm(w.ffn_sub_norm), backend_); });
+        norm(w.ffn_norm), [&] { return SparseFfn<L, B>(w.gate, w.up, w.down, norm(w.ffn_sub_norm), backend_); });
   }
 
   enum class Wanted { kLast, kAll };  // logits after the last token of each turn, or after all tokens of the only one
@@ -359,7 +388,8 @@ class Transformer<S, B> {
   Result<Done> Check(std::span<const Token> tokens, const State& state) const {
     // (A state that NewState did not make has no room: it is refused below.)
     BITNET_ASSERT(state.max_tokens_ == 0 ||
-                      (state.caches_.size() == layers_.size() && state.max_tokens_ <= config_.max_positions),
+                      (state.caches_.size() == layers_.size() && state.edge_caches_.size() == edges_.size() &&
+                       state.max_tokens_ <= config_.max_positions),
                   "Transformer: the state is another model's; make it with NewState");
     if (tokens.empty()) return Error{"no tokens were given: at least one is needed"};
     if (tokens.size() > state.max_tokens_ - state.length_) {
@@ -420,7 +450,7 @@ class Transformer<S, B> {
     if (Result<Done> finished = backend_.Finish(workspace.stream_); !finished.ok()) return Error{finished.error()};
     for (const Turn& turn : turns) turn.state->length_ += turn.tokens.size();
     if (counts) {
-      for (size_t i = 0; i < layers_.size(); ++i) turns[0].state->use_[i] += workspace.use_[i];
+      for (size_t i = 0; i < config_.layers; ++i) turns[0].state->use_[i] += workspace.use_[i];
     }
     return results;
   }
@@ -447,19 +477,35 @@ class Transformer<S, B> {
     typename B::Stream& stream = workspace.stream_;
     const std::span<const Token> tokens = std::span(workspace.tokens_).subspan(first, count);
     const MatrixView<float> x = backend_.Shape(stream, workspace.hidden_, count, config_.hidden);
-    if (config_.tied_embedding) {
-      backend_.Embed(stream, head_, tokens, x);
-    } else {
-      backend_.Embed(stream, embedding_, tokens, x);
-    }
+    EmbedTokens(stream, tokens, x);
     backend_.SetWhere(stream, std::span(workspace.places_).subspan(first, count), rope_, workspace.where_);
-    workspace.caches_.resize(turns.size());
-    for (size_t i = 0; i < layers_.size(); ++i) {
-      for (size_t t = 0; t < turns.size(); ++t) workspace.caches_[t] = &turns[t].state->caches_[i];
-      layers_[i](backend_, stream, x, workspace.where_, workspace.caches_, workspace.buffers_,
-                 counts ? &workspace.use_[i] : nullptr);
+    for (size_t i = 0; i < config_.layers; ++i) {
+      const auto run = [&](const auto& layer, auto& caches, auto& buffers, auto&& cache_of) {
+        caches.resize(turns.size());
+        for (size_t t = 0; t < turns.size(); ++t) caches[t] = &cache_of(*turns[t].state);
+        layer(backend_, stream, x, workspace.where_, caches, buffers, counts ? &workspace.use_[i] : nullptr);
+      };
+      size_t inner = i;
+      if constexpr (kHasEdges<S>) {
+        if (IsEdge(config_, i)) {
+          const size_t edge = i == 0 ? 0 : 1;
+          run(edges_[edge], workspace.edge_caches_, workspace.edge_buffers_,
+              [&](State& state) -> EdgeCache& { return state.edge_caches_[edge]; });
+          continue;
+        }
+        inner = i - 1;
+      }
+      run(layers_[inner], workspace.caches_, workspace.buffers_,
+          [&](State& state) -> Cache& { return state.caches_[inner]; });
     }
     return x;
+  }
+
+  void EmbedTokens(typename B::Stream& stream, std::span<const Token> tokens, MatrixView<float> x) const {
+    if constexpr (kMayTieEmbedding<S>) {
+      if (config_.tied_embedding) return backend_.Embed(stream, head_, tokens, x);
+    }
+    backend_.Embed(stream, embedding_, tokens, x);
   }
 
   B backend_;
@@ -467,8 +513,9 @@ class Transformer<S, B> {
   Rope rope_;
   RmsNorm<B> final_norm_;
   typename B::template Matrix<HeadWeight, HeadInput, HeadUses> head_;
-  typename B::template Matrix<HeadWeight, HeadInput, Uses<RowLookup>> embedding_;  // where not tied
-  std::deque<Layer> layers_;                                                       // a deque never moves them
+  typename B::template Matrix<Embedding, HeadInput, Uses<RowLookup>> embedding_;  // where not tied
+  std::deque<Layer> layers_;                                                      // a deque never moves them
+  std::deque<EdgeLayer> edges_;  // the first and the last, where S has edges
 };
 
 // Of what is no scheme, or no backend.

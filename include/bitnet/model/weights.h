@@ -80,6 +80,9 @@ class LatentWeights {
     ForEachTensor(config_, f, *this);
   }
 
+  static constexpr bool kHasEdges = false;
+  Layer<float> edge(size_t i) { return layer(i); }
+  Layer<const float> edge(size_t i) const { return layer(i); }
   Layer<float> layer(size_t i) { return LayerOf<float>(values_, i); }
   Layer<const float> layer(size_t i) const { return LayerOf<const float>(values_, i); }
   Outer<float> outer() { return OuterOf<float>(values_); }
@@ -130,46 +133,75 @@ class LatentWeights {
   AlignedVector<float> values_;
 };
 
-// What quantizes the matrices of a role.
-template <Scheme S, TensorRole kRole>
-using QuantizerAt = std::conditional_t<kRole == TensorRole::kProjection, typename S::Weight, typename S::HeadWeight>;
+// What quantizes the matrices of a role; with kEdge, of the first and the last layer.
+template <Scheme S, TensorRole kRole, bool kEdge = false>
+using QuantizerAt = std::conditional_t<kRole == TensorRole::kEmbedding, EmbeddingWeightOf<S>,
+                                       std::conditional_t<kRole == TensorRole::kHead, typename S::HeadWeight,
+                                                          typename std::conditional_t<kEdge, EdgeOf<S>, S>::Weight>>;
 
 template <Scheme S>
 struct LayerWeights : LayerTensors<std::vector<float>, QuantizedMatrix<typename S::Weight::Format>> {
   using Projection = QuantizedMatrix<typename S::Weight::Format>;
 };
 
+// Layers of two kinds: `edges` are the first and the last where S has edges of its own, else there are none; `layers`
+// are the others. How many there are of each:
+template <Scheme S>
+size_t EdgeCount(const ModelConfig& c) {
+  return kHasEdges<S> ? std::min<size_t>(c.layers, 2) : 0;
+}
+template <Scheme S>
+size_t InnerCount(const ModelConfig& c) {
+  return c.layers - EdgeCount<S>(c);
+}
+// f(what stands for layer i).
+template <Scheme S, class Layers, class Edges, class F>
+decltype(auto) AtLayer(const ModelConfig& c, size_t i, Layers& layers, Edges& edges, F&& f) {
+  if constexpr (kHasEdges<S>) {
+    if (IsEdge(c, i)) return f(edges[i == 0 ? 0 : 1]);
+    return f(layers[i - 1]);
+  } else {
+    return f(layers[i]);
+  }
+}
+
 template <class S>
 struct ModelWeights;
 
 template <Scheme S>
-struct ModelWeights<S> : OuterTensors<QuantizedMatrix<typename S::HeadWeight::Format>, std::vector<float>,
+struct ModelWeights<S> : OuterTensors<QuantizedMatrix<typename EmbeddingWeightOf<S>::Format>, std::vector<float>,
                                       QuantizedMatrix<typename S::HeadWeight::Format>> {
+  using Embedding = QuantizedMatrix<typename EmbeddingWeightOf<S>::Format>;
   using Head = QuantizedMatrix<typename S::HeadWeight::Format>;
 
   ModelConfig config;
   std::vector<LayerWeights<S>> layers;
+  std::vector<LayerWeights<EdgeOf<S>>> edges;  // where the scheme has an Edge: the first and the last layer
 
   // As ForEachTensor sees it.
+  static constexpr bool kHasEdges = bitnet::kHasEdges<S>;
   ModelWeights& outer() { return *this; }
   const ModelWeights& outer() const { return *this; }
-  LayerWeights<S>& layer(size_t i) { return layers[i]; }
-  const LayerWeights<S>& layer(size_t i) const { return layers[i]; }
+  LayerWeights<S>& layer(size_t i) { return layers[i - (kHasEdges ? 1 : 0)]; }
+  const LayerWeights<S>& layer(size_t i) const { return layers[i - (kHasEdges ? 1 : 0)]; }
+  LayerWeights<EdgeOf<S>>& edge(size_t i) { return edges[i == 0 ? 0 : 1]; }
+  const LayerWeights<EdgeOf<S>>& edge(size_t i) const { return edges[i == 0 ? 0 : 1]; }
 
   // Quantizes latent weights by the scheme.
   static ModelWeights Quantize(const LatentWeights& latent) {
     ModelWeights model;
-    model.config = latent.config();
-    model.layers.resize(ElementCount<LayerWeights<S>>(model.config.layers));
+    const ModelConfig& c = model.config = latent.config();
+    model.layers.resize(ElementCount<LayerWeights<S>>(InnerCount<S>(c)));
+    model.edges.resize(EdgeCount<S>(c));
     const auto quantize = [](auto tensor, std::span<const float> from, auto& to) {
       if constexpr (tensor.kRole == TensorRole::kGain) {
         to.assign(from.begin(), from.end());
       } else {
-        to = std::remove_reference_t<decltype(to)>::template Quantize<QuantizerAt<S, tensor.kRole>>(
+        to = std::remove_reference_t<decltype(to)>::template Quantize<QuantizerAt<S, tensor.kRole, tensor.kEdge>>(
             MatrixView<const float>(from.data(), tensor.rows, tensor.cols));
       }
     };
-    ForEachTensor(model.config, quantize, latent, model);
+    ForEachTensor(c, quantize, latent, model);
     return model;
   }
 };

@@ -8,6 +8,9 @@
 #ifndef BITNET_SCHEME_SCHEME_H_
 #define BITNET_SCHEME_SCHEME_H_
 
+#include <cstddef>
+#include <type_traits>
+
 #include "bitnet/format/format.h"
 #include "bitnet/quant/quantizer.h"
 #include "bitnet/quant/top_k.h"
@@ -73,8 +76,48 @@ struct WithInt4Head : S {
   using HeadInput = Quantizer<Int<8>, AbsMax>;
 };
 
+namespace detail {
+
 template <class S>
-concept Scheme = AnyQuantizer<typename S::Weight> && AnyQuantizer<typename S::Input> &&
+struct EdgeOf {
+  using type = S;
+};
+template <class S>
+requires requires { typename S::Edge; }
+struct EdgeOf<S> {
+  using type = typename S::Edge;
+};
+
+template <class S>
+struct EmbeddingWeightOf {
+  using type = typename S::HeadWeight;
+};
+template <class S>
+requires requires { typename S::EmbeddingWeight; }
+struct EmbeddingWeightOf<S> {
+  using type = typename S::EmbeddingWeight;
+};
+
+}  // namespace detail
+
+// The scheme of a model's first and last layer: S::Edge where S names one, else S itself. Of S::Edge what is of layers
+// counts: not its head, embedding or edges.
+template <class S>
+using EdgeOf = typename detail::EdgeOf<S>::type;
+template <class S>
+inline constexpr bool kHasEdges = !std::is_same_v<EdgeOf<S>, S>;
+
+// What quantizes the token embedding: S::EmbeddingWeight where S names one (then it cannot be tied), else
+// S::HeadWeight.
+template <class S>
+using EmbeddingWeightOf = typename detail::EmbeddingWeightOf<S>::type;
+template <class S>
+inline constexpr bool kMayTieEmbedding = std::is_same_v<EmbeddingWeightOf<S>, typename S::HeadWeight>;
+
+namespace detail {
+
+template <class S>
+concept SchemeOfLayers = AnyQuantizer<typename S::Weight> && AnyQuantizer<typename S::Input> &&
     AnyQuantizer<typename S::OutputInput> && AnyQuantizer<typename S::DownInput> && AnyQuantizer<typename S::Query> &&
     AnyQuantizer<typename S::Key> && AnyQuantizer<typename S::Value> && AnyQuantizer<typename S::FirstKey> &&
     AnyQuantizer<typename S::FirstValue> && AnyQuantizer<typename S::HeadWeight> &&
@@ -83,6 +126,11 @@ concept Scheme = AnyQuantizer<typename S::Weight> && AnyQuantizer<typename S::In
   { S::OutputKeep::Count(size_t{}) } -> std::convertible_to<size_t>;
   { S::kName } -> std::convertible_to<const char*>;
 };
+
+}  // namespace detail
+
+template <class S>
+concept Scheme = detail::SchemeOfLayers<S> && detail::SchemeOfLayers<EdgeOf<S>> && AnyQuantizer<EmbeddingWeightOf<S>>;
 
 namespace detail {
 
@@ -141,13 +189,18 @@ struct SchemeSentence<S> {
   static_assert(kIsActivation<typename S::FfnActivation>,
                 "bitnet: the scheme's FfnActivation must be an activation, such as SquaredRelu: see "
                 "scheme/activation.h");
+  static_assert(!kHasEdges<S> || SchemeOfLayers<bitnet::EdgeOf<S>>,
+                "bitnet: the scheme's Edge must be a scheme, that of the first and the last layer");
+  static_assert(kIsQuantizer<bitnet::EmbeddingWeightOf<S>>,
+                "bitnet: the scheme's EmbeddingWeight must be a quantizer, such as Unquantized");
   // What is left of the concept. (Without the conditions a wrong member above would be said twice.)
-  static constexpr bool kHasKinds = kIsQuantizer<typename S::Weight> && kIsQuantizer<typename S::Input> &&
-                                    kIsQuantizer<typename S::OutputInput> && kIsQuantizer<typename S::DownInput> &&
-                                    kIsQuantizer<typename S::Query> && kIsQuantizer<typename S::Key> &&
-                                    kIsQuantizer<typename S::Value> && kIsQuantizer<typename S::FirstKey> &&
-                                    kIsQuantizer<typename S::FirstValue> && kIsQuantizer<typename S::HeadWeight> &&
-                                    kIsQuantizer<typename S::HeadInput> && kIsActivation<typename S::FfnActivation>;
+  static constexpr bool kHasKinds =
+      kIsQuantizer<typename S::Weight> && kIsQuantizer<typename S::Input> && kIsQuantizer<typename S::OutputInput> &&
+      kIsQuantizer<typename S::DownInput> && kIsQuantizer<typename S::Query> && kIsQuantizer<typename S::Key> &&
+      kIsQuantizer<typename S::Value> && kIsQuantizer<typename S::FirstKey> && kIsQuantizer<typename S::FirstValue> &&
+      kIsQuantizer<typename S::HeadWeight> && kIsQuantizer<typename S::HeadInput> &&
+      kIsActivation<typename S::FfnActivation> &&
+      (!kHasEdges<S> || SchemeOfLayers<bitnet::EdgeOf<S>>)&&kIsQuantizer<bitnet::EmbeddingWeightOf<S>>;
   static_assert(kIsScheme<S> || !kHasKinds,
                 "bitnet: the scheme's kName must be a const char*, and its OutputKeep a Keep<N, D>");
 };

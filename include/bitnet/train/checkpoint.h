@@ -75,12 +75,17 @@ template <Scheme S>
 std::string DescribeScheme(const ModelConfig& config) {
   ByteWriter to;
   const auto describe = [&]<class... Q>() { (detail::DescribeQuantizer<Q>(to), ...); };
-  describe.template operator()<typename S::Weight, typename S::Input, typename S::OutputInput, typename S::DownInput,
-                               typename S::Query, typename S::Key, typename S::Value, typename S::FirstKey,
-                               typename S::FirstValue, typename S::HeadWeight, typename S::HeadInput>();
-  to.Number(static_cast<uint64_t>(S::OutputKeep::Count(1000)));
-  for (const float g : {-1.5f, -0.25f, 0.0f, 0.5f, 2.0f}) to.Number(S::FfnActivation::Value(g));
+  const auto describe_layers = [&]<class L>() {
+    describe.template operator()<typename L::Weight, typename L::Input, typename L::OutputInput, typename L::DownInput,
+                                 typename L::Query, typename L::Key, typename L::Value, typename L::FirstKey,
+                                 typename L::FirstValue, typename L::HeadWeight, typename L::HeadInput>();
+    to.Number(static_cast<uint64_t>(L::OutputKeep::Count(1000)));
+    for (const float g : {-1.5f, -0.25f, 0.0f, 0.5f, 2.0f}) to.Number(L::FfnActivation::Value(g));
+  };
+  describe_layers.template operator()<S>();
   to.Number(static_cast<uint8_t>(config.sub_layer_norms));
+  if constexpr (kHasEdges<S>) describe_layers.template operator()<EdgeOf<S>>();
+  if constexpr (!kMayTieEmbedding<S>) describe.template operator()<EmbeddingWeightOf<S>>();
   return std::string(S::kName) + " #" + std::to_string(Checksum(to.bytes()));
 }
 

@@ -43,9 +43,11 @@ class TrainingModel<S, B> {
     BITNET_ASSERT(fits.ok(), fits.error().c_str());
     const Result<Done> trainable = CheckQuantizers<S>(config);
     BITNET_ASSERT(trainable.ok(), trainable.error().c_str());
-    layers_ = std::vector<TrainingLayer<S, B>>(ElementCount<TrainingLayer<S, B>>(config.layers));
-    for (TrainingLayer<S, B>& layer : layers_) layer.Resize(config);
-    embedding_.template Resize<typename S::HeadWeight>(config.vocab, config.hidden);
+    layers_ = std::vector<TrainingLayer<S, B>>(ElementCount<TrainingLayer<S, B>>(InnerCount<S>(config)));
+    edges_ = std::vector<TrainingLayer<EdgeOf<S>, B>>(EdgeCount<S>(config));
+    for (auto& layer : layers_) layer.Resize(config);
+    for (auto& layer : edges_) layer.Resize(config);
+    embedding_.template Resize<EmbeddingWeightOf<S>>(config.vocab, config.hidden);
     if (!config.tied_embedding) head_.template Resize<typename S::HeadWeight>(config.vocab, config.hidden);
   }
 
@@ -70,15 +72,16 @@ class TrainingModel<S, B> {
     CheckWeights(w);
     size_t of_layer = 0;
     ForEachTensorOfLayer(config_, 0, [&](const TensorInfo&) { ++of_layer; });
-    backend_.executor().Run(layers_.size() * of_layer + 1, [&](size_t task) {
-      if (task < layers_.size() * of_layer) {
+    const size_t of_layers = config_.layers * of_layer;
+    backend_.executor().Run(of_layers + 1, [&](size_t task) {
+      if (task < of_layers) {
         const size_t i = task / of_layer;
-        layers_[i].Quantize(backend_, config_, w.layer(i), task % of_layer);
+        AtLayer(i, [&](auto& layer) { layer.Quantize(backend_, config_, w.layer(i), task % of_layer); });
         return;
       }
       const LatentWeights::Outer<const float> outer = w.outer();
       using H = typename S::HeadWeight;
-      QuantizeWeights<H>(backend_, outer.embedding, 0, config_.vocab, embedding_);
+      QuantizeWeights<EmbeddingWeightOf<S>>(backend_, outer.embedding, 0, config_.vocab, embedding_);
       if (!config_.tied_embedding) QuantizeWeights<H>(backend_, outer.head, 0, config_.vocab, head_);
       final_norm_ = backend_.PrepareVector(outer.final_norm);
     });
@@ -97,9 +100,9 @@ class TrainingModel<S, B> {
       angles_.Compute(config_.head_dim, config_.rope_base, batch.length);
       angles_for_ = batch.length;
     }
-    residuals_.resize(layers_.size() + 1);
+    residuals_.resize(size_t{config_.layers} + 1);
     for (FloatMatrix& residual : residuals_) residual.Resize(tokens, config_.hidden);
-    activations_.resize(kGradients ? layers_.size() : std::max<size_t>(activations_.size(), 1));
+    activations_.resize(kGradients ? size_t{config_.layers} : std::max<size_t>(activations_.size(), 1));
 
     ForTiles(backend_.executor(), tokens, kTile, [&](size_t, size_t begin, size_t end) {
       for (size_t t = begin; t < end; ++t) {
@@ -107,10 +110,12 @@ class TrainingModel<S, B> {
         std::copy(row.begin(), row.end(), residuals_[0].Row(t));
       }
     });
-    for (size_t i = 0; i < layers_.size(); ++i) {
+    for (size_t i = 0; i < config_.layers; ++i) {
       LayerActivations& a = activations_[kGradients ? i : 0];
       a.Resize(config_, batch.sequences, batch.length);
-      layers_[i].Forward(backend_, config_, dims_, angles_, residuals_[i], a, residuals_[i + 1]);
+      AtLayer(i, [&](const auto& layer) {
+        layer.Forward(backend_, config_, dims_, angles_, residuals_[i], a, residuals_[i + 1]);
+      });
     }
 
     normed_.Resize(tokens, config_.hidden);
@@ -157,9 +162,11 @@ class TrainingModel<S, B> {
     const WeightGradient head_gradient = {logits_, head_input_, dhead.data()};
     WeightGradients(backend_.executor(), {&head_gradient, 1});
 
-    for (size_t i = layers_.size(); i-- > 0;) {
-      layers_[i].Backward(backend_, config_, dims_, angles_, residuals_[i], activations_[i], dx_, layer_gradients_, dx_,
-                          gradients.layer(i));
+    for (size_t i = config_.layers; i-- > 0;) {
+      AtLayer(i, [&](const auto& layer) {
+        layer.Backward(backend_, config_, dims_, angles_, residuals_[i], activations_[i], dx_, layer_gradients_, dx_,
+                       gradients.layer(i));
+      });
     }
     // Each task owns some columns of the table, so each sum has the order of the tokens.
     ParallelRanges(backend_.executor(), config_.hidden, 16, 16, [&](size_t begin, size_t end) {
@@ -179,6 +186,12 @@ class TrainingModel<S, B> {
   MatrixView<const float> logits() const { return logits_; }
 
  private:
+  // f(layer i)
+  template <class F>
+  void AtLayer(size_t i, F&& f) {
+    bitnet::AtLayer<S>(config_, i, layers_, edges_, f);
+  }
+
   const WeightOperand& Head() const { return config_.tied_embedding ? embedding_ : head_; }
 
   void CheckWeights(const LatentWeights& w) const {
@@ -197,6 +210,7 @@ class TrainingModel<S, B> {
   ModelConfig config_;
   B backend_;
   std::vector<TrainingLayer<S, B>> layers_;
+  std::vector<TrainingLayer<EdgeOf<S>, B>> edges_;  // the first and the last, where S has edges
   WeightOperand embedding_, head_;
   typename B::Vector final_norm_;
 

@@ -66,12 +66,15 @@ class Trainer;
 // TrainingModel and AdamW: Gradients and Apply below show how.)
 template <Scheme Stage1, Scheme Stage2, HostBackend B>
 class Trainer<Stage1, Stage2, B> {
-  static_assert(std::is_same_v<typename Stage1::FfnActivation, typename Stage2::FfnActivation>,
+  static_assert(std::is_same_v<typename Stage1::FfnActivation, typename Stage2::FfnActivation> &&
+                    std::is_same_v<typename EdgeOf<Stage1>::FfnActivation, typename EdgeOf<Stage2>::FfnActivation>,
                 "bitnet: the schemes of both stages must have one FfnActivation: the weights are trained for it");
   static_assert(
-      std::is_same_v<typename Stage1::Weight, typename Stage2::Weight>,
+      std::is_same_v<typename Stage1::Weight, typename Stage2::Weight> &&
+          std::is_same_v<typename EdgeOf<Stage1>::Weight, typename EdgeOf<Stage2>::Weight>,
       "bitnet: the schemes of both stages must have one Weight: what stage 1 trains is its quantized weights");
-  static_assert(std::is_same_v<typename Stage1::HeadWeight, typename Stage2::HeadWeight>,
+  static_assert(std::is_same_v<typename Stage1::HeadWeight, typename Stage2::HeadWeight> &&
+                    std::is_same_v<EmbeddingWeightOf<Stage1>, EmbeddingWeightOf<Stage2>>,
                 "bitnet: the schemes of both stages must have one HeadWeight: what stage 1 trains is its quantized "
                 "weights");
 
