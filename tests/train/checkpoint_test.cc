@@ -270,6 +270,12 @@ TEST_CASE("Checkpoint: that of another run is refused by what differs") {
   CHECK(Refused(stage2, file.path(), "its scheme of stage 2 is A48"));
   auto same = NewTrainer();
   CHECK(same.Load(file.path()).ok());
+  // On however many machines: all have the same state.
+  options = SmallOptions();
+  options.share = {1, 2};
+  auto rank = NewTrainer(options);
+  CHECK(rank.Load(file.path()).ok());
+  CHECK(Everything(rank) == Everything(same));
 }
 
 TEST_CASE("Checkpoint: a place that cannot be written is said") {
