@@ -19,7 +19,8 @@
 //   auto report = trainer.Apply();          // clipping, AdamW, schedule
 //
 // Weights, optimizer and schedule then have the same bits on all ranks (of one program), and any rank's checkpoint goes
-// on with any number of ranks. Beside one machine with the whole batch the sums of gradients are taken in another order.
+// on with any number of ranks. Beside one machine with the whole batch the sums of gradients are taken in another
+// order.
 //
 // Where memory ends std::bad_alloc leaves (base/result.h): weights, optimizer and step() are as they were, gradients
 // that were not applied are forgotten, and the step may be made again.
