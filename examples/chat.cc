@@ -42,7 +42,7 @@ int main(int argc, char** argv) {
   config.head_dim = 32;
   config.ffn = 344;
   bitnet::Random random(5);
-  const auto latent = bitnet::LatentWeights::Initial(config, /*sub_layer_norms=*/false, random);
+  const auto latent = bitnet::LatentWeights::Initial(config, random);
   const Model model(bitnet::ModelWeights<bitnet::A48>::Quantize(latent));
 
   auto state = model.NewState(config.max_positions, model.NewPool(kPages));

@@ -154,7 +154,7 @@ int main(int argc, char** argv) {
   FirstStage first = Need(FirstStage::Create(config, options, corpus));
   Table table(study.csv);
   std::printf("text: %s; %llu weights; %llu steps of %llu tokens, the last %llu of them as below\n", text_name.c_str(),
-              static_cast<unsigned long long>(config.ProjectionWeights()),
+              static_cast<unsigned long long>(ProjectionWeights(config)),
               static_cast<unsigned long long>(options.steps), static_cast<unsigned long long>(options.TokensPerStep()),
               static_cast<unsigned long long>(options.steps - options.Stage2Begin()));
   std::fflush(stdout);

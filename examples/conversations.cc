@@ -15,7 +15,7 @@ int main() {
   config.head_dim = 32;
   config.ffn = 344;
   bitnet::Random random(5);
-  const auto latent = bitnet::LatentWeights::Initial(config, /*sub_layer_norms=*/false, random);
+  const auto latent = bitnet::LatentWeights::Initial(config, random);
   const Model model(bitnet::ModelWeights<bitnet::A48>::Quantize(latent));
 
   // Two conversations begin, and the first is forked: the fork knows the first one's prompt. Full pages stay common.

@@ -22,7 +22,7 @@ int main() {
 
   // Latent float weights, as training has them, then the packed model.
   bitnet::Random random(5);
-  const auto latent = bitnet::LatentWeights::Initial(config, /*sub_layer_norms=*/false, random);
+  const auto latent = bitnet::LatentWeights::Initial(config, random);
   const auto weights = bitnet::ModelWeights<bitnet::A48>::Quantize(latent);
   const bitnet::Transformer<bitnet::A48> model(weights);
 

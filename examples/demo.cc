@@ -265,7 +265,7 @@ int main(int argc, char** argv) {
   std::printf("text: %s, %s, the last tenth held out\n", text_name.c_str(),
               ShortBytes(corpus.train().size() + corpus.validation().size()).c_str());
   std::printf("model: %s projection weights in %u layers, hidden %u; %zu threads, SIMD target %s\n",
-              Short(static_cast<double>(config.ProjectionWeights())).c_str(), config.layers, config.hidden,
+              Short(static_cast<double>(ProjectionWeights(config))).c_str(), config.layers, config.hidden,
               DefaultExecutor().Threads(), hwy::TargetName(HWY_STATIC_TARGET));
   std::fflush(stdout);
 
@@ -318,7 +318,7 @@ int main(int argc, char** argv) {
   const Transformer<Fp32> float_model(ModelWeights<Fp32>::Quantize(float_trainer.weights()));
 
   const ModelBytes bytes = model.Bytes();
-  const uint64_t weights = config.ProjectionWeights();
+  const uint64_t weights = ProjectionWeights(config);
   const size_t fp16_bytes = 2 * static_cast<size_t>(weights);
   auto state = model.NewState();
   state.CountWeights(true);

@@ -110,7 +110,7 @@ bitnet::ModelWeights<Scheme> MakeWeights() {
   config.ffn = 512;
   config.max_positions = 64;
   bitnet::Random random(1);
-  return bitnet::ModelWeights<Scheme>::Quantize(bitnet::LatentWeights::Initial(config, Scheme::kSubLayerNorms, random));
+  return bitnet::ModelWeights<Scheme>::Quantize(bitnet::LatentWeights::Initial(config, random));
 }
 
 struct Run {

@@ -184,7 +184,6 @@ TEST_CASE("model file: lengths that lie take no memory beyond what the file coul
     const LayerWeights<FineGroups> layer = model.layers[0];
     ByteWriter to;
     model.config.Write(to);
-    to.Number(uint8_t{0});
     detail::WriteMatrix(to, model.embedding);
     to.Numbers(std::span<const float>(layer.attn_norm));
     for (const auto* m : {&layer.q, &layer.k, &layer.v, &layer.o}) detail::WriteMatrix(to, *m);

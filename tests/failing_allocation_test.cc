@@ -368,9 +368,9 @@ void CheckFiles() {
   FreshExecutor executor(1);
   const Folder folder;
   const std::string path = folder / "model";
-  const LatentWeights latent = TinyLatent(TinyConfig(), S::kSubLayerNorms, 1);
+  const LatentWeights latent = TinyLatent(TinyConfigOf<S>(), 1);
   const ModelWeights<S> weights = ModelWeights<S>::Quantize(latent);
-  const ModelWeights<S> other = TinyWeights<S>(TinyConfig(), 2);
+  const ModelWeights<S> other = TinyWeights<S>(TinyConfigOf<S>(), 2);
   const auto file = [&] {
     // (Written by a save of other weights.)
     if (!SaveModel(other, path).ok()) FAIL("the model cannot be saved");
@@ -448,7 +448,8 @@ TEST_CASE("model file: where memory ends the file is as it was, and can be saved
 
 TEST_CASE("BitLinear: where memory ends the same call gives the same bits") {
   FreshExecutor executor(1);
-  const std::vector<float> weights = TinyLatent(TinyConfig(), false, 1).layers[0].gate;
+  const LatentWeights latent = TinyLatent(TinyConfig(), 1);
+  const std::span<const float> weights = latent.layer(0).gate;
   const std::vector<float> x(TinyConfig().hidden * 3, 0.5f);
   std::vector<float> y(TinyConfig().ffn * 3);
   using Layer = BitLinear<A48::Weight, A48::Input>;
@@ -464,19 +465,15 @@ TEST_CASE("BitLinear: where memory ends the same call gives the same bits") {
       [&](Done, Layer&) { return Numbers(y.begin(), y.end()); }, [](const Layer&) { return Numbers(); });
 }
 
-Numbers AllWeights(const LatentWeights& weights) {
-  Numbers all;
-  weights.ForEach([&](const std::string&, const std::vector<float>& values, size_t, size_t) { Add(all, values); });
-  return all;
-}
+Numbers AllWeights(const LatentWeights& weights) { return {weights.values().begin(), weights.values().end()}; }
 
 // Two batches of other lengths, so that every buffer is too short for the second.
 template <Scheme S>
 void CheckTrainingModel(size_t threads) {
   FreshExecutor executor(threads);
   const ModelConfig config = TinyConfig();
-  const LatentWeights latent = TinyLatent(config, S::kSubLayerNorms, 7);
-  LatentWeights gradients = LatentWeights::Zeros(config, S::kSubLayerNorms);
+  const LatentWeights latent = TinyLatent(config, 7);
+  LatentWeights gradients = LatentWeights::Zeros(config);
   const auto batch = [&](size_t sequences, size_t length) {
     return TokenBatch{sequences, length, RandomTokens(sequences * length, config.vocab, length),
                       RandomTokens(sequences * length, config.vocab, length + 1)};
@@ -484,8 +481,9 @@ void CheckTrainingModel(size_t threads) {
   const TokenBatch shorter = batch(1, 6), longer = batch(2, 70);
   using Model = TrainingModel<S>;
   const auto run = [&](Model& model, const TokenBatch& of) {
-    const double loss = model.Forward(latent, of);
-    model.Backward(latent, of, gradients);
+    const double loss = model.Forward(of);
+    std::fill(gradients.values().begin(), gradients.values().end(), 0.0f);
+    model.Backward(of, gradients);
     return loss;
   };
   const auto make = [&] {
@@ -522,7 +520,8 @@ class Training {
  public:
   using T = Trainer<S1, S2>;
 
-  explicit Training(FreshExecutor& executor) : executor_(executor) {
+  explicit Training(FreshExecutor& executor, const ModelConfig& config = TinyConfigOf<S1>())
+      : executor_(executor), config_(config) {
     config_.layers = 1;  // many steps are done here
     options_.steps = 6;
     options_.batch = 2;
@@ -639,7 +638,7 @@ class Training {
   }
 
   FreshExecutor& executor_;
-  ModelConfig config_ = TinyConfig();
+  ModelConfig config_;
   TrainOptions options_;
 };
 
@@ -648,7 +647,7 @@ TEST_CASE("Trainer: where memory ends weights and step() are as they were, and t
   SUBCASE("B158, A48") { Training<B158, A48>(sequential).CheckSteps(); }
   SUBCASE("B158, A48, two threads") { Training<B158, A48>(pool).CheckSteps(); }
   SUBCASE("Fp32 with sub-layer norms") {
-    Training<WithSubLayerNorms<Fp32>, WithSubLayerNorms<Fp32>>(sequential).CheckSteps();
+    Training<Fp32, Fp32>(sequential, WithSubLayerNorms(TinyConfig())).CheckSteps();
   }
   SUBCASE("Mixed") { Training<Mixed, Mixed>(sequential).CheckSteps(); }
   SUBCASE("all else") { Training<B158, A48>(sequential).CheckTheRest(); }
@@ -656,8 +655,9 @@ TEST_CASE("Trainer: where memory ends weights and step() are as they were, and t
 
 // What Bytes() says against the most that was held. (What threads keep, and steps of weights, are not in it.)
 template <Scheme S1, Scheme S2>
-void CheckTrainerBytes(uint32_t layers, uint32_t width, uint32_t batch) {
+void CheckTrainerBytes(uint32_t layers, uint32_t width, uint32_t batch, bool sub_layer_norms = false) {
   ModelConfig config = TinyConfig();
+  config.sub_layer_norms = sub_layer_norms;
   config.layers = layers;
   config.hidden = width;
   config.ffn = 3 * width;
@@ -685,7 +685,7 @@ TEST_CASE("Trainer: a run with both stages takes about what Bytes() says") {
   CheckTrainerBytes<B158, A48>(3, 128, 1);
   CheckTrainerBytes<B158, A48>(2, 32, 40);
   CheckTrainerBytes<B158, A48>(60, 8, 1);
-  CheckTrainerBytes<WithSubLayerNorms<Fp32>, WithSubLayerNorms<Fp32>>(3, 64, 8);
+  CheckTrainerBytes<Fp32, Fp32>(3, 64, 8, true);
 }
 
 }  // namespace

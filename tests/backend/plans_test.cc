@@ -119,7 +119,6 @@ TEST_CASE("Plans: no scheme that is shipped or shown falls back") {
   CheckPlans<A48Fp4>();
   CheckPlans<B158>();
   CheckPlans<Fp32>();
-  CheckPlans<WithSubLayerNorms<A48>>();
   CheckPlans<ThreeBit>();
   CheckPlans<FiveLevel>();
   CheckPlans<GroupedWeights<Ternary, 64>>();

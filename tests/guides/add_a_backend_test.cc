@@ -225,7 +225,7 @@ std::vector<float> Logits(const ModelWeights<S>& weights, const B& backend) {
 
 TEST_CASE("UnpackedBackend: a model runs on it") {
   Random random(3);
-  const auto weights = ModelWeights<A48>::Quantize(LatentWeights::Initial(SmallConfig(), false, random));
+  const auto weights = ModelWeights<A48>::Quantize(LatentWeights::Initial(SmallConfig(), random));
   CHECK(Logits(weights, UnpackedBackend()) == Logits(weights, ReferenceBackend()));
 }
 
@@ -344,7 +344,7 @@ struct Xnor : A48 {
 
 TEST_CASE("XnorBackend: a model runs on it") {
   Random random(3);
-  const auto weights = ModelWeights<Xnor>::Quantize(LatentWeights::Initial(SmallConfig(), false, random));
+  const auto weights = ModelWeights<Xnor>::Quantize(LatentWeights::Initial(SmallConfig(), random));
   CHECK(Logits(weights, XnorBackend()) == Logits(weights, ReferenceBackend()));
 }
 

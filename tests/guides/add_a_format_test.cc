@@ -98,7 +98,7 @@ TEST_CASE("FiveLevel and PowersOfTwo: a model of them runs, the same on both bac
   config.ffn = 90;
   config.layers = 2;
   Random random(7);
-  const auto weights = ModelWeights<Mine>::Quantize(LatentWeights::Initial(config, false, random));
+  const auto weights = ModelWeights<Mine>::Quantize(LatentWeights::Initial(config, random));
   CHECK(Logits<SimdBackend>(weights) == Logits<ReferenceBackend>(weights));
 }
 

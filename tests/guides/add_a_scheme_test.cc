@@ -31,6 +31,15 @@ struct Mine : A48 {
 };
 static_assert(Scheme<Mine>);
 
+// As Mine, but the first and the last layer have INT8 weights and inputs.
+struct MineWithEdges : Mine {
+  static constexpr const char* kName = "MineWithEdges";
+  struct Edge : B158 {
+    using Weight = Quantizer<Int<8>, AbsMax, PerRow>;
+  };
+};
+static_assert(Scheme<MineWithEdges>);
+
 // step = sqrt(mean(x^2)) / sqrt(largest level)
 struct RootMeanSquare {
   template <LevelFormat F>

@@ -4,6 +4,7 @@
 #include <bitnet/bitnet.h>
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -52,16 +53,17 @@ Result<LatentWeights> FromTensors(const ModelConfig& config, const Tensors& tens
   LatentWeights weights = LatentWeights::Zeros(config);
   std::string problem;
   size_t used = 0;
-  weights.ForEach([&](const std::string& name, std::vector<float>& values, size_t rows, size_t cols) {
+  weights.ForEach([&](const TensorInfo& tensor, std::span<float> values) {
     if (!problem.empty()) return;
+    const std::string name = tensor.FullName();
     const auto found = tensors.find(name);
     ++used;
     if (found == tensors.end()) {
       problem = name + ": there is no such tensor";
-    } else if (found->second.size() != rows * cols) {
-      problem = name + ": it must be " + std::to_string(rows) + " x " + std::to_string(cols);
+    } else if (found->second.size() != values.size()) {
+      problem = name + ": it must be " + std::to_string(tensor.rows) + " x " + std::to_string(tensor.cols);
     } else {
-      values = found->second;
+      std::copy(found->second.begin(), found->second.end(), values.begin());
     }
   });
   if (!problem.empty()) return Error{problem};
@@ -134,9 +136,9 @@ ModelConfig SmallModel() {
 Tensors Drawn(const ModelConfig& config) {
   Random random(5);
   Tensors tensors;
-  LatentWeights::Initial(config, false, random, 0.2f)
-      .ForEach(
-          [&](const std::string& name, const std::vector<float>& values, size_t, size_t) { tensors[name] = values; });
+  LatentWeights::Initial(config, random, 0.2f).ForEach([&](const TensorInfo& tensor, std::span<const float> values) {
+    tensors[tensor.FullName()].assign(values.begin(), values.end());
+  });
   return tensors;
 }
 
@@ -156,13 +158,13 @@ TEST_CASE("A model of one's own tensors: by floats, by levels, and from its file
   const auto weights = ModelWeights<Others>::Quantize(*latent);
 
   OtherMatrices matrices;
-  latent->ForEach([&](const std::string& name, const std::vector<float>& values, size_t rows, size_t cols) {
-    if (LatentWeights::IsGain(name) || name == "embedding") return;
-    OtherMatrix& to = matrices[name];
+  latent->ForEach([&](const TensorInfo& tensor, std::span<const float> values) {
+    if (tensor.role != TensorRole::kProjection) return;
+    OtherMatrix& to = matrices[tensor.FullName()];
     to.levels.resize(values.size());
-    for (size_t r = 0; r < rows; ++r) {
+    for (size_t r = 0; r < tensor.rows; ++r) {
       to.steps.push_back(
-          Others::Weight::Quantize(std::span(values).subspan(r * cols, cols), to.levels.data() + r * cols));
+          Others::Weight::Quantize(values.subspan(r * tensor.cols, tensor.cols), to.levels.data() + r * tensor.cols));
     }
   });
   const auto by_levels = FromLevels(config, tensors, matrices);

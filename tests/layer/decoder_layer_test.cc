@@ -17,10 +17,10 @@ using testing::NormalValues;
 using testing::SameBits;
 
 TEST_CASE("DecoderLayer: x += attention(norm(x)); x += ffn(norm(x))") {
-  using S = WithSubLayerNorms<A48>;
+  using S = A48;
   using B = DefaultBackend<S>;
   const B backend;
-  const ModelConfig config = testing::TinyConfig();
+  const ModelConfig config = testing::WithSubLayerNorms(testing::TinyConfig());
   const ModelWeights<S> model = testing::TinyWeights<S>(config);
   const LayerWeights<S>& w = model.layers[0];
   constexpr float kEps = 0.01f;
@@ -69,7 +69,7 @@ TEST_CASE("DecoderLayer: x += attention(norm(x)); x += ffn(norm(x))") {
   CHECK(SameBits(y, expected));
   CHECK(use.Overall().used == expected_use.Overall().used);
   CHECK(use.Overall().total == expected_use.Overall().total);
-  CHECK(use.Overall().total == kTokens * config.ProjectionWeights() / config.layers);
+  CHECK(use.Overall().total == kTokens * ProjectionWeights(config) / config.layers);
 
   CHECK(layer.WeightBytes() == make_attention().WeightBytes() + make_ffn().WeightBytes());
   CHECK(layer.NormBytes() == sizeof(float) * (2 * config.hidden + config.query_width() + config.ffn));

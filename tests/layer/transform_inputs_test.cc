@@ -57,6 +57,10 @@ std::vector<float> Product(std::vector<float> x, const QuantizedMatrix<W>& w, si
   return y;
 }
 
+// Sub-layer norms for one of the schemes.
+template <Scheme S>
+constexpr bool kHasNorms = std::is_same_v<S, Rotated>;
+
 template <Scheme S, class B>
 void CheckAttention() {
   const auto q = Weights<S>(kHeads * kDim, kHidden, 1), k = Weights<S>(kKvHeads * kDim, kHidden, 2),
@@ -83,13 +87,13 @@ void CheckAttention() {
   std::vector<float> attended(kTokens * kHeads * kDim);
   reference::Attend(queries, where, cache, {kHeads, kKvHeads, kDim}, View(attended, kTokens));
   TransformEach<Transposed<TransformOf<typename S::Value>>>(attended, kDim);
-  if (S::kSubLayerNorms) reference::RmsNorm(View(attended, kTokens), gain, kEps, View(attended, kTokens));
+  if (kHasNorms<S>) reference::RmsNorm(View(attended, kTokens), gain, kEps, View(attended, kTokens));
   const std::vector<float> expected =
       Product<typename S::OutputInput>(attended, o, S::OutputKeep::kAll ? 0 : S::OutputKeep::Count(kHeads * kDim));
 
   const B backend;
-  const Attention<S, B> attention(q, k, v, o, S::kSubLayerNorms ? RmsNorm<B>(gain, kEps, backend) : RmsNorm<B>(),
-                                  kHeads, kKvHeads, backend);
+  const Attention<S, B> attention(q, k, v, o, kHasNorms<S> ? RmsNorm<B>(gain, kEps, backend) : RmsNorm<B>(), kHeads,
+                                  kKvHeads, backend);
   typename Attention<S, B>::Buffers buffers;
   typename B::Stream stream = backend.NewStream();
   typename B::Where at;
@@ -97,8 +101,8 @@ void CheckAttention() {
   auto own = backend.template NewCache<CacheQuantizersOf<S>>(kKvHeads, kDim);
   backend.ResizeCache(own, 1);
   std::vector<float> y(kTokens * kHidden);
-  attention(backend, stream, MatrixView<const float>(x.data(), kTokens, kHidden), at, own, buffers,
-            View(y, kTokens), nullptr);
+  attention(backend, stream, MatrixView<const float>(x.data(), kTokens, kHidden), at, own, buffers, View(y, kTokens),
+            nullptr);
   CHECK(SameBits(y, expected));
 }
 
@@ -119,12 +123,11 @@ void CheckFfn() {
   ChannelLists open;
   reference::OpenGates<A>(View(g, kTokens), open);
   reference::Glu<A>(View(g, kTokens), View(u, kTokens), open, View(u, kTokens));
-  if (S::kSubLayerNorms) reference::RmsNorm(View(u, kTokens), gain, kEps, View(u, kTokens));
+  if (kHasNorms<S>) reference::RmsNorm(View(u, kTokens), gain, kEps, View(u, kTokens));
   const std::vector<float> expected = Product<typename S::DownInput>(u, down);
 
   const B backend;
-  const SparseFfn<S, B> ffn(gate, up, down, S::kSubLayerNorms ? RmsNorm<B>(gain, kEps, backend) : RmsNorm<B>(),
-                            backend);
+  const SparseFfn<S, B> ffn(gate, up, down, kHasNorms<S> ? RmsNorm<B>(gain, kEps, backend) : RmsNorm<B>(), backend);
   typename SparseFfn<S, B>::Buffers buffers;
   typename B::Stream stream = backend.NewStream();
   std::vector<float> y(kTokens * kHidden);

@@ -15,11 +15,15 @@
 namespace bitnet {
 namespace {
 
-using Pool = CachePool<ReferenceBackend, CacheQuantizersOf<A48>>;
+using Pool = CachePool<A48, ReferenceBackend>;
 using List = PageList<Pool>;
 
 std::shared_ptr<Pool> NewPool(size_t max_pages) {
-  return std::make_shared<Pool>(ReferenceBackend(), /*layers=*/2, /*kv_heads=*/1, /*head_dim=*/8, max_pages);
+  ModelConfig config;
+  config.layers = 2;
+  config.kv_heads = 1;
+  config.head_dim = 8;
+  return std::make_shared<Pool>(ReferenceBackend(), config, max_pages);
 }
 
 // A list of so many pages; false where the pool has not as many.
@@ -30,11 +34,18 @@ bool Extend(List& list, size_t pages) {
   return true;
 }
 
+using Cache = ReferenceBackend::Cache<CacheQuantizersOf<A48>>;
+Cache& CacheOfLayer(Pool& pool, size_t i) {
+  std::vector<Cache*> caches;
+  pool.ForEachLayer([&](Cache& cache) { caches.push_back(&cache); });
+  return *caches[i];
+}
+
 std::vector<uint32_t> PagesOf(const List& list) { return {list.table().begin(), list.table().end()}; }
 
 TEST_CASE("CachePool: grows as pages are taken, uses free ones again, and gives all memory back with the last") {
   const auto pool = NewPool(10);
-  CHECK(pool->OfLayer(0).pages() == 0);
+  CHECK(CacheOfLayer(*pool, 0).pages() == 0);
   {
     List a(pool), b(pool);
     REQUIRE(Extend(a, 2));
@@ -45,11 +56,11 @@ TEST_CASE("CachePool: grows as pages are taken, uses free ones again, and gives 
     CHECK(pool->used_pages() == 2);
     REQUIRE(Extend(b, 2));
     CHECK(PagesOf(b) == std::vector<uint32_t>{2, 1, 3});
-    for (size_t layer = 0; layer < 2; ++layer) CHECK(pool->OfLayer(layer).pages() == 4);
-    CHECK(pool->OfLayer(0).StoredBytes() + pool->OfLayer(1).StoredBytes() == 4 * pool->PageBytes());
+    for (size_t layer = 0; layer < 2; ++layer) CHECK(CacheOfLayer(*pool, layer).pages() == 4);
+    CHECK(CacheOfLayer(*pool, 0).StoredBytes() + CacheOfLayer(*pool, 1).StoredBytes() == 4 * pool->PageBytes());
   }
   CHECK(pool->used_pages() == 0);
-  CHECK(pool->OfLayer(1).StoredBytes() == 0);
+  CHECK(CacheOfLayer(*pool, 1).StoredBytes() == 0);
 }
 
 TEST_CASE("CachePool: no more pages than its limit; what is refused takes none") {
@@ -99,20 +110,19 @@ TEST_CASE("CachePool: threads take, share and release pages of one pool, and nev
   std::vector<size_t> faults(4);
   for (size_t t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
-      // A page is marked by who has it.
+      const std::vector<int8_t> mine(8, static_cast<int8_t>(2 * t + 1));  // marks the pages that it has
       for (size_t i = 0; i < 300; ++i) {
         List list(pool);
         if (!Extend(list, 1 + i % 7)) continue;
         for (const uint32_t page : list.table()) {
-          pool->OfLayer(1)[page].keys.StoreFirst(0, std::vector<int8_t>(8, static_cast<int8_t>(2 * t + 1)).data(),
-                                                 1.0f);
+          CacheOfLayer(*pool, 1)[page].keys.StoreFirst(0, mine.data(), 1.0f);
         }
         const List fork = list;
         list.Truncate(i % 3);
         for (const uint32_t page : fork.table()) {
           std::vector<int8_t> read(8);
-          pool->OfLayer(1)[page].keys.LoadFirst(0, read);
-          faults[t] += read[7] != static_cast<int8_t>(2 * t + 1);
+          CacheOfLayer(*pool, 1)[page].keys.LoadFirst(0, read);
+          if (read != mine) ++faults[t];
         }
       }
     });

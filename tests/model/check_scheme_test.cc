@@ -61,7 +61,6 @@ TEST_CASE("CheckScheme: a file of sizes that the scheme cannot sum is refused be
   config.ffn = 1u << 22;
   ByteWriter to;
   config.Write(to);
-  to.Number(uint8_t{0});
   const Result<ModelWeights<A48>> model = DeserializeModel<A48>(to.bytes());
   REQUIRE(!model.ok());
   CHECK(model.error().find("ffn is 4194304; with the scheme A48") != std::string::npos);

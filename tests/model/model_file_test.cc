@@ -26,8 +26,10 @@ using testing::TinyWeights;
 using Bytes = std::vector<uint8_t>;
 
 // Smaller still: files of a few kilobytes.
+template <Scheme S = A48>
 ModelConfig Small() {
   ModelConfig config;
+  config.sub_layer_norms = testing::TinyConfigOf<S>().sub_layer_norms;
   config.vocab = 3, config.hidden = 4, config.layers = 2, config.heads = 2, config.kv_heads = 1, config.head_dim = 2;
   config.ffn = 6, config.max_positions = 8;
   return config;
@@ -75,9 +77,8 @@ std::string SaveRefusal(const ModelWeights<S>& model, const std::string& path) {
 bool Holds(const std::string& sentence, const std::string& part) { return sentence.find(part) != std::string::npos; }
 
 template <Scheme S>
-void CheckRoundTrip() {
+void CheckRoundTrip(ModelConfig config = testing::TinyConfigOf<S>()) {
   for (const bool tied : {true, false}) {
-    ModelConfig config = testing::TinyConfig();
     config.tied_embedding = tied;
     config.rope_base = 123.5f;
     const ModelWeights<S> model = TinyWeights<S>(config);
@@ -93,6 +94,21 @@ void CheckRoundTrip() {
   }
 }
 
+TEST_CASE("model file: those of when schemes decided about sub-layer norms are read, and written again as they were") {
+  for (const std::string name : {"model_file_1_a48.bin", "model_file_1_a48_subnorm.bin"}) {
+    CAPTURE(name);
+    const std::string old = std::string(BITNET_SOURCE_DIR) + "/tests/golden/" + name;
+    const Result<ModelWeights<A48>> model = LoadModel<A48>(old);
+    REQUIRE(model.ok());
+    CHECK(model->config.sub_layer_norms == Holds(name, "subnorm"));
+    CHECK(model->config.tied_embedding != model->config.sub_layer_norms);
+    CHECK(model->config.rope_base == 123.5f);
+    const TemporaryFile again;
+    REQUIRE(SaveModel(*model, again.path()).ok());
+    CHECK(*ReadFile(again.path()) == *ReadFile(old));
+  }
+}
+
 struct GroupedBinary : A48 {
   using Weight = Quantizer<Binary, AbsMean, PerGroup<16>>;
 };
@@ -105,7 +121,7 @@ struct HeadOf : A48 {
 
 TEST_CASE("model file: is read as it was written, bit for bit") {
   SUBCASE("A48") { CheckRoundTrip<A48>(); }
-  SUBCASE("A48 with sub-layer norms") { CheckRoundTrip<WithSubLayerNorms<A48>>(); }
+  SUBCASE("A48 with sub-layer norms") { CheckRoundTrip<A48>(testing::WithSubLayerNorms(testing::TinyConfig())); }
   SUBCASE("Mixed: five levels by groups, head by rows") { CheckRoundTrip<Mixed>(); }
   SUBCASE("binary by groups") { CheckRoundTrip<GroupedBinary>(); }
   SUBCASE("Fp32") { CheckRoundTrip<Fp32>(); }
@@ -115,7 +131,7 @@ TEST_CASE("model file: is read as it was written, bit for bit") {
 
 TEST_CASE("model file: truncated at any byte, it is refused with a sentence") {
   const auto check = []<Scheme S>(S) {
-    ModelConfig config = Small();
+    ModelConfig config = Small<S>();
     config.tied_embedding = false;
     const ModelWeights<S> model = TinyWeights<S>(config);
     const Bytes payload = SerializeModel(model);
@@ -175,7 +191,7 @@ TEST_CASE("model file: cut short or with a flipped bit on disk, it is refused by
 
 TEST_CASE("model file: whatever byte is changed under a right checksum, what is accepted is a whole model") {
   const auto check = []<Scheme S>(S) {
-    ModelConfig config = Small();
+    ModelConfig config = Small<S>();
     config.tied_embedding = false;
     const Bytes payload = SerializeModel(TinyWeights<S>(config));
     size_t refused = 0;
@@ -206,7 +222,7 @@ TEST_CASE("model file: whatever byte is changed under a right checksum, what is 
           }
           REQUIRE(l.attn_norm.size() == c.hidden);
           REQUIRE(l.ffn_norm.size() == c.hidden);
-          REQUIRE(l.ffn_sub_norm.size() == (S::kSubLayerNorms ? c.ffn : 0));
+          REQUIRE(l.ffn_sub_norm.size() == (c.sub_layer_norms ? c.ffn : 0));
         }
       }
     }
@@ -337,10 +353,10 @@ TEST_CASE("model file: of another scheme it is refused with the reason, of one w
               "reading layer0.q: the file has one step a row; the scheme A48 expects one step for each 64 columns"));
   CHECK(Holds(Refusal<A48>(groups),
               "reading layer0.q: the file has one step for each 64 columns; the scheme A48 expects one step a matrix"));
-  CHECK(Holds(Refusal<WithSubLayerNorms<A48>>(a48), "the model has no sub-layer norms"));
-  const Bytes sub_norms = SerializeModel(TinyWeights<WithSubLayerNorms<A48>>(Small()));
-  CHECK(Refusal<WithSubLayerNorms<A48>>(sub_norms) == "");
-  CHECK(Holds(Refusal<A48>(sub_norms), "the model has sub-layer norms"));
+  // Sub-layer norms are the model's, not the scheme's.
+  const Bytes sub_norms = SerializeModel(TinyWeights<A48>(testing::WithSubLayerNorms(Small())));
+  CHECK(Refusal<A48>(sub_norms) == "");
+  CHECK(Refusal<B158>(sub_norms) == "");
 }
 
 // Everything in a model that is a number; the scheme has a head of its own, quantized by rows.
@@ -359,7 +375,7 @@ constexpr Fault kFaults[] = {
     {"head", "step 1 is ", [](auto& m, float bad) { m.head.steps()[1] = bad; }}};
 
 TEST_CASE("model file: numbers that are not finite, and negative steps, are neither written nor read") {
-  ModelConfig config = Small();
+  ModelConfig config = Small<Mixed>();
   config.tied_embedding = false;
   const ModelWeights<Mixed> good = TinyWeights<Mixed>(config);
   const TemporaryFile file;
@@ -386,8 +402,8 @@ TEST_CASE("model file: numbers that are not finite, and negative steps, are neit
 }
 
 TEST_CASE("model file: real weights that are not finite are neither written nor read") {
-  LatentWeights latent = testing::TinyLatent(Small(), false, 1);
-  latent.layers[1].up[4 * 5 + 2] = NAN;
+  LatentWeights latent = testing::TinyLatent(Small(), 1);
+  latent.layer(1).up[4 * 5 + 2] = NAN;
   ModelWeights<Fp32> model = ModelWeights<Fp32>::Quantize(latent);
   CHECK(Holds(Refusal<Fp32>(SerializeModel(model)), "reading layer1.up: row 5, value 2 is nan; it must be finite"));
   const TemporaryFile file;
@@ -413,6 +429,9 @@ TEST_CASE("model file: a model that is not of its configuration's shape is not w
   CHECK(Holds(refusal([](auto& m) { m.layers.pop_back(); }), "the model has 1 layers, its configuration 2"));
   CHECK(Holds(refusal([](auto& m) { m.layers[0].attn_norm.pop_back(); }), "layer0.attn_norm: its shape"));
   CHECK(Holds(refusal([](auto& m) { m.config.ffn = 7; }), "layer0.gate: its shape"));
+  CHECK(Holds(refusal([](auto& m) { m.config.sub_layer_norms = true; }), "layer0.attn_sub_norm: its shape"));
+  CHECK(Holds(refusal([](auto& m) { m.layers[1].ffn_sub_norm.assign(m.config.ffn, 1.0f); }),
+              "layer1 has gains of sub-layer norms, which its configuration has not"));
   CHECK(Holds(refusal([](auto& m) { m.config.head_dim = 3; }), "head_dim is 3"));
   CHECK(Holds(refusal([](auto& m) { m.layers[1].q.bytes()[0] = 0xff; }), "layer1.q: it holds codes that"));
 }

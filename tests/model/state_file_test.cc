@@ -42,7 +42,7 @@ std::vector<float> Next(const Model& model, std::span<const Token> tokens, typen
 
 template <Scheme S>
 void CheckRoundTrip() {
-  const ModelWeights<S> weights = TinyWeights<S>(TinyConfig());
+  const ModelWeights<S> weights = TinyWeights<S>();
   const Transformer<S> model(weights);
   const Transformer<S, ReferenceBackend> other(weights);
   const auto tokens = RandomTokens(300, TinyConfig().vocab);
@@ -70,6 +70,8 @@ TEST_CASE("conversation file: goes on with the same bits, on any backend") {
   SUBCASE("A48Fp4") { CheckRoundTrip<A48Fp4>(); }
   SUBCASE("B158") { CheckRoundTrip<B158>(); }
   SUBCASE("five levels") { CheckRoundTrip<OddCache>(); }
+  SUBCASE("edges of another scheme") { CheckRoundTrip<testing::Int8Edges>(); }
+  SUBCASE("transformed heads") { CheckRoundTrip<testing::Rotated>(); }
 }
 
 // A state of 3 tokens, its file's payload, and what a payload is refused with.

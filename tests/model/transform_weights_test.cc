@@ -23,7 +23,7 @@ template <Scheme S>
 Logits LogitsOf(const LatentWeights& latent) {
   const Transformer<S> model(ModelWeights<S>::Quantize(latent));
   auto state = model.NewState();
-  return All(model, RandomTokens(40, latent.config.vocab), state);
+  return All(model, RandomTokens(40, latent.config().vocab), state);
 }
 
 // The largest difference, over the largest logit.
@@ -38,14 +38,19 @@ double Distance(const Logits& a, const Logits& b) {
   return difference / largest;
 }
 
+struct Smooth : Fp32 {
+  using FfnActivation = Silu;
+};
+
 template <Scheme S>
 void CheckUnchanged(bool tied) {
   ModelConfig config = TinyConfig();
   config.tied_embedding = tied;
-  const LatentWeights latent = TinyLatent(config, S::kSubLayerNorms, 3);
+  config.sub_layer_norms = std::is_same_v<S, Smooth>;
+  const LatentWeights latent = TinyLatent(config, 3);
   const LatentWeights transformed = TransformWeights<RotatedBy<S>>(latent);
-  CHECK(!transformed.config.tied_embedding);
-  CHECK(transformed.embedding == latent.embedding);
+  CHECK(!transformed.config().tied_embedding);
+  CHECK(SameBits(transformed.embedding(), latent.embedding()));
   const Logits expected = LogitsOf<S>(latent);
   // Two layers, each of some forty roundings to float, of which the transforms' add up at random.
   CHECK(Distance(LogitsOf<RotatedBy<S>>(transformed), expected) < 1e-5);
@@ -53,11 +58,6 @@ void CheckUnchanged(bool tied) {
   CHECK(Distance(LogitsOf<RotatedBy<S>>(latent), expected) > 0.1);
   CHECK(Distance(LogitsOf<S>(transformed), expected) > 0.1);
 }
-
-struct Smooth : Fp32 {
-  using FfnActivation = Silu;
-  static constexpr bool kSubLayerNorms = true;
-};
 
 TEST_CASE("TransformWeights: a model of reals is unchanged by it") {
   CheckUnchanged<Fp32>(true);
@@ -75,28 +75,30 @@ struct RotatedHeads : Fp32 {
 };
 
 TEST_CASE("Transformed heads: a model of reals is unchanged by them, with the same weights") {
-  const LatentWeights latent = TinyLatent(TinyConfig(), false, 3);
-  CHECK(TransformWeights<RotatedHeads>(latent).layers[1].q == latent.layers[1].q);
-  CHECK(TransformWeights<RotatedHeads>(latent).config == latent.config);
+  const LatentWeights latent = TinyLatent(TinyConfig(), 3);
+  CHECK(SameBits(TransformWeights<RotatedHeads>(latent).values(), latent.values()));
+  CHECK(TransformWeights<RotatedHeads>(latent).config() == latent.config());
   CHECK(Distance(LogitsOf<RotatedHeads>(latent), LogitsOf<Fp32>(latent)) < 1e-5);
 }
 
 TEST_CASE("TransformWeights: each row of a matrix is transformed as its input is") {
-  LatentWeights latent = TinyLatent(TinyConfig(), false, 3);
+  const LatentWeights latent = TinyLatent(TinyConfig(), 3);
   const LatentWeights transformed = TransformWeights<Rotated>(latent);
-  const auto check = [&](std::vector<float> w, const std::vector<float>& expected, auto transform, size_t cols) {
+  const auto check = [&](std::span<const float> from, std::span<const float> expected, auto transform, size_t cols) {
+    std::vector<float> w(from.begin(), from.end());
     for (size_t r = 0; r < w.size() / cols; ++r) decltype(transform)::Apply(std::span(w).subspan(r * cols, cols));
-    CHECK(w == expected);
+    CHECK(SameBits(w, expected));
   };
-  const LatentLayer& from = latent.layers[1];
-  const LatentLayer& to = transformed.layers[1];
-  for (const auto matrix : {&LatentLayer::q, &LatentLayer::k, &LatentLayer::v, &LatentLayer::gate, &LatentLayer::up}) {
+  const auto from = latent.layer(1);
+  const auto to = transformed.layer(1);
+  using Layer = LatentWeights::Layer<const float>;
+  for (const auto matrix : {&Layer::q, &Layer::k, &Layer::v, &Layer::gate, &Layer::up}) {
     check(from.*matrix, to.*matrix, TransformOf<Rotated::Input>(), 20);
   }
   check(from.o, to.o, TransformOf<Rotated::OutputInput>(), 24);
   check(from.down, to.down, TransformOf<Rotated::DownInput>(), 44);
-  check(latent.embedding, transformed.head, TransformOf<Rotated::HeadInput>(), 20);
-  CHECK(to.attn_norm == from.attn_norm);
+  check(latent.embedding(), transformed.head(), TransformOf<Rotated::HeadInput>(), 20);
+  CHECK(SameBits(to.attn_norm, from.attn_norm));
 }
 
 }  // namespace

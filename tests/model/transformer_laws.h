@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -84,8 +85,8 @@ std::string Refusal(const Model& model, const Tokens& tokens, typename Model::St
 // runs at once; and the reference backend's bits.
 template <Scheme S>
 void CheckPrefillIsDecodes() {
-  ModelConfig config = TinyConfig();
-  config.tied_embedding = !S::kSubLayerNorms;
+  ModelConfig config = TinyConfigOf<S>();
+  config.tied_embedding = kMayTieEmbedding<S> && !config.sub_layer_norms;
   const ModelWeights<S> weights = TinyWeights<S>(config);
   const Transformer<S> model(weights);
   const Transformer<S, ReferenceBackend> reference(weights);
@@ -122,8 +123,8 @@ void CheckPrefillIsDecodes() {
 // What the output head reads, after the final norm.
 template <Scheme S>
 void CheckHidden() {
-  ModelConfig config = TinyConfig();
-  config.tied_embedding = !S::kSubLayerNorms;
+  ModelConfig config = TinyConfigOf<S>();
+  config.tied_embedding = kMayTieEmbedding<S> && !config.sub_layer_norms;
   const ModelWeights<S> weights = TinyWeights<S>(config);
   const Transformer<S> model(weights);
   const Tokens tokens = RandomTokens(260, config.vocab, 2);
@@ -152,7 +153,7 @@ void CheckHidden() {
 
 template <Scheme S>
 void CheckTruncate() {
-  const ModelConfig config = TinyConfig();
+  const ModelConfig config = TinyConfigOf<S>();
   const Transformer<S> model(TinyWeights<S>(config));
   const Tokens tokens = RandomTokens(40, config.vocab, 3), others = RandomTokens(40, config.vocab, 4);
   auto fresh = model.NewState(40);
@@ -178,7 +179,7 @@ void CheckTruncate() {
 template <Scheme S>
 void CheckCopy() {
   constexpr size_t kPrompt = 23, kAll = 40;
-  const ModelConfig config = TinyConfig();
+  const ModelConfig config = TinyConfigOf<S>();
   const Transformer<S> model(TinyWeights<S>(config));
   Tokens tokens[2] = {RandomTokens(kAll, config.vocab, 10), RandomTokens(kAll, config.vocab, 11)};
   std::copy_n(tokens[0].begin(), kPrompt, tokens[1].begin());
@@ -221,7 +222,7 @@ void CheckCopy() {
 // A wide model, so that every operation is worth splitting; then any number of threads gives the same bits.
 template <Scheme S>
 void CheckThreads() {
-  ModelConfig config = TinyConfig();
+  ModelConfig config = TinyConfigOf<S>();
   config.vocab = 300, config.hidden = 256, config.ffn = 1100, config.heads = 8, config.head_dim = 32;
   config.layers = 1;
   const ModelWeights<S> weights = TinyWeights<S>(config);
@@ -244,7 +245,7 @@ void CheckThreads() {
 
 template <Scheme S>
 void CheckTwoThreadsOneModel() {
-  const ModelConfig config = TinyConfig();
+  const ModelConfig config = TinyConfigOf<S>();
   ThreadPool pool(3);
   const Transformer<S> model(TinyWeights<S>(config), DefaultBackend<S>(pool));
   const Tokens tokens[2] = {RandomTokens(60, config.vocab, 5), RandomTokens(60, config.vocab, 6)};
@@ -271,7 +272,7 @@ void CheckTwoThreadsOneModel() {
 // What cannot be run is refused with a sentence, and leaves no trace.
 template <Scheme S>
 void CheckRefusals() {
-  ModelConfig config = TinyConfig();
+  ModelConfig config = TinyConfigOf<S>();
   config.max_positions = 12;
   const Transformer<S> model(TinyWeights<S>(config));
   const Tokens tokens = RandomTokens(10, config.vocab, 7);
@@ -317,7 +318,7 @@ void CheckRefusals() {
 
 template <Scheme S>
 void CheckCounts() {
-  const ModelConfig config = TinyConfig();
+  const ModelConfig config = TinyConfigOf<S>();
   const ModelWeights<S> weights = TinyWeights<S>(config);
   const Transformer<S> model(weights);
   const Tokens tokens = RandomTokens(9, config.vocab, 8);
@@ -327,13 +328,13 @@ void CheckCounts() {
   state.CountWeights(true);
   All(model, tokens, state);
   const WeightUse use = state.TotalWeightUse();
-  CHECK(use.Overall().total == tokens.size() * config.ProjectionWeights());
+  CHECK(use.Overall().total == tokens.size() * ProjectionWeights(config));
   CHECK(use.Overall().used <= use.Overall().total);
   CHECK(use.Overall().used > 0);
   REQUIRE(state.weight_use().size() == config.layers);
   WeightUse sum;
   for (const WeightUse& layer : state.weight_use()) {
-    CHECK(layer.Overall().total == tokens.size() * config.ProjectionWeights() / config.layers);
+    CHECK(layer.Overall().total == tokens.size() * ProjectionWeights(config) / config.layers);
     CHECK(layer.Overall().used > 0);
     sum += layer;
   }
@@ -350,7 +351,7 @@ void CheckCounts() {
 
 template <Scheme S>
 void CheckBytes() {
-  ModelConfig config = TinyConfig();
+  ModelConfig config = TinyConfigOf<S>();
   size_t embedding[2];
   for (const bool tied : {true, false}) {
     config.tied_embedding = tied;
@@ -362,7 +363,7 @@ void CheckBytes() {
       for (const auto* m : {&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down}) projections += m->StoredBytes();
     }
     CHECK(bytes.projections == projections);
-    const size_t sub_norms = S::kSubLayerNorms ? config.query_width() + config.ffn : 0;
+    const size_t sub_norms = config.sub_layer_norms ? config.query_width() + config.ffn : 0;
     CHECK(bytes.norms == sizeof(float) * (config.hidden + config.layers * (2 * config.hidden + sub_norms)));
     embedding[tied ? 0 : 1] = bytes.embedding;
     CHECK(bytes.embedding == weights.embedding.StoredBytes() + weights.head.StoredBytes());
@@ -390,7 +391,7 @@ void CheckBytes() {
 // Generate is Forward and the sampler; a run is repeated by its seed.
 template <Scheme S>
 void CheckGenerate() {
-  const ModelConfig config = TinyConfig();
+  const ModelConfig config = TinyConfigOf<S>();
   const Transformer<S> model(TinyWeights<S>(config));
   const Tokens prompt = RandomTokens(5, config.vocab, 9);
   const GenerateOptions options{.max_new_tokens = 30, .stop_tokens = {}, .sampler = {.temperature = 1.5f, .top_k = 9}};
@@ -434,9 +435,9 @@ void CheckGenerate() {
 // Any mixture of conversations in a pass (prefills beside decodes, more tokens than run at once; states cut short,
 // forked, saved and restored in between, a pool that is nearly full), on any number of threads: the logits of each
 // alone. What the pool has no pages for is refused, and leaves all states as they were.
-template <Scheme S>
-void CheckTurns() {
-  const ModelConfig config = TinyConfig();
+template <Scheme S, class B = DefaultBackend<S>>
+void CheckTurns(std::initializer_list<size_t> thread_counts = {1, 2, 4}) {
+  const ModelConfig config = TinyConfigOf<S>();
   const ModelWeights<S> weights = TinyWeights<S>(config);
   constexpr size_t kStreams = 5, kTokens = 310;
   std::vector<Tokens> streams;
@@ -447,11 +448,12 @@ void CheckTurns() {
     auto alone = model.NewState(kTokens);
     expected.push_back(All(model, streams[i], alone));
   }
-  for (const size_t threads : {1u, 2u, 4u}) {
+  for (const size_t threads : thread_counts) {
     CAPTURE(threads);
     ThreadPool pool(threads);
-    const Transformer<S> model(weights, DefaultBackend<S>(pool));
-    using State = typename Transformer<S>::State;
+    using Model = Transformer<S, B>;
+    const Model model(weights, B(pool));
+    using State = typename Model::State;
     const auto pages = model.NewPool(5);  // each may take 2
     std::vector<State> states(kStreams);
     std::vector<size_t> stream(kStreams);  // which one a state follows
@@ -461,7 +463,7 @@ void CheckTurns() {
     SampleScratch scratch;
     size_t refused = 0;
     for (size_t pass = 0; pass < 40; ++pass) {
-      std::vector<typename Transformer<S>::Turn> turns;
+      std::vector<typename Model::Turn> turns;
       std::vector<size_t> who;
       for (size_t i = 0; i < kStreams; ++i) {
         if (UniformBelow(random, 4) == 0) continue;
@@ -601,7 +603,7 @@ inline double LargestError(const Logits& got, const std::vector<double>& expecte
 template <Scheme S>
 GoldenErrors ErrorsOf(const Golden& golden, const LatentWeights& latent) {
   using B = DefaultBackend<S>;
-  const ModelConfig& config = latent.config;
+  const ModelConfig& config = latent.config();
   const ModelWeights<S> weights = ModelWeights<S>::Quantize(latent);
   const std::vector<int> read = golden.Ints("tokens");
   const Tokens tokens(read.begin(), read.end());
@@ -620,7 +622,7 @@ GoldenErrors ErrorsOf(const Golden& golden, const LatentWeights& latent) {
   backend.SetWhere(stream, places, kOnePage, Rope(config.head_dim, config.rope_base), where);
   std::vector<float> x;
   for (const Token token : tokens) {
-    const float* row = latent.embedding.data() + token * config.hidden;
+    const float* row = latent.embedding().data() + token * config.hidden;
     x.insert(x.end(), row, row + config.hidden);
   }
   const MatrixView<float> view(x.data(), tokens.size(), config.hidden);
@@ -646,7 +648,6 @@ template <Scheme S>
 void CheckGolden(const char* name) {
   const Golden golden(name), weights("model_weights");
   const LatentWeights latent = GoldenModel(golden, weights);
-  REQUIRE(latent.sub_layer_norms == S::kSubLayerNorms);
   const GoldenErrors errors = ErrorsOf<S>(golden, latent);
   for (const double error : {errors.block[0], errors.block[1], errors.logits}) {
     CHECK(error <= kGoldenBound);
@@ -655,7 +656,7 @@ void CheckGolden(const char* name) {
   }
   // ... and one weight of another sign, in any tensor, is a hundred times as far away.
   LatentWeights changed = latent;
-  changed.ForEach([&](const std::string& tensor, std::vector<float>& values, size_t, size_t) {
+  changed.ForEach([&](const TensorInfo& tensor, std::span<float> values) {
     // The largest weights: in ternary formats they are not 0. Not every one is reached: gates are closed, top-k drops.
     std::vector<size_t> order(values.size());
     std::iota(order.begin(), order.end(), size_t{0});
@@ -668,7 +669,7 @@ void CheckGolden(const char* name) {
       broken = ErrorsOf<S>(golden, changed).logits > 100 * kGoldenBound;
       weight = -weight;
     }
-    CHECK_MESSAGE(broken, tensor);
+    CHECK_MESSAGE(broken, tensor.FullName());
   });
 }
 

@@ -11,6 +11,10 @@ TEST_CASE("Transformer<A48>: these very bits, whatever compiled it") {
   testing::CheckBits<A48>("model_a48", 0x3ece5c1b220b3b18u);
 }
 
+TEST_CASE("Transformer<A48>: turns of several states are those of each alone on the reference, too") {
+  testing::CheckTurns<A48, ReferenceBackend>({1});
+}
+
 TEST_CASE("Transformer<A48Fp4>: obeys the laws of transformer_laws.h") { testing::CheckTransformer<A48Fp4>(); }
 TEST_CASE("Transformer<A48Fp4>: golden blocks and logits") { testing::CheckGolden<A48Fp4>("model_a48fp4"); }
 TEST_CASE("Transformer<A48Fp4>: these very bits, whatever compiled it") {

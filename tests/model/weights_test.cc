@@ -5,7 +5,9 @@
 #include <cmath>
 #include <cstddef>
 #include <new>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "testing/expect_assertion.h"
@@ -15,6 +17,7 @@ namespace bitnet {
 namespace {
 
 using testing::Breaks;
+using testing::Copy;
 using testing::Mixed;
 using testing::TinyConfig;
 using testing::TinyLatent;
@@ -24,15 +27,20 @@ TEST_CASE("LatentWeights: ForEach visits every tensor once, with its shape, alwa
     for (const bool tied : {false, true}) {
       ModelConfig config = TinyConfig();
       config.tied_embedding = tied;
-      const LatentWeights weights = LatentWeights::Zeros(config, sub_norms);
+      config.sub_layer_norms = sub_norms;
+      const LatentWeights weights = LatentWeights::Zeros(config);
       std::vector<std::string> names;
-      size_t values_of_matrices = 0;
-      weights.ForEach([&](const std::string& name, const std::vector<float>& values, size_t rows, size_t cols) {
-        names.push_back(name);
-        CAPTURE(name);
-        CHECK(values.size() == rows * cols);
-        CHECK(LatentWeights::IsGain(name) == (rows == 1));
-        if (name.starts_with("layer") && !LatentWeights::IsGain(name)) values_of_matrices += rows * cols;
+      size_t values_of_matrices = 0, all = 0;
+      weights.ForEach([&](const TensorInfo& tensor, std::span<const float> values) {
+        names.push_back(tensor.FullName());
+        CAPTURE(names.back());
+        CHECK(values.size() == tensor.rows * tensor.cols);
+        CHECK((tensor.role == TensorRole::kGain) == (tensor.rows == 1));
+        CHECK((tensor.role == TensorRole::kGain) == names.back().ends_with("norm"));
+        // One after the other, without gaps.
+        CHECK(values.data() == weights.values().data() + all);
+        all += values.size();
+        if (tensor.role == TensorRole::kProjection) values_of_matrices += values.size();
       });
       std::vector<std::string> expected = {"embedding"};
       for (const std::string at : {"layer0.", "layer1."}) {
@@ -44,7 +52,8 @@ TEST_CASE("LatentWeights: ForEach visits every tensor once, with its shape, alwa
       expected.push_back("final_norm");
       if (!tied) expected.push_back("head");
       CHECK(names == expected);
-      CHECK(values_of_matrices == config.ProjectionWeights());
+      CHECK(all == weights.values().size());
+      CHECK(values_of_matrices == ProjectionWeights(config));
     }
   }
 }
@@ -54,37 +63,35 @@ TEST_CASE("LatentWeights: Count is the number of all values, where it fits") {
     for (const bool tied : {false, true}) {
       ModelConfig config = TinyConfig();
       config.tied_embedding = tied;
-      size_t count = 0;
-      LatentWeights::Zeros(config, sub_norms)
-          .ForEach(
-              [&](const std::string&, const std::vector<float>& values, size_t, size_t) { count += values.size(); });
-      CHECK(LatentWeights::Count(config, sub_norms) == count);
+      config.sub_layer_norms = sub_norms;
+      const size_t count = LatentWeights::Zeros(config).values().size();
+      CHECK(LatentWeights::Count(config) == count);
       // Far more than there is memory for is counted all the same, where there are numbers for it.
       config.layers = (1u << 24) - 1;
       if constexpr (sizeof(size_t) > sizeof(uint32_t)) {
-        REQUIRE(LatentWeights::Count(config, sub_norms));
-        CHECK(*LatentWeights::Count(config, sub_norms) > (config.layers / 2) * (count / 3));
+        REQUIRE(LatentWeights::Count(config));
+        CHECK(*LatentWeights::Count(config) > (config.layers / 2) * (count / 3));
       } else {
-        CHECK(!LatentWeights::Count(config, sub_norms));
+        CHECK(!LatentWeights::Count(config));
       }
       config.hidden = config.ffn = (1u << 24) - 1;
-      CHECK(!LatentWeights::Count(config, sub_norms));
+      CHECK(!LatentWeights::Count(config));
     }
   }
 }
 
 TEST_CASE("LatentWeights: begin normal, gains 1, repeatable from the generator") {
-  ModelConfig config = TinyConfig();
+  ModelConfig config = testing::WithSubLayerNorms(TinyConfig());
   config.tied_embedding = false;
   Random a(5), b(5), c(6);
-  const LatentWeights weights = LatentWeights::Initial(config, true, a, 0.5f);
-  const LatentWeights same = LatentWeights::Initial(config, true, b, 0.5f);
-  const LatentWeights other = LatentWeights::Initial(config, true, c, 0.5f);
+  const LatentWeights weights = LatentWeights::Initial(config, a, 0.5f);
+  const LatentWeights same = LatentWeights::Initial(config, b, 0.5f);
+  const LatentWeights other = LatentWeights::Initial(config, c, 0.5f);
   double squares = 0.0, sum = 0.0;
   size_t count = 0;
-  weights.ForEach([&](const std::string& name, const std::vector<float>& values, size_t, size_t) {
+  weights.ForEach([&](const TensorInfo& tensor, std::span<const float> values) {
     for (const float v : values) {
-      if (LatentWeights::IsGain(name)) {
+      if (tensor.role == TensorRole::kGain) {
         CHECK(v == 1.0f);
       } else {
         sum += static_cast<double>(v), squares += static_cast<double>(v) * static_cast<double>(v), ++count;
@@ -95,9 +102,8 @@ TEST_CASE("LatentWeights: begin normal, gains 1, repeatable from the generator")
   const double n = static_cast<double>(count);
   CHECK(std::fabs(sum / n) < 4 * 0.5 / std::sqrt(n));
   CHECK(std::fabs(squares / n - 0.25) < 4 * 0.25 * std::sqrt(2.0 / n));
-  CHECK(weights.layers[1].down == same.layers[1].down);
-  CHECK(weights.head == same.head);
-  CHECK(weights.layers[1].down != other.layers[1].down);
+  CHECK(Copy(weights.values()) == Copy(same.values()));
+  CHECK(Copy(weights.layer(1).down) != Copy(other.layer(1).down));
 }
 
 TEST_CASE("LatentWeights: on 32 bits a tensor that does not fit throws, and is not empty") {
@@ -116,13 +122,12 @@ TEST_CASE("LatentWeights: on 32 bits a tensor that does not fit throws, and is n
 
 TEST_CASE("ModelWeights: every tensor is its latent one, quantized by the scheme") {
   const auto check = []<Scheme S>(S) {
-    ModelConfig config = TinyConfig();
+    ModelConfig config = testing::TinyConfigOf<S>();
     config.tied_embedding = false;
-    const LatentWeights latent = TinyLatent(config, S::kSubLayerNorms, 3);
+    const LatentWeights latent = TinyLatent(config, 3);
     const ModelWeights<S> model = ModelWeights<S>::Quantize(latent);
     CHECK(model.config == config);
-    const auto same = [](const auto& matrix, const std::vector<float>& values, size_t rows, size_t cols,
-                         auto quantizer) {
+    const auto same = [](const auto& matrix, std::span<const float> values, size_t rows, size_t cols, auto quantizer) {
       using Q = decltype(quantizer);
       const auto expected =
           QuantizedMatrix<typename Q::Format>::template Quantize<Q>(MatrixView<const float>(values.data(), rows, cols));
@@ -132,12 +137,12 @@ TEST_CASE("ModelWeights: every tensor is its latent one, quantized by the scheme
       CHECK(std::equal(matrix.bytes().begin(), matrix.bytes().end(), expected.bytes().begin(), expected.bytes().end()));
       CHECK(std::equal(matrix.steps().begin(), matrix.steps().end(), expected.steps().begin(), expected.steps().end()));
     };
-    same(model.embedding, latent.embedding, config.vocab, config.hidden, typename S::HeadWeight());
-    same(model.head, latent.head, config.vocab, config.hidden, typename S::HeadWeight());
-    CHECK(model.final_norm == latent.final_norm);
+    same(model.embedding, latent.embedding(), config.vocab, config.hidden, typename S::HeadWeight());
+    same(model.head, latent.head(), config.vocab, config.hidden, typename S::HeadWeight());
+    CHECK(model.final_norm == Copy(latent.final_norm()));
     REQUIRE(model.layers.size() == config.layers);
     for (size_t i = 0; i < config.layers; ++i) {
-      const LatentLayer& from = latent.layers[i];
+      const LatentWeights::Layer<const float> from = latent.layer(i);
       const LayerWeights<S>& to = model.layers[i];
       using W = typename S::Weight;
       same(to.q, from.q, config.query_width(), config.hidden, W());
@@ -147,10 +152,10 @@ TEST_CASE("ModelWeights: every tensor is its latent one, quantized by the scheme
       same(to.gate, from.gate, config.ffn, config.hidden, W());
       same(to.up, from.up, config.ffn, config.hidden, W());
       same(to.down, from.down, config.hidden, config.ffn, W());
-      CHECK(to.attn_norm == from.attn_norm);
-      CHECK(to.ffn_norm == from.ffn_norm);
-      CHECK(to.attn_sub_norm == from.attn_sub_norm);
-      CHECK(to.ffn_sub_norm == from.ffn_sub_norm);
+      CHECK(to.attn_norm == Copy(from.attn_norm));
+      CHECK(to.ffn_norm == Copy(from.ffn_norm));
+      CHECK(to.attn_sub_norm == Copy(from.attn_sub_norm));
+      CHECK(to.ffn_sub_norm == Copy(from.ffn_sub_norm));
     }
   };
   SUBCASE("A48") { check(A48()); }
@@ -158,13 +163,28 @@ TEST_CASE("ModelWeights: every tensor is its latent one, quantized by the scheme
   SUBCASE("Fp32") { check(Fp32()); }
 }
 
-TEST_CASE("ModelWeights: what does not fit is stopped with a sentence") {
-  CHECK(Breaks("agree about sub-layer norms", [] { ModelWeights<A48>::Quantize(TinyLatent(TinyConfig(), true, 1)); }));
-  CHECK(
-      Breaks("agree about sub-layer norms", [] { ModelWeights<Mixed>::Quantize(TinyLatent(TinyConfig(), false, 1)); }));
-  ModelConfig config;
+TEST_CASE("LatentWeights: what does not fit is stopped with a sentence") {
+  ModelConfig config = TinyConfig();
+  CHECK(Breaks("there are not so many layers", [&] { LatentWeights::Zeros(config).layer(config.layers); }));
   config.heads = 0;
   CHECK(Breaks("configuration is not valid", [&] { LatentWeights::Zeros(config); }));
+}
+
+TEST_CASE("LatentWeights: none of a default-made object are there, and a copy has its own") {
+  const LatentWeights none;
+  CHECK(none.values().empty());
+  CHECK(none.embedding().empty());
+  LatentWeights one = LatentWeights::Zeros(TinyConfig()), two = one;
+  two.layer(1).q[3] = 5.0f;
+  CHECK(two.values().data() != one.values().data());
+  CHECK(one.layer(1).q[3] == 0.0f);
+  CHECK(Copy(std::as_const(two).layer(1).q)[3] == 5.0f);
+}
+
+TEST_CASE("ProjectionWeights: are those of all layers") {
+  ModelConfig config;
+  config.hidden = 10, config.layers = 3, config.heads = 4, config.kv_heads = 2, config.head_dim = 6, config.ffn = 50;
+  CHECK(ProjectionWeights(config) == 3u * (10 * 24 + 2 * 10 * 12 + 24 * 10 + 3 * 10 * 50));
 }
 
 }  // namespace

@@ -10,5 +10,5 @@ using Scheme = bitnet::A48;
 double Loss(const bitnet::ModelConfig& config, const bitnet::LatentWeights& weights, const bitnet::TokenBatch& batch) {
   bitnet::TrainingModel<Scheme> model(config);
   model.Quantize(weights);
-  return model.Forward(weights, batch);
+  return model.Forward(batch);
 }

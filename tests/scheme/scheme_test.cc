@@ -33,10 +33,9 @@ static_assert(Is<A48::Key, MidRise<3>, AbsMax> && Is<A48::Value, MidRise<3>, Abs
               IsFloat<B158::Value> && IsFloat<B158::FirstKey> && IsFloat<B158::FirstValue> && IsFloat<Fp32::Key>);
 static_assert(IsFloat<A48::HeadWeight> && IsFloat<A48::HeadInput> && IsFloat<B158::HeadWeight> &&
               IsFloat<Fp32::HeadInput>);
-static_assert(std::is_same_v<A48::FfnActivation, SquaredRelu> && !A48::kSubLayerNorms &&
-              WithSubLayerNorms<A48>::kSubLayerNorms);
+static_assert(std::is_same_v<A48::FfnActivation, SquaredRelu>);
 
-static_assert(Scheme<A48> && Scheme<A48Fp4> && Scheme<B158> && Scheme<Fp32> && Scheme<WithSubLayerNorms<B158>>);
+static_assert(Scheme<A48> && Scheme<A48Fp4> && Scheme<B158> && Scheme<Fp32>);
 static_assert(!Scheme<int> && !Scheme<Quantizer<Ternary, AbsMean>>);
 
 // Of a user: derived by overriding aliases.

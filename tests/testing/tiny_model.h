@@ -2,11 +2,13 @@
 #ifndef BITNET_TESTS_TESTING_TINY_MODEL_H_
 #define BITNET_TESTS_TESTING_TINY_MODEL_H_
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "bitnet/backend/reference.h"
@@ -23,7 +25,8 @@ struct FiveLevel {
 };
 
 // Everything that no scheme of the library does: five-level weights and 3-bit inputs with a step for each group, a
-// quantized output head, a third kept, 4-bit keys, real values, an activation without zeros, sub-layer norms.
+// quantized output head, a third kept, 4-bit keys, real values, an activation without zeros. TinyConfigOf gives it
+// sub-layer norms.
 struct Mixed : A48 {
   static constexpr const char* kName = "Mixed";
   using Weight = Quantizer<FiveLevel, AbsMean, PerGroup<7>>;
@@ -36,10 +39,22 @@ struct Mixed : A48 {
   using HeadWeight = Quantizer<Int<8>, AbsMax, PerRow>;
   using HeadInput = Quantizer<Int<8>, AbsMax>;
   using FfnActivation = Silu;
-  static constexpr bool kSubLayerNorms = true;
 };
 
-// A transform at every place where one can stand, each another, of blocks that do not divide their widths.
+// INT8 in the first and the last layer, weights and inputs; and reals of 16 bits as the embedding of an INT8 head.
+struct Int8Edges : A48 {
+  static constexpr const char* kName = "Int8Edges";
+  struct Edge : B158 {
+    using Weight = Quantizer<Int<8>, AbsMax, PerRow>;
+    using FfnActivation = Silu;
+  };
+  using HeadWeight = Quantizer<Int<8>, AbsMax, PerRow>;
+  using HeadInput = Quantizer<Int<8>, AbsMax>;
+  using EmbeddingWeight = Rounded<BFloat16>;
+};
+
+// A transform at every place where one can stand, each another, of blocks that do not divide their widths. TinyConfigOf
+// gives Rotated sub-layer norms.
 template <class Base>
 struct RotatedBy : Base {
   template <class T, class Q>
@@ -55,7 +70,7 @@ struct RotatedBy : Base {
   using FirstValue = Before<Hadamard<8, RandomSigns<4>>, typename Base::FirstValue>;
   using HeadInput = Before<Hadamard<16, RandomSigns<5>>, typename Base::HeadInput>;
 };
-struct Rotated : RotatedBy<WithInt4Head<WithSubLayerNorms<A48>>> {
+struct Rotated : RotatedBy<WithInt4Head<A48>> {
   static constexpr const char* kName = "Rotated";
   using DownInput = Transformed<Hadamard<32, RandomSigns<2>>, Quantizer<Int<8>, AbsMax, PerGroup<10>>>;
 };
@@ -74,21 +89,36 @@ inline ModelConfig TinyConfig() {
   return config;
 }
 
+inline ModelConfig WithSubLayerNorms(ModelConfig config) {
+  config.sub_layer_norms = true;
+  return config;
+}
+
+// What a scheme's tests run.
+template <Scheme S>
+ModelConfig TinyConfigOf() {
+  ModelConfig config = TinyConfig();
+  config.sub_layer_norms = std::is_same_v<S, Mixed> || std::is_same_v<S, Rotated>;
+  config.tied_embedding = kMayTieEmbedding<S>;
+  if (kHasEdges<S>) config.layers = 4;
+  return config;
+}
+
 // Embedding normal(0, 1), other matrices normal(0, 0.2), gains normal(1, 0.1).
-inline LatentWeights TinyLatent(const ModelConfig& config, bool sub_layer_norms, uint64_t seed) {
+inline LatentWeights TinyLatent(const ModelConfig& config, uint64_t seed) {
   Random random(seed);
-  LatentWeights weights = LatentWeights::Zeros(config, sub_layer_norms);
-  weights.ForEach([&](const std::string& name, std::vector<float>& values, size_t, size_t) {
-    const bool gain = LatentWeights::IsGain(name);
-    for (float& v : values)
-      v = (gain ? 1.0f : 0.0f) + (gain ? 0.1f : name == "embedding" ? 1.0f : 0.2f) * Normal(random);
+  LatentWeights weights = LatentWeights::Zeros(config);
+  weights.ForEach([&](const TensorInfo& tensor, std::span<float> values) {
+    const bool gain = tensor.role == TensorRole::kGain;
+    const float deviation = gain ? 0.1f : tensor.role == TensorRole::kEmbedding ? 1.0f : 0.2f;
+    for (float& v : values) v = (gain ? 1.0f : 0.0f) + deviation * Normal(random);
   });
   return weights;
 }
 
 template <Scheme S>
-ModelWeights<S> TinyWeights(const ModelConfig& config = TinyConfig(), uint64_t seed = 1) {
-  return ModelWeights<S>::Quantize(TinyLatent(config, S::kSubLayerNorms, seed));
+ModelWeights<S> TinyWeights(const ModelConfig& config = TinyConfigOf<S>(), uint64_t seed = 1) {
+  return ModelWeights<S>::Quantize(TinyLatent(config, seed));
 }
 
 inline std::vector<uint32_t> RandomTokens(size_t n, uint32_t vocab, uint64_t seed = 1) {
@@ -109,11 +139,12 @@ inline LatentWeights GoldenModel(const Golden& model, const Golden& weights) {
   config.tied_embedding = c[7] != 0;
   config.rope_base = model.Float("rope_base");
   config.rms_eps = model.Float("rms_eps");
-  LatentWeights latent = LatentWeights::Zeros(config, c[8] != 0);
-  latent.ForEach([&](const std::string& name, std::vector<float>& values, size_t rows, size_t cols) {
-    std::vector<float> read = weights.Floats(name);
-    REQUIRE_MESSAGE(read.size() == rows * cols, name);
-    values = std::move(read);
+  config.sub_layer_norms = c[8] != 0;
+  LatentWeights latent = LatentWeights::Zeros(config);
+  latent.ForEach([&](const TensorInfo& tensor, std::span<float> values) {
+    const std::vector<float> read = weights.Floats(tensor.FullName());
+    REQUIRE_MESSAGE(read.size() == values.size(), tensor.FullName());
+    std::copy(read.begin(), read.end(), values.begin());
   });
   return latent;
 }

@@ -175,9 +175,9 @@ TEST_CASE("Checkpoint: numbers that no run has are not written, and the old file
   TrainingState state;
   state.step = 3;
   Random random(1);
-  state.weights = LatentWeights::Initial(config, false, random);
+  state.weights = LatentWeights::Initial(config, random);
   state.optimizer = AdamW(state.weights, {});
-  state.optimizer.first_moment().layers[0].down[5] = -1.0f;
+  state.optimizer.first_moment().layer(0).down[5] = -1.0f;
   const TemporaryFile file("not_written");
   REQUIRE(SaveCheckpoint(file.path(), run, state).ok());
   const std::vector<uint8_t> before = *ReadFile(file.path());
@@ -189,16 +189,14 @@ TEST_CASE("Checkpoint: numbers that no run has are not written, and the old file
     return saved.ok() ? std::string() : saved.error();
   };
   const std::string begin = file.path() + ": not written: ";
-  CHECK(refusal([](TrainingState& s) { s.weights.layers[0].q[7] = NAN; }) ==
+  CHECK(refusal([](TrainingState& s) { s.weights.layer(0).q[7] = NAN; }) ==
         begin + "weights layer0.q: value 7 is nan; it must be finite");
-  CHECK(refusal([](TrainingState& s) { s.weights.final_norm[0] = -INFINITY; }) ==
+  CHECK(refusal([](TrainingState& s) { s.weights.final_norm()[0] = -INFINITY; }) ==
         begin + "weights final_norm: value 0 is -inf; it must be finite");
-  CHECK(refusal([](TrainingState& s) { s.optimizer.first_moment().embedding[1] = INFINITY; }) ==
+  CHECK(refusal([](TrainingState& s) { s.optimizer.first_moment().embedding()[1] = INFINITY; }) ==
         begin + "first moment embedding: value 1 is inf; it must be finite");
-  CHECK(refusal([](TrainingState& s) { s.optimizer.second_moment().layers[0].ffn_norm[2] = -1.0f; }) ==
+  CHECK(refusal([](TrainingState& s) { s.optimizer.second_moment().layer(0).ffn_norm[2] = -1.0f; }) ==
         begin + "second moment layer0.ffn_norm: value 2 is -1; it must be finite and not negative");
-  CHECK(refusal([](TrainingState& s) { s.weights.embedding.pop_back(); }) ==
-        begin + "weights embedding: it has 379 values, not those of the configuration");
 }
 
 TEST_CASE("Checkpoint: a run whose weights overflowed does not replace its last good file") {
@@ -217,6 +215,35 @@ TEST_CASE("Checkpoint: a run whose weights overflowed does not replace its last 
   CHECK(*ReadFile(file.path()) == before);
 }
 
+TEST_CASE("Checkpoint: those of when schemes decided about sub-layer norms are read, and written again as they were") {
+  for (const std::string name : {"checkpoint_1.bin", "checkpoint_1_subnorm.bin"}) {
+    INFO(name);
+    const std::string old = std::string(BITNET_SOURCE_DIR) + "/tests/golden/" + name;
+    ModelConfig config;
+    config.vocab = 3, config.hidden = 4, config.layers = 1, config.heads = 2, config.kv_heads = 1, config.head_dim = 2;
+    config.ffn = 6, config.max_positions = 8, config.rope_base = 123.5f;
+    config.sub_layer_norms = name == "checkpoint_1_subnorm.bin";
+    config.tied_embedding = !config.sub_layer_norms;
+    TrainOptions options;
+    options.steps = 4, options.batch = 2, options.sequence = 5, options.stage2_share = 0.5, options.warmup = 1;
+    std::vector<uint32_t> text;
+    for (uint32_t i = 0; i < 120; ++i) text.push_back(i * i % 3);
+    auto trainer = Trainer<B158, A48>::Create(config, options, Corpus(text));
+    REQUIRE(trainer.ok());
+    const Result<Done> loaded = trainer->Load(old);
+    INFO((loaded.ok() ? "" : loaded.error()));
+    REQUIRE(loaded.ok());
+    CHECK(trainer->step() == 3);
+    CHECK(Everything(*trainer) == *ReadFile(old));
+    CHECK(trainer->Step().ok());
+    // The norms belong to the run.
+    config.sub_layer_norms = !config.sub_layer_norms;
+    auto other = Trainer<B158, A48>::Create(config, options, Corpus(text));
+    REQUIRE(other.ok());
+    CHECK(Refused(*other, old, "its scheme of stage 1 is B158"));
+  }
+}
+
 struct OtherInputs : A48 {  // the same name, another quantizer
   using Input = Quantizer<Int<4>, AbsMax>;
 };
@@ -227,13 +254,13 @@ struct AtDown : A48 {
 };
 
 TEST_CASE("Checkpoint: schemes of one name are told apart by what their transforms do") {
-  const std::string schemes[] = {DescribeScheme<A48>(),
-                                 DescribeScheme<AtDown<Hadamard<64>>>(),
-                                 DescribeScheme<AtDown<Hadamard<128>>>(),
-                                 DescribeScheme<AtDown<Hadamard<16384>>>(),
-                                 DescribeScheme<AtDown<Hadamard<32768>>>(),
-                                 DescribeScheme<AtDown<Hadamard<64, RandomSigns<1>>>>(),
-                                 DescribeScheme<AtDown<Hadamard<64, RandomSigns<2>>>>()};
+  const std::string schemes[] = {DescribeScheme<A48>(ModelConfig{}),
+                                 DescribeScheme<AtDown<Hadamard<64>>>(ModelConfig{}),
+                                 DescribeScheme<AtDown<Hadamard<128>>>(ModelConfig{}),
+                                 DescribeScheme<AtDown<Hadamard<16384>>>(ModelConfig{}),
+                                 DescribeScheme<AtDown<Hadamard<32768>>>(ModelConfig{}),
+                                 DescribeScheme<AtDown<Hadamard<64, RandomSigns<1>>>>(ModelConfig{}),
+                                 DescribeScheme<AtDown<Hadamard<64, RandomSigns<2>>>>(ModelConfig{})};
   for (const std::string& a : schemes) CHECK(std::ranges::count(schemes, a) == 1);
 }
 
@@ -260,6 +287,12 @@ TEST_CASE("Checkpoint: that of another run is refused by what differs") {
   CHECK(Refused(stage2, file.path(), "its scheme of stage 2 is A48"));
   auto same = NewTrainer();
   CHECK(same.Load(file.path()).ok());
+  // On however many machines: all have the same state.
+  options = SmallOptions();
+  options.share = {1, 2};
+  auto rank = NewTrainer(options);
+  CHECK(rank.Load(file.path()).ok());
+  CHECK(Everything(rank) == Everything(same));
 }
 
 TEST_CASE("Checkpoint: a place that cannot be written is said") {

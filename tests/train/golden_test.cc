@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -14,7 +15,7 @@ namespace bitnet::testing {
 namespace {
 
 // |a - b| over the largest |b|.
-double RelativeError(const std::vector<float>& a, const std::vector<double>& b) {
+double RelativeError(std::span<const float> a, const std::vector<double>& b) {
   REQUIRE(a.size() == b.size());
   double error = 0.0, largest = 0.0;
   for (size_t i = 0; i < a.size(); ++i) {
@@ -49,8 +50,8 @@ void Follow(const std::string& name, GoldenRun* run) {
   for (const int t : golden.Ints("inputs")) batch.inputs.push_back(static_cast<uint32_t>(t));
   for (const int t : golden.Ints("targets")) batch.targets.push_back(static_cast<uint32_t>(t));
 
-  TrainingModel<S> model(run->weights.config);
-  LatentWeights gradients = LatentWeights::Zeros(run->weights.config);
+  TrainingModel<S> model(run->weights.config());
+  LatentWeights gradients = LatentWeights::Zeros(run->weights.config());
   const int first = golden.Int("first_step");
   const int last = golden.Int("last_step");
   REQUIRE(last - first == 4);
@@ -58,28 +59,30 @@ void Follow(const std::string& name, GoldenRun* run) {
     const std::string at = "step" + std::to_string(step) + "/";
     INFO(name << " " << at);
     model.Quantize(run->weights);
-    const double loss = model.Forward(run->weights, batch);
-    model.Backward(run->weights, batch, gradients);
+    const double loss = model.Forward(batch);
+    std::fill(gradients.values().begin(), gradients.values().end(), 0.0f);
+    model.Backward(batch, gradients);
     const double norm = GlobalNorm(DefaultExecutor(), gradients);
     // Float against float64: every number passes through some 20 roundings of 6e-8, and errors of the weights before.
     CHECK(loss == doctest::Approx(golden.Double(at + "loss")).epsilon(2e-6));
     CHECK(norm == doctest::Approx(golden.Double(at + "grad_norm")).epsilon(1e-5));
-    gradients.ForEach([&](const std::string& tensor, const std::vector<float>& values, size_t, size_t) {
-      INFO(tensor);
+    gradients.ForEach([&](const TensorInfo& tensor, std::span<const float> values) {
+      const std::string parameter = tensor.FullName();
+      INFO(parameter);
       double squares = 0.0;
       for (const float v : values) squares += double(v) * double(v);
-      CHECK(std::sqrt(squares) == doctest::Approx(golden.Double(at + "grad_norm/" + tensor)).epsilon(2e-5));
-      if (step == first || step == last) CHECK(RelativeError(values, golden.Doubles(at + "grad/" + tensor)) < 2e-5);
+      CHECK(std::sqrt(squares) == doctest::Approx(golden.Double(at + "grad_norm/" + parameter)).epsilon(2e-5));
+      if (step == first || step == last) CHECK(RelativeError(values, golden.Doubles(at + "grad/" + parameter)) < 2e-5);
     });
     options.learning_rate = options.second_learning_rate = static_cast<float>(rates[static_cast<size_t>(step)]);
     const auto t = static_cast<uint64_t>(step);
     run->optimizer.Update(DefaultExecutor(), t, options.LearningRate(t), golden.Float("weight_decay"),
                           AdamW::ClipScale(norm, golden.Double("clip_norm")), gradients, run->weights);
   }
-  run->weights.ForEach([&](const std::string& tensor, const std::vector<float>& values, size_t, size_t) {
-    INFO(name << " final " << tensor);
+  run->weights.ForEach([&](const TensorInfo& tensor, std::span<const float> values) {
+    INFO(name << " final " << tensor.FullName());
     // The script allows 2e-5 between its own float32 and float64 runs; all weights are near 1.
-    CHECK(RelativeError(values, golden.Doubles("final/" + tensor)) < 2e-5);
+    CHECK(RelativeError(values, golden.Doubles("final/" + tensor.FullName())) < 2e-5);
   });
 }
 

@@ -119,7 +119,8 @@ TEST_CASE("WeightGradients, InputGradient: are the products by the quantized ope
   WeightOperand w;
   w.Resize<A48::Weight>(kRows, kCols);
   QuantizeWeights<A48::Weight>(backend, NormalValues(kRows * kCols, 3), 0, kRows, w);
-  std::vector<float> dw(kRows * kCols), dx(kTokens * kCols), second(3 * kCols);
+  // What was there is added to.
+  std::vector<float> dw(kRows * kCols, 2.0f), dx(kTokens * kCols), second(3 * kCols);
   const MatrixView<const float> dys(dy.data(), kTokens, kRows);
   const MatrixView<const float> xs(x.data(), kTokens, kCols);
   const WeightGradient gradients[] = {{dys, xs, dw.data()}, {dys.Cols(7, 3), xs, second.data()}};
@@ -130,7 +131,7 @@ TEST_CASE("WeightGradients, InputGradient: are the products by the quantized ope
     for (size_t c = 0; c < kCols; ++c) {
       double sum = 0.0;
       for (size_t t = 0; t < kTokens; ++t) sum += double(dys[t][r]) * double(xs[t][c]);
-      REQUIRE(std::fabs(sum - double(dw[r * kCols + c])) < 3e-5);
+      REQUIRE(std::fabs(2.0 + sum - double(dw[r * kCols + c])) < 3e-5);
       if (r >= 7 && r < 10) REQUIRE(std::fabs(sum - double(second[(r - 7) * kCols + c])) < 3e-5);
     }
   }

@@ -35,7 +35,7 @@ TEST_CASE("FloatLevels: a size that does not fit throws, and leaves the levels t
 TEST_CASE("LayerActivations: batches whose tokens or probabilities do not fit throw") {
   LayerActivations activations;
   const ModelConfig config;
-  CHECK_THROWS_AS(activations.Resize(config, 4, kQuarter, false), std::bad_array_new_length);
+  CHECK_THROWS_AS(activations.Resize(config, 4, kQuarter), std::bad_array_new_length);
   std::vector<float> memory;
   CHECK_THROWS_AS(GainSums(memory, 4, kQuarter), std::bad_array_new_length);
 }

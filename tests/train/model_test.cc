@@ -80,11 +80,11 @@ template <Scheme S, class B, class TrainB>
 void CheckForwardOf(const LatentWeights& latent, size_t sequences, size_t length, bool exact_hidden,
                     bool exact_logits) {
   INFO(std::string(S::kName) << ", " << sequences << " x " << length);
-  const ModelConfig& config = latent.config;
+  const ModelConfig& config = latent.config();
   const TokenBatch batch = RandomBatch(sequences, length, config.vocab, length);
   TrainingModel<S, TrainB> training(config);
   training.Quantize(latent);
-  training.template Forward<false>(latent, batch);
+  training.template Forward<false>(batch);
 
   const Transformer<S, B> model(ModelWeights<S>::Quantize(latent));
   for (size_t b = 0; b < sequences; ++b) {
@@ -106,25 +106,27 @@ void CheckForwardOf(const LatentWeights& latent, size_t sequences, size_t length
 }
 
 template <Scheme S, class B, class TrainB>
-void CheckForward(size_t sequences, size_t length, bool tied, bool exact_hidden, bool exact_logits) {
-  ModelConfig config = TinyConfig();
+void CheckForward(ModelConfig config, size_t sequences, size_t length, bool tied, bool exact_hidden,
+                  bool exact_logits) {
   config.tied_embedding = tied;
-  CheckForwardOf<S, B, TrainB>(TinyLatent(config, S::kSubLayerNorms, 7), sequences, length, exact_hidden, exact_logits);
+  CheckForwardOf<S, B, TrainB>(TinyLatent(config, 7), sequences, length, exact_hidden, exact_logits);
 }
 
 template <Scheme S>
-void CheckForwards(bool exact_hidden, bool exact_logits) {
+void CheckForwards(bool exact_hidden, bool exact_logits, const ModelConfig& config = TinyConfigOf<S>()) {
   // Around the tile of tokens and the block of queries.
   for (const size_t length : {1u, 2u, 7u, 63u, 65u, 150u}) {
-    CheckForward<S, ReferenceBackend, DefaultBackend<S>>(2, length, true, exact_hidden, exact_logits);
+    CheckForward<S, ReferenceBackend, DefaultBackend<S>>(config, 2, length, true, exact_hidden, exact_logits);
   }
-  CheckForward<S, DefaultBackend<S>, ReferenceBackend>(3, 9, false, exact_hidden, exact_logits);
+  CheckForward<S, DefaultBackend<S>, ReferenceBackend>(config, 3, 9, false, exact_hidden, exact_logits);
 }
 
 TEST_CASE("TrainingModel: A48's forward pass has the bits of the exported model") { CheckForwards<A48>(true, false); }
 TEST_CASE("TrainingModel: A48Fp4's, too") { CheckForwards<A48Fp4>(true, false); }
 TEST_CASE("TrainingModel: B158's, too, with real heads") { CheckForwards<B158>(true, false); }
-TEST_CASE("TrainingModel: with sub-layer norms, too") { CheckForwards<WithSubLayerNorms<A48>>(true, false); }
+TEST_CASE("TrainingModel: with sub-layer norms, too") {
+  CheckForwards<A48>(true, false, WithSubLayerNorms(TinyConfig()));
+}
 TEST_CASE("TrainingModel: with binary weights, too") { CheckForwards<BinaryWeights>(true, false); }
 TEST_CASE("TrainingModel: with heads beyond float's exact sums, too") { CheckForwards<WideHeads>(true, false); }
 TEST_CASE("TrainingModel: with groups and a quantized head, to the last logit") { CheckForwards<Mixed>(true, true); }
@@ -159,11 +161,11 @@ TEST_CASE("TrainingModel: forward values at the default's larger shapes") {
   config.head_dim = 48;
   config.kv_heads = 4;
   config.ffn = 528;
-  const LatentWeights latent = TinyLatent(config, false, 8);
+  const LatentWeights latent = TinyLatent(config, 8);
   const TokenBatch batch = RandomBatch(1, 140, config.vocab, 9);
   TrainingModel<A48> training(config);
   training.Quantize(latent);
-  training.Forward(latent, batch);
+  training.Forward(batch);
   const Transformer<A48> model(ModelWeights<A48>::Quantize(latent));
   auto state = model.NewState();
   const MatrixView<const float> hidden = *model.Hidden(batch.inputs, state);
@@ -172,11 +174,11 @@ TEST_CASE("TrainingModel: forward values at the default's larger shapes") {
 
 TEST_CASE("TrainingModel: the loss is the mean cross-entropy of its logits") {
   const ModelConfig config = TinyConfig();
-  const LatentWeights latent = TinyLatent(config, false, 2);
+  const LatentWeights latent = TinyLatent(config, 2);
   const TokenBatch batch = RandomBatch(3, 50, config.vocab, 3);
   TrainingModel<A48> model(config);
   model.Quantize(latent);
-  const double loss = model.Forward<false>(latent, batch);
+  const double loss = model.Forward<false>(batch);
   double expected = 0.0;
   for (size_t t = 0; t < batch.tokens(); ++t) {
     double total = 0.0;
@@ -184,25 +186,24 @@ TEST_CASE("TrainingModel: the loss is the mean cross-entropy of its logits") {
     expected += std::log(total) - double(model.logits()[t][batch.targets[t]]);
   }
   CHECK(loss == doctest::Approx(expected / 150).epsilon(1e-6));
-  CHECK(model.Forward(latent, batch) == loss);
+  CHECK(model.Forward(batch) == loss);
 }
 
 template <Scheme S>
 void CheckThreads() {
-  const ModelConfig config = TinyConfig();
-  const LatentWeights latent = TinyLatent(config, S::kSubLayerNorms, 4);
+  const ModelConfig config = TinyConfigOf<S>();
+  const LatentWeights latent = TinyLatent(config, 4);
   const TokenBatch batch = RandomBatch(5, 61, config.vocab, 5);
   const auto run = [&](size_t threads) {
     ThreadPool pool(threads);
     TrainingModel<S> model(config, DefaultBackend<S>(pool));
     model.Quantize(latent);
-    LatentWeights gradients = LatentWeights::Zeros(config, S::kSubLayerNorms);
-    const double loss = model.Forward(latent, batch);
-    model.Backward(latent, batch, gradients);
+    LatentWeights gradients = LatentWeights::Zeros(config);
+    const double loss = model.Forward(batch);
+    model.Backward(batch, gradients);
     std::vector<double> all = {loss, GlobalNorm(pool, gradients)};
-    gradients.ForEach([&](const std::string&, const std::vector<float>& values, size_t, size_t) {
-      all.insert(all.end(), values.begin(), values.end());
-    });
+    gradients.ForEach(
+        [&](const TensorInfo&, std::span<const float> values) { all.insert(all.end(), values.begin(), values.end()); });
     return all;
   };
   const std::vector<double> alone = run(1);
@@ -217,30 +218,30 @@ TEST_CASE("TrainingModel: loss and gradients do not depend on the number of thre
 
 TEST_CASE("TrainingModel: wrong uses are stopped by a sentence") {
   const ModelConfig config = TinyConfig();
-  const LatentWeights latent = TinyLatent(config, false, 2);
+  const LatentWeights latent = TinyLatent(config, 2);
   LatentWeights gradients = latent;
   TrainingModel<A48> model(config);
   model.Quantize(latent);
   TokenBatch batch = RandomBatch(2, 4, config.vocab, 3);
-  CHECK(Breaks("must come first", [&] { model.Backward(latent, batch, gradients); }));
-  model.Forward(latent, batch);
-  model.Forward<false>(latent, batch);
-  CHECK(Breaks("must come first", [&] { model.Backward(latent, batch, gradients); }));
-  model.Forward(latent, batch);
-  model.Backward(latent, batch, gradients);
-  CHECK(Breaks("must come first", [&] { model.Backward(latent, batch, gradients); }));
+  CHECK(Breaks("must come first", [&] { model.Backward(batch, gradients); }));
+  model.Forward(batch);
+  model.Forward<false>(batch);
+  CHECK(Breaks("must come first", [&] { model.Backward(batch, gradients); }));
+  model.Forward(batch);
+  model.Backward(batch, gradients);
+  CHECK(Breaks("must come first", [&] { model.Backward(batch, gradients); }));
   batch.targets[5] = config.vocab;
-  CHECK(Breaks("outside the vocabulary", [&] { model.Forward(latent, batch); }));
+  CHECK(Breaks("outside the vocabulary", [&] { model.Forward(batch); }));
   batch.targets.pop_back();
-  CHECK(Breaks("sequences * length", [&] { model.Forward(latent, batch); }));
-  CHECK(Breaks("sequences * length", [&] { model.Forward(latent, RandomBatch(1, 321, config.vocab, 3)); }));
+  CHECK(Breaks("sequences * length", [&] { model.Forward(batch); }));
+  CHECK(Breaks("sequences * length", [&] { model.Forward(RandomBatch(1, 321, config.vocab, 3)); }));
   TokenBatch wrapped = RandomBatch(1, 4, config.vocab, 3);
   wrapped.sequences = ~size_t{0} / 4 + 2;  // times 4 would wrap around to 4
-  CHECK_THROWS_AS(model.Forward(latent, wrapped), std::bad_array_new_length);
+  CHECK_THROWS_AS(model.Forward(wrapped), std::bad_array_new_length);
   ModelConfig other = config;
   other.ffn += 1;
   CHECK(Breaks("another configuration", [&] { model.Quantize(LatentWeights::Zeros(other)); }));
-  CHECK(Breaks("another configuration", [&] { model.Quantize(LatentWeights::Zeros(config, true)); }));
+  CHECK(Breaks("another configuration", [&] { model.Quantize(LatentWeights::Zeros(WithSubLayerNorms(config))); }));
 }
 
 }  // namespace

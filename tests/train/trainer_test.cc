@@ -3,6 +3,7 @@
 #include <bitnet/train.h>
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <limits>
@@ -74,13 +75,7 @@ Trainer<S1, S2, B> NewTrainer(const TrainOptions& options = SmallOptions(), B ba
   return Value(Trainer<S1, S2, B>::Create(SmallConfig(), options, SmallCorpus(), backend));
 }
 
-std::vector<float> AllWeights(const LatentWeights& weights) {
-  std::vector<float> all;
-  weights.ForEach([&](const std::string&, const std::vector<float>& values, size_t, size_t) {
-    all.insert(all.end(), values.begin(), values.end());
-  });
-  return all;
-}
+std::vector<float> AllWeights(const LatentWeights& weights) { return Copy(weights.values()); }
 
 // Losses of the steps up to `until`, then the validation loss and all weights.
 template <class T>
@@ -149,15 +144,16 @@ TEST_CASE("Trainer: is the recipe written out, and the switch of schemes touches
   auto trainer = NewTrainer(options);
   const Corpus corpus = SmallCorpus();
   Random random(options.seed);
-  LatentWeights weights = LatentWeights::Initial(SmallConfig(), false, random);
+  LatentWeights weights = LatentWeights::Initial(SmallConfig(), random);
   LatentWeights gradients = weights;
   AdamW optimizer(weights, options.adam);
   TrainingModel<B158> stage1(SmallConfig());
   TrainingModel<A48> stage2(SmallConfig());
   const auto gradient_of = [&](auto& model, const TokenBatch& batch) {
     model.Quantize(weights);
-    const double loss = model.Forward(weights, batch);
-    model.Backward(weights, batch, gradients);
+    const double loss = model.Forward(batch);
+    std::fill(gradients.values().begin(), gradients.values().end(), 0.0f);
+    model.Backward(batch, gradients);
     return loss;
   };
   const float rates[] = {1.5e-3f, 3e-3f, 3e-3f, 2e-3f, 2e-3f, 2e-3f};
@@ -178,6 +174,134 @@ TEST_CASE("Trainer: is the recipe written out, and the switch of schemes touches
   }
   CHECK(clipped >= 3);
   CHECK(AllWeights(trainer.weights()) == AllWeights(weights));
+}
+
+// What AllReduce does: both get the sum.
+template <class T>
+void AddUp(T& first, T& second) {
+  const std::span<float> a = first.gradients(), b = second.gradients();
+  for (size_t i = 0; i < a.size(); ++i) a[i] = b[i] = a[i] + b[i];
+}
+
+TEST_CASE("Trainer: Gradients and Apply are a step, a batch is the same until Apply") {
+  auto whole = NewTrainer();
+  const std::vector<double> expected = Course(whole, 6);
+  auto trainer = NewTrainer();
+  std::vector<double> course;
+  while (!trainer.done()) {
+    trainer.Batch();
+    const TokenBatch batch = trainer.Batch();
+    const double loss = trainer.Gradients(batch);
+    trainer.ValidationLoss(1);
+    trainer.ValidationLoss(2);
+    const StepReport report = Value(trainer.Apply());
+    CHECK(report.loss == loss);
+    course.push_back(report.loss);
+    course.push_back(report.gradient_norm);
+  }
+  CHECK(std::equal(course.begin(), course.end(), expected.begin()));
+  CHECK(AllWeights(trainer.weights()) == AllWeights(whole.weights()));
+  CHECK(Breaks("all steps are done", [&] { (void)trainer.Apply(); }));
+}
+
+TEST_CASE("Trainer: two shares of a batch, added up, are the batch but for the order of float sums") {
+  TrainOptions options = SmallOptions();  // batches of 3: shares of 1 and of 2
+  auto whole = NewTrainer(options);
+  options.share = {0, 2};
+  auto first = NewTrainer(options);
+  options.share = {1, 2};
+  auto second = NewTrainer(options);
+  double most = 0.0, least = 1.0;
+  while (!whole.done()) {
+    INFO("step " << whole.step());
+    const TokenBatch batch = whole.Batch(), one = first.Batch(), two = second.Batch();
+    // Exact: the batch is its shares, one after the other ...
+    CHECK(one.sequences == 1);
+    CHECK(two.sequences == 2);
+    std::vector<uint32_t> inputs = one.inputs, targets = one.targets;
+    inputs.insert(inputs.end(), two.inputs.begin(), two.inputs.end());
+    targets.insert(targets.end(), two.targets.begin(), two.targets.end());
+    CHECK(inputs == batch.inputs);
+    CHECK(targets == batch.targets);
+
+    const double loss = whole.Gradients(batch);
+    const double losses = first.Gradients(one) + second.Gradients(two);
+    AddUp(first, second);
+    if (whole.step() == 0) {
+      // 60 losses in double, and a float head's logits, whose sums Eigen may take in another order.
+      CHECK(losses == doctest::Approx(loss).epsilon(1e-6));
+      // The sums over 60 tokens: in another order, each rounds by 2^-24 of what has come together; of the largest
+      // gradient of a tensor that is less than 60 * 2^-24.
+      size_t at = 0;
+      whole.weights().ForEach([&](const TensorInfo& tensor, std::span<const float> values) {
+        double error = 0.0, largest = 0.0;
+        for (size_t i = at; i < at + values.size(); ++i) {
+          error = std::max(error, std::fabs(double(first.gradients()[i]) - double(whole.gradients()[i])));
+          largest = std::max(largest, std::fabs(double(whole.gradients()[i])));
+        }
+        INFO(tensor.FullName() << ": " << error / largest);
+        CHECK(error <= 60 * 0x1p-24 * largest);
+        most = std::max(most, error / largest);
+        least = std::min(least, error / largest);
+        at += values.size();
+      });
+      CHECK(most > 0x1p-24);  // the order does matter
+    }
+    const StepReport report = Value(whole.Apply()), a = Value(first.Apply()), b = Value(second.Apply());
+    // ... and what the ranks do with the sum.
+    CHECK(a.gradient_norm == b.gradient_norm);
+    CHECK(a.learning_rate == report.learning_rate);
+    CHECK(AllWeights(first.weights()) == AllWeights(second.weights()));
+    CHECK(a.gradient_norm == doctest::Approx(report.gradient_norm).epsilon(whole.step() == 1 ? 1e-6 : 1e-2));
+    CHECK(a.loss + b.loss == doctest::Approx(report.loss).epsilon(1e-3));
+  }
+  // A rank's checkpoint is the run's: it goes on anywhere.
+  CHECK(first.ValidationLoss() == second.ValidationLoss());
+  CHECK(first.ValidationLoss() == doctest::Approx(whole.ValidationLoss()).epsilon(1e-3));
+}
+
+TEST_CASE("Trainer: gradients of several batches are added up") {
+  // Both shares on one machine, one after the other: it needs memory for half of the batch.
+  auto whole = NewTrainer();
+  auto parts = NewTrainer();
+  const TokenBatch batch = whole.Batch();
+  const Corpus corpus = SmallCorpus();
+  parts.Batch();
+  for (const uint32_t rank : {0u, 1u}) {
+    Random random(SmallOptions().seed);
+    LatentWeights::Initial(SmallConfig(), random);  // draws what a trainer's weights draw
+    parts.Gradients(corpus.Sample(random, 3, 20, {rank, 2}));
+  }
+  whole.Gradients(batch);
+  const StepReport a = Value(whole.Apply()), b = Value(parts.Apply());
+  CHECK(b.loss == doctest::Approx(a.loss).epsilon(1e-6));
+  CHECK(b.gradient_norm == doctest::Approx(a.gradient_norm).epsilon(1e-6));
+  CHECK(parts.step() == 1);
+  // The next batch is the same one, and nothing of the last step is left in its gradients.
+  CHECK(parts.Batch().inputs == whole.Batch().inputs);
+  for (const float g : parts.gradients()) REQUIRE(g == 0.0f);
+}
+
+TEST_CASE("Trainer: gradients that are not finite, from whichever rank, are refused, and the step can be made again") {
+  auto undisturbed = NewTrainer();
+  auto trainer = NewTrainer();
+  Value(undisturbed.Step());
+  trainer.Gradients(trainer.Batch());
+  trainer.gradients()[5] = std::numeric_limits<float>::infinity();
+  const Result<StepReport> refused = trainer.Apply();
+  REQUIRE(!refused.ok());
+  CHECK(refused.error().find("training diverged at step 0: the gradient's norm is inf") == 0);
+  CHECK(trainer.step() == 0);
+  Value(trainer.Step());
+  CHECK(AllWeights(trainer.weights()) == AllWeights(undisturbed.weights()));
+  // A loss that is not finite makes all gradients so, for the other ranks to see.
+  TrainOptions options = SmallOptions();
+  options.learning_rate = options.second_learning_rate = 1e30f;
+  options.warmup = 0;
+  auto diverging = NewTrainer<Fp32, Fp32>(options);
+  Value(diverging.Step());
+  CHECK(!std::isfinite(diverging.Gradients(diverging.Batch())));
+  for (const float g : diverging.gradients()) REQUIRE(std::isnan(g));
 }
 
 TEST_CASE("Trainer: a fork goes on as a run with that scheme would have") {
@@ -210,7 +334,7 @@ TEST_CASE("Trainer: Run stops where its caller says and goes on after") {
 
 // A tiny text again and again: the loss must go from ln 64 = 4.16 to next to nothing.
 template <Scheme S1, Scheme S2>
-double Overfit() {
+double Overfit(const ModelConfig& config = SmallConfig()) {
   TrainOptions options = SmallOptions();
   options.steps = 150;
   options.batch = 2;
@@ -219,7 +343,7 @@ double Overfit() {
   options.learning_rate = options.second_learning_rate = 1e-2f;
   std::vector<uint32_t> tokens;
   for (uint32_t i = 0; i < 200; ++i) tokens.push_back(i % 11 * 5);
-  auto trainer = Value(Trainer<S1, S2>::Create(SmallConfig(), options, Corpus(tokens)));
+  auto trainer = Value(Trainer<S1, S2>::Create(config, options, Corpus(tokens)));
   CHECK(trainer.ValidationLoss() == doctest::Approx(std::log(64.0)).epsilon(0.05));
   Value(trainer.Run([](const StepReport&) { return true; }));
 
@@ -237,7 +361,7 @@ TEST_CASE("Trainer: learns a short text by heart, in every scheme") {
   CHECK(Overfit<B158, A48Fp4>() < 0.1);
   CHECK(Overfit<Fp32, Fp32>() < 0.1);
   CHECK(Overfit<BinaryStage1, BinaryWeights>() < 0.3);
-  CHECK(Overfit<WithSubLayerNorms<B158>, WithSubLayerNorms<A48>>() < 0.1);
+  CHECK(Overfit<B158, A48>(WithSubLayerNorms(SmallConfig())) < 0.1);
 }
 
 TEST_CASE("Trainer: a step that diverges is refused and changes nothing") {
@@ -273,6 +397,13 @@ TEST_CASE("Trainer: what cannot be trained is refused with a sentence") {
   TrainOptions options = SmallOptions();
   options.batch = 0;
   refused(SmallConfig(), options, SmallCorpus(), "batch is 0");
+  for (const BatchShare share : {BatchShare{0, 0}, BatchShare{2, 2}, BatchShare{0, 4}}) {
+    options = SmallOptions();
+    options.share = share;
+    refused(SmallConfig(), options, SmallCorpus(),
+            "share is rank " + std::to_string(share.rank) + " of " + std::to_string(share.ranks) +
+                "; it must be one of as many ranks as there are sequences in a batch, or fewer: at most 3");
+  }
   // Numbers that take more memory than there is.
   config = SmallConfig();
   config.layers = (1u << 24) - 1;

@@ -6,7 +6,7 @@
 //   cache  += Q(k), Q(v)     post-RoPE
 //   a       = softmax(Q(q) K^T / sqrt(head_dim)) V
 //   a       = T'^T a
-//   y       = W_o Q(top-k(a))     eq. 1; with an RMSNorm of a before, if the scheme has sub-layer norms
+//   y       = W_o Q(top-k(a))     eq. 1; with an RMSNorm of a before, if there is a sub-layer norm
 //
 // Inputs that are Transformed are T x before Q, and top-k.
 #ifndef BITNET_LAYER_ATTENTION_H_
@@ -68,8 +68,8 @@ class Attention {
   using Cache = typename B::template Cache<CacheQuantizersOf<S>>;
   using Buffers = AttentionBuffers<S, B>;
 
-  // Matrices q [heads * head_dim, hidden], k and v [kv_heads * head_dim, hidden], o [hidden, heads * head_dim]. The
-  // gain of the sub-layer norm is empty unless S has one.
+  // Matrices q [heads * head_dim, hidden], k and v [kv_heads * head_dim, hidden], o [hidden, heads * head_dim]. Of
+  // a sub-layer norm without gains there is none.
   Attention(Matrix q, Matrix k, Matrix v, OutputMatrix o, RmsNorm<B> sub_norm, size_t heads, size_t kv_heads)
       : q_(std::move(q)),
         k_(std::move(k)),
@@ -82,6 +82,8 @@ class Attention {
     BITNET_ASSERT(k_.rows() == kv_heads * shape_.head_dim && v_.rows() == k_.rows() && o_.cols() == q_.rows() &&
                       k_.cols() == q_.cols() && v_.cols() == q_.cols() && o_.rows() == q_.cols(),
                   "Attention: the projections' shapes do not agree");
+    BITNET_ASSERT(sub_norm_.width() == 0 || sub_norm_.width() == o_.cols(),
+                  "Attention: the sub-layer norm must have heads * head_dim gains, or none");
   }
   // Of weights in S's format, which need not outlive the call.
   Attention(const Weights& q, const Weights& k, const Weights& v, const Weights& o, RmsNorm<B> sub_norm, size_t heads,
@@ -121,7 +123,7 @@ class Attention {
     const MatrixView<float> attended = backend.Shape(stream, buffers.attended, tokens, q_.rows());
     backend.Attend(stream, buffers.queries, where, cache, shape_, attended);
     TransformHeads<Transposed<TransformOf<typename S::Value>>>(backend, stream, Heads(attended));
-    if constexpr (S::kSubLayerNorms) sub_norm_(backend, stream, attended, attended);
+    if (sub_norm_.width() != 0) sub_norm_(backend, stream, attended, attended);
 
     using OutputInput = typename S::OutputInput;
     const auto inputs = TransformInputs<OutputInput>(backend, stream, attended, buffers.transformed);

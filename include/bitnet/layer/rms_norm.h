@@ -1,4 +1,5 @@
 // RmsNorm: y = x / sqrt(mean(x^2) + eps) * gain, token by token. eps > 0, so that zeros stay zeros.
+// Without gains it stands for a norm that is not there: who has it asks width().
 #ifndef BITNET_LAYER_RMS_NORM_H_
 #define BITNET_LAYER_RMS_NORM_H_
 

@@ -2,7 +2,7 @@
 //
 //   g = W_gate x
 //   u = W_up x               only on the channels whose gate is open, f(g) != 0
-//   h = u * f(g)             eq. 5; with an RMSNorm of h after, if the scheme has sub-layer norms
+//   h = u * f(g)             eq. 5; with an RMSNorm of h after, if there is a sub-layer norm
 //   y = W_down Q(h)          only on the channels where Q(h) is not zero
 //
 // f is the scheme's activation. With one that makes no zeros all products are dense. Inputs that are Transformed are
@@ -53,12 +53,14 @@ class SparseFfn {
   using Stream = typename B::Stream;
   using Buffers = FfnBuffers<S, B>;
 
-  // Matrices gate and up [ffn, hidden], down [hidden, ffn]. The gain of the sub-layer norm is empty unless S has one.
+  // Matrices gate and up [ffn, hidden], down [hidden, ffn]. Of a sub-layer norm without gains there is none.
   SparseFfn(GateMatrix gate, UpMatrix up, DownMatrix down, RmsNorm<B> sub_norm)
       : gate_(std::move(gate)), up_(std::move(up)), down_(std::move(down)), sub_norm_(std::move(sub_norm)) {
     BITNET_ASSERT(up_.rows() == gate_.rows() && up_.cols() == gate_.cols() && down_.cols() == gate_.rows() &&
                       down_.rows() == gate_.cols(),
                   "SparseFfn: the projections' shapes do not agree");
+    BITNET_ASSERT(sub_norm_.width() == 0 || sub_norm_.width() == down_.cols(),
+                  "SparseFfn: the sub-layer norm must have ffn gains, or none");
   }
   // Of weights in S's format, which need not outlive the call.
   SparseFfn(const Weights& gate, const Weights& up, const Weights& down, RmsNorm<B> sub_norm, const B& backend)
@@ -91,7 +93,7 @@ class SparseFfn {
       backend.MatMul(stream, up_, x, up);
     }
     backend.template Glu<Act>(stream, gate, up, buffers.open, up);
-    if constexpr (S::kSubLayerNorms) sub_norm_(backend, stream, up, up);
+    if (sub_norm_.width() != 0) sub_norm_(backend, stream, up, up);
 
     backend.template Quantize<Untransformed<typename S::DownInput>>(
         stream, TransformInputs<typename S::DownInput>(backend, stream, up, buffers.transformed), buffers.down_inputs);

@@ -11,12 +11,18 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <span>
+#include <optional>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "bitnet/backend/backend.h"
-#include "bitnet/base/assert.h"
+#include "bitnet/base/size.h"
+#include "bitnet/layer/attention.h"
+#include "bitnet/model/config.h"
+#include "bitnet/model/tensors.h"
+#include "bitnet/model/weights.h"
+#include "bitnet/scheme/scheme.h"
 #include "bitnet/tensor/key_values.h"
 
 namespace bitnet {
@@ -59,26 +65,37 @@ class PageNumbers {
   std::vector<uint32_t> free_, users_;
 };
 
-template <Backend B, class Quantizers>
+template <Scheme S, Backend B>
 class CachePool {
+  template <class L>
+  using CacheOf = typename B::template Cache<CacheQuantizersOf<L>>;
+
  public:
-  using Cache = typename B::template Cache<Quantizers>;
+  CachePool(B backend, const ModelConfig& config, size_t max_pages)
+      : backend_(std::move(backend)), config_(config), max_pages_(max_pages) {
+    Make<S>(InnerCount<S>(config), caches_);
+    Make<EdgeOf<S>>(EdgeCount<S>(config), edges_);
+  }
+  // Whether it is one of a model with this configuration.
+  bool IsFor(const ModelConfig& config) const { return config == config_; }
 
-  CachePool(B backend, size_t layers, size_t kv_heads, size_t head_dim, size_t max_pages)
-      : backend_(std::move(backend)), kv_heads_(kv_heads), head_dim_(head_dim), max_pages_(max_pages) {
-    for (size_t i = 0; i < layers; ++i) {
-      caches_.push_back(backend_.template NewCache<Quantizers>(kv_heads, head_dim));
-    }
+  // Of a page in all layers; of a pool that is not made yet, if that fits size_t.
+  size_t PageBytes() const { return PageBytes(backend_, config_).value_or(0); }
+  static std::optional<size_t> PageBytes(const B& backend, const ModelConfig& config) {
+    const auto of_layers = [&]<class L>(std::type_identity<L>, size_t layers) {
+      return CheckedProduct(std::optional(layers),
+                            backend.template PageBytes<CacheQuantizersOf<L>>(config.kv_heads, config.head_dim));
+    };
+    return CheckedSum(of_layers(std::type_identity<S>(), InnerCount<S>(config)),
+                      of_layers(std::type_identity<EdgeOf<S>>(), EdgeCount<S>(config)));
   }
-  bool IsFor(size_t layers, size_t kv_heads, size_t head_dim) const {
-    return caches_.size() == layers && kv_heads_ == kv_heads && head_dim_ == head_dim;
+  // Of a token (after the first) in all layers.
+  size_t BytesPerToken() const {
+    size_t bytes = 0;
+    for (const auto& cache : caches_) bytes += cache.BytesPerToken();
+    for (const auto& cache : edges_) bytes += cache.BytesPerToken();
+    return bytes;
   }
-
-  // Of a page, and of a token (after the first), in all layers.
-  size_t PageBytes() const {
-    return caches_.size() * backend_.template PageBytes<Quantizers>(kv_heads_, head_dim_).value_or(0);
-  }
-  size_t BytesPerToken() const { return caches_.empty() ? 0 : caches_.size() * caches_[0].BytesPerToken(); }
 
   size_t max_pages() const { return max_pages_; }
   size_t used_pages() const {
@@ -92,8 +109,23 @@ class CachePool {
     return max_pages_ - numbers_.used();
   }
 
-  size_t layers() const { return caches_.size(); }
-  Cache& OfLayer(size_t i) { return caches_[i]; }
+  // f(the cache of layer i, what else stands for layer i): of other types at the edges (see AtLayer in weights.h).
+  template <class Layers, class Edges, class F>
+  void AtLayer(size_t i, Layers& layers, Edges& edges, F&& f) {
+    if constexpr (kHasEdges<S>) {
+      const size_t edge = i == 0 ? 0 : 1;
+      if (IsEdge(config_, i)) return f(edges_[edge], edges[edge]);
+      f(caches_[i - 1], layers[i - 1]);
+    } else {
+      f(caches_[i], layers[i]);
+    }
+  }
+  // f(the cache) for each layer.
+  template <class F>
+  void ForEachLayer(F&& f) {
+    for (auto& cache : caches_) f(cache);
+    for (auto& cache : edges_) f(cache);
+  }
 
   // Appends so many pages that nobody uses; false where there are not as many below the limit. Where memory ends, none
   // is taken.
@@ -103,9 +135,9 @@ class CachePool {
     if (count > max_pages_ - numbers_.used()) return false;
     if (count > numbers_.free()) {
       const size_t all = numbers_.used() + count;
-      for (Cache& cache : caches_) {
+      ForEachLayer([&](auto& cache) {
         if (cache.pages() < all) backend_.ResizeCache(cache, all);
-      }
+      });
       numbers_.Add(all);
     }
     for (size_t i = 0; i < count; ++i) pages.push_back(numbers_.Take());
@@ -121,7 +153,7 @@ class CachePool {
     for (const uint32_t page : pages) numbers_.Release(page);
     if (numbers_.used() != 0) return;
     numbers_.Clear();
-    for (Cache& cache : caches_) backend_.ResizeCache(cache, 0);
+    ForEachLayer([&](auto& cache) { backend_.ResizeCache(cache, 0); });
   }
   bool IsShared(uint32_t page) const {
     const std::lock_guard lock(mutex_);
@@ -129,9 +161,17 @@ class CachePool {
   }
 
  private:
+  template <class L>
+  void Make(size_t layers, std::vector<CacheOf<L>>& caches) {
+    for (size_t i = 0; i < layers; ++i) {
+      caches.push_back(backend_.template NewCache<CacheQuantizersOf<L>>(config_.kv_heads, config_.head_dim));
+    }
+  }
+
   B backend_;
-  std::vector<Cache> caches_;  // of each layer
-  size_t kv_heads_, head_dim_;
+  ModelConfig config_;
+  std::vector<CacheOf<S>> caches_;         // of each layer but the edges
+  std::vector<CacheOf<EdgeOf<S>>> edges_;  // where S has edges
   size_t max_pages_;
   mutable std::mutex mutex_;
   PageNumbers numbers_;

@@ -1,5 +1,5 @@
 // CheckScheme<S>(config): whether the sums of a scheme's integer products fit their 32 bits at a configuration's
-// widths.
+// widths, and whether the scheme leaves a tied embedding tied.
 #ifndef BITNET_MODEL_CHECK_SCHEME_H_
 #define BITNET_MODEL_CHECK_SCHEME_H_
 
@@ -23,13 +23,21 @@ Result<Done> CheckScheme(const ModelConfig& c) {
     problem = "config: " + std::string(width) + " is " + std::to_string(columns) + "; with the scheme " + S::kName +
               " a dot product of that many levels at " + what + " could reach 2^29";
   };
-  using W = typename S::Weight;
-  check.template operator()<W, typename S::Input>("the inputs of attention and FFN", "hidden", c.hidden);
-  check.template operator()<W, typename S::OutputInput>("the attention output", "heads * head_dim", c.query_width());
-  check.template operator()<W, typename S::DownInput>("down", "ffn", c.ffn);
+  const auto check_layers = [&]<class L>() {
+    using W = typename L::Weight;
+    check.template operator()<W, typename L::Input>("the inputs of attention and FFN", "hidden", c.hidden);
+    check.template operator()<W, typename L::OutputInput>("the attention output", "heads * head_dim", c.query_width());
+    check.template operator()<W, typename L::DownInput>("down", "ffn", c.ffn);
+    check.template operator()<typename L::Query, typename L::Key>("attention scores", "head_dim", c.head_dim);
+    check.template operator()<typename L::Query, typename L::FirstKey>("attention scores", "head_dim", c.head_dim);
+  };
+  check_layers.template operator()<S>();
+  if (kHasEdges<S>) check_layers.template operator()<EdgeOf<S>>();
   check.template operator()<typename S::HeadWeight, typename S::HeadInput>("the output head", "hidden", c.hidden);
-  check.template operator()<typename S::Query, typename S::Key>("attention scores", "head_dim", c.head_dim);
-  check.template operator()<typename S::Query, typename S::FirstKey>("attention scores", "head_dim", c.head_dim);
+  if (problem.empty() && c.tied_embedding && !kMayTieEmbedding<S>) {
+    problem = "config: tied_embedding is true; the scheme " + std::string(S::kName) +
+              " quantizes the embedding otherwise than the output head";
+  }
   if (!problem.empty()) return Error{problem};
   return Done{};
 }

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <type_traits>
 
 #include "bitnet/backend/sampling.h"
 #include "bitnet/base/bytes.h"
@@ -24,15 +25,21 @@ struct ModelConfig {
   uint32_t max_positions = 2048;
   float rope_base = 10000.0f;
   float rms_eps = 1e-5f;
-  bool tied_embedding = true;  // the output head is the token embedding
+  bool tied_embedding = true;    // the output head is the token embedding
+  bool sub_layer_norms = false;  // norms before the attention output projection and before down
+
+  // f(name, field) for every field, in the order of files. A new one goes to the end.
+  template <class F>
+  void ForEachField(F&& f) {
+    VisitFields(*this, f);
+  }
+  template <class F>
+  void ForEachField(F&& f) const {
+    VisitFields(*this, f);
+  }
 
   uint32_t query_width() const { return heads * head_dim; }
   uint32_t kv_width() const { return kv_heads * head_dim; }
-  // Weights of the projections of all layers.
-  uint64_t ProjectionWeights() const {
-    const uint64_t attention = uint64_t{hidden} * (2 * uint64_t{query_width()} + 2 * uint64_t{kv_width()});
-    return layers * (attention + 3 * uint64_t{hidden} * ffn);
-  }
 
   friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
 
@@ -43,17 +50,15 @@ struct ModelConfig {
     // both are refused where memory is taken (base/size.h).
     // A vocabulary of one more could not be sampled from.
     constexpr uint32_t kLimit = kMostSampledTokens;
-    const struct {
-      const char* name;
-      uint32_t value;
-    } sizes[] = {{"vocab", vocab},       {"hidden", hidden},     {"layers", layers}, {"heads", heads},
-                 {"kv_heads", kv_heads}, {"head_dim", head_dim}, {"ffn", ffn},       {"max_positions", max_positions}};
-    for (const auto& size : sizes) {
-      if (size.value == 0 || size.value > kLimit) {
-        return Error{"config: " + std::string(size.name) + " is " + std::to_string(size.value) +
-                     "; it must be between 1 and " + std::to_string(kLimit)};
+    std::string problem;
+    ForEachField([&](const char* name, const auto& field) {
+      if constexpr (std::is_same_v<decltype(field), const uint32_t&>) {
+        if (!problem.empty() || (field != 0 && field <= kLimit)) return;
+        problem = "config: " + std::string(name) + " is " + std::to_string(field) + "; it must be between 1 and " +
+                  std::to_string(kLimit);
       }
-    }
+    });
+    if (!problem.empty()) return Error{problem};
     if (head_dim % 2 != 0) {
       return Error{"config: head_dim is " + std::to_string(head_dim) + "; the rotary embedding needs an even one"};
     }
@@ -76,21 +81,42 @@ struct ModelConfig {
   }
 
   void Write(ByteWriter& to) const {
-    for (const uint32_t v : {vocab, hidden, layers, heads, kv_heads, head_dim, ffn, max_positions}) to.Number(v);
-    to.Number(rope_base);
-    to.Number(rms_eps);
-    to.Number(static_cast<uint8_t>(tied_embedding));
+    ForEachField([&]<class T>(const char*, const T& field) {
+      if constexpr (std::is_same_v<T, bool>) {
+        to.Number(static_cast<uint8_t>(field));
+      } else {
+        to.Number(field);
+      }
+    });
   }
   // Not yet validated.
   static ModelConfig Read(ByteReader& from) {
-    ModelConfig c;
-    for (uint32_t* v : {&c.vocab, &c.hidden, &c.layers, &c.heads, &c.kv_heads, &c.head_dim, &c.ffn, &c.max_positions}) {
-      *v = from.Number<uint32_t>("the configuration");
-    }
-    c.rope_base = from.Number<float>("the configuration");
-    c.rms_eps = from.Number<float>("the configuration");
-    c.tied_embedding = from.Flag("the configuration");
-    return c;
+    ModelConfig config;
+    config.ForEachField([&]<class T>(const char*, T& field) {
+      if constexpr (std::is_same_v<T, bool>) {
+        field = from.Flag("the configuration");
+      } else {
+        field = from.Number<T>("the configuration");
+      }
+    });
+    return config;
+  }
+
+ private:
+  template <class Self, class F>
+  static void VisitFields(Self& c, F& f) {
+    f("vocab", c.vocab);
+    f("hidden", c.hidden);
+    f("layers", c.layers);
+    f("heads", c.heads);
+    f("kv_heads", c.kv_heads);
+    f("head_dim", c.head_dim);
+    f("ffn", c.ffn);
+    f("max_positions", c.max_positions);
+    f("rope_base", c.rope_base);
+    f("rms_eps", c.rms_eps);
+    f("tied_embedding", c.tied_embedding);
+    f("sub_layer_norms", c.sub_layer_norms);
   }
 };
 

@@ -1,8 +1,8 @@
 // Files of packed models: ModelWeights in canonical form, the same on every machine.
 //
-// After the seal (base/bytes.h): the configuration, whether there are sub-layer norms, then every tensor in the order
-// of the members. A tensor says its format, a quantized one by its levels, so one of other weights is refused; which
-// quantizers the activations have is not in the file: that is the caller's scheme to know.
+// After the seal (base/bytes.h): the configuration, then every tensor in the order of ForEachTensor. A tensor says its
+// format, a quantized one by its levels, so one of other weights is refused; which quantizers the activations have is
+// not in the file: that is the caller's scheme to know.
 // Little-endian; every length is checked against the configuration and against what is left of the file before memory
 // is taken. Steps are finite and not negative; gains and real weights are finite: others are neither written nor read.
 #ifndef BITNET_MODEL_MODEL_FILE_H_
@@ -19,6 +19,7 @@
 #include "bitnet/base/bytes.h"
 #include "bitnet/base/check_numbers.h"
 #include "bitnet/model/check_scheme.h"
+#include "bitnet/model/tensors.h"
 #include "bitnet/model/weights.h"
 
 namespace bitnet {
@@ -86,30 +87,10 @@ std::string FaultOf(const QuantizedMatrix<F>& matrix) {
   }
 }
 
-// visit(name, tensor, rows, cols, granularity) for every tensor in the order of the file; a norm's gains are a row
-// without steps. layer(i) gives the i-th layer, or null after the last.
-template <Scheme S, class Model, class Layer, class Visit>
-void VisitTensors(Model& model, Layer&& layer, Visit&& visit) {
-  const ModelConfig& c = model.config;
-  const StepGranularity head = StepGranularity::Of<typename S::HeadWeight::Granularity>();
-  const StepGranularity weight = StepGranularity::Of<typename S::Weight::Granularity>();
-  visit("embedding", model.embedding, c.vocab, c.hidden, head);
-  for (size_t i = 0; auto* l = layer(i); ++i) {
-    const std::string at = "layer" + std::to_string(i) + ".";
-    visit(at + "attn_norm", l->attn_norm, 1u, c.hidden, weight);
-    visit(at + "q", l->q, c.query_width(), c.hidden, weight);
-    visit(at + "k", l->k, c.kv_width(), c.hidden, weight);
-    visit(at + "v", l->v, c.kv_width(), c.hidden, weight);
-    visit(at + "o", l->o, c.hidden, c.query_width(), weight);
-    if (S::kSubLayerNorms) visit(at + "attn_sub_norm", l->attn_sub_norm, 1u, c.query_width(), weight);
-    visit(at + "ffn_norm", l->ffn_norm, 1u, c.hidden, weight);
-    visit(at + "gate", l->gate, c.ffn, c.hidden, weight);
-    visit(at + "up", l->up, c.ffn, c.hidden, weight);
-    visit(at + "down", l->down, c.hidden, c.ffn, weight);
-    if (S::kSubLayerNorms) visit(at + "ffn_sub_norm", l->ffn_sub_norm, 1u, c.ffn, weight);
-  }
-  visit("final_norm", model.final_norm, 1u, c.hidden, weight);
-  if (!c.tied_embedding) visit("head", model.head, c.vocab, c.hidden, head);
+// The values that share a step, of the matrices of a role.
+template <Scheme S, TensorRole kRole, bool kEdge>
+StepGranularity GranularityAt() {
+  return StepGranularity::Of<typename QuantizerAt<S, kRole, kEdge>::Granularity>();
 }
 
 inline void WriteGain(ByteWriter& to, const std::vector<float>& gain) { to.Numbers(std::span<const float>(gain)); }
@@ -126,7 +107,7 @@ void WriteMatrix(ByteWriter& to, const QuantizedMatrix<F>& matrix) {
   to.Numbers(matrix.steps());
 }
 
-inline void ReadGain(ByteReader& from, const std::string& name, std::vector<float>& gain, uint32_t width) {
+inline void ReadGain(ByteReader& from, const std::string& name, std::vector<float>& gain, size_t width) {
   if (width > from.remaining() / sizeof(float)) {
     from.Fail(name, "the file is too short for " + std::to_string(width) + " values");
     return;
@@ -159,8 +140,8 @@ void ReadFormat(ByteReader& from, const std::string& name, const char* scheme) {
 
 // The matrix must have the given shape and granularity: that of the scheme and the configuration.
 template <Format F>
-void ReadMatrix(ByteReader& from, const std::string& name, const char* scheme, QuantizedMatrix<F>& to, uint32_t rows,
-                uint32_t cols, StepGranularity granularity) {
+void ReadMatrix(ByteReader& from, const std::string& name, const char* scheme, QuantizedMatrix<F>& to, size_t rows,
+                size_t cols, StepGranularity granularity) {
   ReadFormat<F>(from, name, scheme);
   const auto stored_rows = from.Number<uint64_t>(name);
   const auto stored_cols = from.Number<uint64_t>(name);
@@ -196,44 +177,58 @@ Result<Done> CheckModel(const ModelWeights<S>& model) {
   const ModelConfig& c = model.config;
   if (Result<Done> valid = c.Validate(); !valid.ok()) return valid;
   if (Result<Done> fits = CheckScheme<S>(c); !fits.ok()) return fits;
-  if (model.layers.size() != c.layers) {
-    return Error{"the model has " + std::to_string(model.layers.size()) + " layers, its configuration " +
-                 std::to_string(c.layers)};
+  if (model.layers.size() + model.edges.size() != c.layers) {
+    return Error{"the model has " + std::to_string(model.layers.size() + model.edges.size()) +
+                 " layers, its configuration " + std::to_string(c.layers)};
+  }
+  if (model.edges.size() != EdgeCount<S>(c)) {
+    return Error{"the model has " + std::to_string(model.edges.size()) + " layers in `edges`, the scheme " + S::kName +
+                 " " + std::to_string(EdgeCount<S>(c))};
+  }
+  for (size_t i = 0; i < c.layers && !c.sub_layer_norms; ++i) {
+    const bool has_norms = AtLayer<S>(c, i, model.layers, model.edges, [](const auto& layer) {
+      return !layer.attn_sub_norm.empty() || !layer.ffn_sub_norm.empty();
+    });
+    if (!has_norms) continue;
+    return Error{"layer" + std::to_string(i) + " has gains of sub-layer norms, which its configuration has not"};
   }
   std::string fault;
-  const auto check = [&](const std::string& name, const auto& tensor, uint32_t rows, uint32_t cols,
-                         StepGranularity granularity) {
-    if (!fault.empty()) return;
-    bool fits = false;
-    if constexpr (requires { tensor.rows(); }) {
-      fits = tensor.rows() == rows && tensor.cols() == cols && tensor.granularity() == granularity;
-    } else {
-      fits = tensor.size() == cols;
-    }
-    fault = fits ? detail::FaultOf(tensor)
+  ForEachTensor(
+      c,
+      [&](auto tensor, const auto& values) {
+        if (!fault.empty()) return;
+        bool fits = false;
+        if constexpr (tensor.kRole == TensorRole::kGain) {
+          fits = values.size() == tensor.cols;
+        } else {
+          fits = values.rows() == tensor.rows && values.cols() == tensor.cols &&
+                 values.granularity() == detail::GranularityAt<S, tensor.kRole, tensor.kEdge>();
+        }
+        fault =
+            fits ? detail::FaultOf(values)
                  : "its shape or its steps are not those of the configuration and the scheme " + std::string(S::kName);
-    if (!fault.empty()) fault = name + ": " + fault;
-  };
-  detail::VisitTensors<S>(
-      model, [&](size_t i) { return i < model.layers.size() ? &model.layers[i] : nullptr; }, check);
+        if (!fault.empty()) fault = tensor.FullName() + ": " + fault;
+      },
+      model);
   if (!fault.empty()) return Error{fault};
   return Done{};
 }
 
+// Writes what is there: CheckModel says whether it will be read.
 template <Scheme S>
 std::vector<uint8_t> SerializeModel(const ModelWeights<S>& model) {
   ByteWriter to;
   model.config.Write(to);
-  to.Number(static_cast<uint8_t>(S::kSubLayerNorms));
-  detail::VisitTensors<S>(
-      model, [&](size_t i) { return i < model.layers.size() ? &model.layers[i] : nullptr; },
-      [&](const std::string&, const auto& tensor, uint32_t, uint32_t, StepGranularity) {
-        if constexpr (requires { tensor.rows(); }) {
-          detail::WriteMatrix(to, tensor);
-        } else {
-          detail::WriteGain(to, tensor);
-        }
-      });
+  const auto write = [&](auto tensor, const auto& values) {
+    if constexpr (tensor.kRole == TensorRole::kGain) {
+      detail::WriteGain(to, values);
+    } else {
+      detail::WriteMatrix(to, values);
+    }
+  };
+  ModelConfig there = model.config;
+  there.layers = static_cast<uint32_t>(model.layers.size() + model.edges.size());
+  ForEachTensor(there, write, model);
   return std::move(to.bytes());
 }
 
@@ -243,29 +238,32 @@ Result<ModelWeights<S>> DeserializeModel(std::span<const uint8_t> payload) {
   ByteReader from(payload, kSealHeaderBytes);
   ModelWeights<S> model;
   const ModelConfig c = model.config = ModelConfig::Read(from);
-  const bool sub_norms = from.Flag("the configuration");
   if (!from.ok()) return Error{from.error()};
   if (Result<Done> valid = c.Validate(); !valid.ok()) return Error{valid.error()};
   if (Result<Done> fits = CheckScheme<S>(c); !fits.ok()) return Error{fits.error()};
-  if (sub_norms != S::kSubLayerNorms) {
-    return Error{std::string("the model has ") + (sub_norms ? "" : "no ") +
-                 "sub-layer norms; the scheme is the other kind (see WithSubLayerNorms)"};
-  }
+  const auto read = [&](auto tensor, auto& values) {
+    if (!from.ok()) return;
+    const std::string name = tensor.FullName();
+    if constexpr (tensor.kRole == TensorRole::kGain) {
+      detail::ReadGain(from, name, values, tensor.cols);
+    } else {
+      detail::ReadMatrix(from, name, S::kName, values, tensor.rows, tensor.cols,
+                         detail::GranularityAt<S, tensor.kRole, tensor.kEdge>());
+    }
+    if (!from.ok()) return;
+    const std::string fault = detail::FaultOf(values);
+    if (!fault.empty()) from.Fail(name, fault);
+  };
+  ForEachTensorBeforeLayers(c, read, model);
   // Layers are made one by one: how many the file says is believed only as far as its bytes reach.
-  const auto next_layer = [&](size_t i) { return i < c.layers && from.ok() ? &model.layers.emplace_back() : nullptr; };
-  detail::VisitTensors<S>(
-      model, next_layer,
-      [&](const std::string& name, auto& tensor, uint32_t rows, uint32_t cols, StepGranularity granularity) {
-        if (!from.ok()) return;
-        if constexpr (requires { tensor.rows(); }) {
-          detail::ReadMatrix(from, name, S::kName, tensor, rows, cols, granularity);
-        } else {
-          detail::ReadGain(from, name, tensor, cols);
-        }
-        if (!from.ok()) return;
-        const std::string fault = detail::FaultOf(tensor);
-        if (!fault.empty()) from.Fail(name, fault);
-      });
+  for (size_t i = 0; i < c.layers && from.ok(); ++i) {
+    if (kHasEdges<S> && IsEdge(c, i)) {
+      ForEachTensorOfLayer<kHasEdges<S>>(c, i, read, model.edges.emplace_back());
+    } else {
+      ForEachTensorOfLayer(c, i, read, model.layers.emplace_back());
+    }
+  }
+  ForEachTensorAfterLayers(c, read, model);
   if (from.ok() && from.remaining() != 0) {
     from.Fail("the end", std::to_string(from.remaining()) + " bytes follow the last tensor; none were expected");
   }

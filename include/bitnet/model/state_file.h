@@ -61,10 +61,11 @@ std::vector<uint8_t> SerializeState(const Transformer<S, B>& model, const typena
   to.Number(model.config().kv_heads);
   to.Number(model.config().head_dim);
   to.Number(static_cast<uint64_t>(saved.length));
-  for (const auto& layer : saved.layers) {
-    if (saved.length == 0) break;
-    detail::WriteHeads(to, layer.keys);
-    detail::WriteHeads(to, layer.values);
+  for (size_t i = 0; i < model.config().layers && saved.length != 0; ++i) {
+    AtLayer<S>(model.config(), i, saved.layers, saved.edges, [&](const auto& layer) {
+      detail::WriteHeads(to, layer.keys);
+      detail::WriteHeads(to, layer.values);
+    });
   }
   return std::move(to.bytes());
 }
@@ -89,12 +90,14 @@ Result<typename Transformer<S, B>::Saved> DeserializeState(const Transformer<S, 
     from.Fail("tokens", std::to_string(length) + " tokens; the model allows " + std::to_string(c.max_positions));
   }
   saved.length = from.ok() ? static_cast<size_t>(length) : 0;
-  for (size_t i = 0; i < c.layers && from.ok(); ++i) {
-    auto& layer = saved.layers.emplace_back();
-    if (saved.length == 0) continue;
-    const std::string at = "layer" + std::to_string(i) + ".";
-    detail::ReadHeads(from, at + "keys", S::kName, c.kv_heads, c.head_dim, saved.length, layer.keys);
-    detail::ReadHeads(from, at + "values", S::kName, c.kv_heads, c.head_dim, saved.length, layer.values);
+  saved.layers.resize(InnerCount<S>(c));
+  saved.edges.resize(EdgeCount<S>(c));
+  for (size_t i = 0; i < c.layers && from.ok() && saved.length != 0; ++i) {
+    AtLayer<S>(c, i, saved.layers, saved.edges, [&](auto& layer) {
+      const std::string at = "layer" + std::to_string(i) + ".";
+      detail::ReadHeads(from, at + "keys", S::kName, c.kv_heads, c.head_dim, saved.length, layer.keys);
+      detail::ReadHeads(from, at + "values", S::kName, c.kv_heads, c.head_dim, saved.length, layer.values);
+    });
   }
   if (from.ok() && from.remaining() != 0) {
     from.Fail("the end", std::to_string(from.remaining()) + " bytes follow the last layer; none were expected");

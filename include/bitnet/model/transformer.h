@@ -66,10 +66,11 @@ class Transformer;
 template <Scheme S, Backend B>
 class Transformer<S, B> {
   using Layer = DecoderLayer<S, B>;
+  using EdgeLayer = DecoderLayer<EdgeOf<S>, B>;
 
  public:
   // Where states take their memory from.
-  using Pool = CachePool<B, CacheQuantizersOf<S>>;
+  using Pool = CachePool<S, B>;
 
   // What passes run in: a stream, and buffers that are kept between them. A state has one for passes of its own; passes
   // of several states have one beside them.
@@ -82,6 +83,9 @@ class Transformer<S, B> {
     };
     typename B::Stream stream_;
     typename Layer::Buffers buffers_;
+    typename EdgeLayer::Buffers edge_buffers_;
+    auto& BuffersOf(const Layer&) { return buffers_; }
+    auto& BuffersOf(const EdgeLayer&) requires(kHasEdges<S>) { return edge_buffers_; }
     std::vector<Token> tokens_;  // in the order in which they run
     std::vector<Place> places_;
     std::vector<PageTable> tables_;  // of each turn
@@ -187,11 +191,10 @@ class Transformer<S, B> {
         config_(weights.config),
         rope_(config_.head_dim, config_.rope_base),
         final_norm_(weights.final_norm, config_.rms_eps, backend_),
-        head_(backend_.template PrepareMatrix<HeadWeight, HeadInput, HeadUses>(
-            config_.tied_embedding ? weights.embedding : weights.head)) {
+        head_(backend_.template PrepareMatrix<HeadWeight, HeadInput, HeadUses>(HeadOf(weights))) {
     BITNET_ASSERT(config_.Validate().ok(), "Transformer: the configuration is not valid: see ModelConfig::Validate");
     BITNET_ASSERT(CheckScheme<S>(config_).ok(), "Transformer: sums of the scheme do not fit 32 bits: see CheckScheme");
-    BITNET_ASSERT(weights.layers.size() == config_.layers,
+    BITNET_ASSERT(weights.layers.size() == InnerCount<S>(config_) && weights.edges.size() == EdgeCount<S>(config_),
                   "Transformer: the weights must have as many layers as their configuration says");
     const auto is_head = [&](const auto& matrix) {
       return matrix.rows() == config_.vocab && matrix.cols() == config_.hidden;
@@ -200,9 +203,10 @@ class Transformer<S, B> {
                       weights.final_norm.size() == config_.hidden,
                   "Transformer: embedding, head and final_norm must have the configuration's shape: see CheckModel");
     if (!config_.tied_embedding) {
-      embedding_ = backend_.template PrepareMatrix<HeadWeight, HeadInput, Uses<RowLookup>>(weights.embedding);
+      embedding_ = backend_.template PrepareMatrix<Embedding, HeadInput, Uses<RowLookup>>(weights.embedding);
     }
-    for (const LayerWeights<S>& w : weights.layers) AddLayer(w);
+    for (const auto& w : weights.layers) AddLayer<S>(w, layers_);
+    for (const auto& w : weights.edges) AddLayer<EdgeOf<S>>(w, edges_);
   }
 
   // Of other weights: says so.
@@ -229,42 +233,42 @@ class Transformer<S, B> {
     state.pages_ = PageList<Pool>(std::move(pool));
     state.max_tokens_ = std::min<size_t>(max_tokens, config_.max_positions);
     state.workspace_ = NewWorkspace();
-    state.use_.resize(layers_.size());
+    state.use_.resize(config_.layers);
     return state;
   }
 
   // A pool of at most so many pages: max_pages * PageBytes() bytes.
-  std::shared_ptr<Pool> NewPool(size_t max_pages) const {
-    return std::make_shared<Pool>(backend_, config_.layers, config_.kv_heads, config_.head_dim, max_pages);
-  }
+  std::shared_ptr<Pool> NewPool(size_t max_pages) const { return std::make_shared<Pool>(backend_, config_, max_pages); }
   // Bytes of a page of kPageTokens tokens in all layers, if that fits size_t.
   std::optional<size_t> PageBytes() const { return CacheBytes(1); }
 
   Workspace NewWorkspace() const {
     Workspace workspace;
     workspace.stream_ = backend_.NewStream();
-    workspace.use_.resize(layers_.size());
+    workspace.use_.resize(config_.layers);
     return workspace;
   }
 
   // State::CacheBytes() of so many tokens, to ask before; nothing if that does not fit size_t.
   std::optional<size_t> CacheBytes(size_t tokens) const {
-    return CheckedProduct(std::optional(PagesFor(tokens)), std::optional(layers_.size()),
-                          backend_.template PageBytes<CacheQuantizersOf<S>>(config_.kv_heads, config_.head_dim));
+    return CheckedProduct(std::optional(PagesFor(tokens)), Pool::PageBytes(backend_, config_));
   }
 
   // A conversation's tokens on the host: to keep it somewhere else than in the pool. (state_file.h makes files of it.)
   struct Saved {
     size_t length = 0;
-    std::vector<HostCache<CacheQuantizersOf<S>>> layers;
+    std::vector<HostCache<CacheQuantizersOf<S>>> layers;         // but the edges
+    std::vector<HostCache<CacheQuantizersOf<EdgeOf<S>>>> edges;  // where S has edges
   };
   Result<Saved> Save(State& state) const {
     Saved saved;
     saved.length = state.length_;
     saved.layers.resize(layers_.size());
-    for (size_t i = 0; i < layers_.size() && state.length_ != 0; ++i) {
-      backend_.ReadCache(state.workspace_.stream_, state.pages_.pool()->OfLayer(i), state.pages_.table(), state.length_,
-                         saved.layers[i]);
+    saved.edges.resize(edges_.size());
+    for (size_t i = 0; i < config_.layers && state.length_ != 0; ++i) {
+      state.pages_.pool()->AtLayer(i, saved.layers, saved.edges, [&](const auto& cache, auto& to) {
+        backend_.ReadCache(state.workspace_.stream_, cache, state.pages_.table(), state.length_, to);
+      });
     }
     if (Result<Done> finished = backend_.Finish(state.workspace_.stream_); !finished.ok()) {
       return Error{finished.error()};
@@ -278,12 +282,15 @@ class Transformer<S, B> {
       return Error{"restore: " + std::to_string(saved.length) + " tokens were saved; this state has room for " +
                    std::to_string(state.max_tokens_)};
     }
-    const auto fits = [&](const auto& layer) {
-      return saved.length == 0 || (layer.kv_heads() == config_.kv_heads && layer.head_dim() == config_.head_dim &&
-                                   layer.max_tokens() >= saved.length);
+    const auto fit = [&](const auto& layers) {
+      return std::all_of(layers.begin(), layers.end(), [&](const auto& layer) {
+        return saved.length == 0 || (layer.kv_heads() == config_.kv_heads && layer.head_dim() == config_.head_dim &&
+                                     layer.max_tokens() >= saved.length);
+      });
     };
-    if (saved.layers.size() != layers_.size() || !std::all_of(saved.layers.begin(), saved.layers.end(), fits)) {
-      return Error{"restore: what was saved is another model's: it must have " + std::to_string(layers_.size()) +
+    if (saved.layers.size() != layers_.size() || saved.edges.size() != edges_.size() || !fit(saved.layers) ||
+        !fit(saved.edges)) {
+      return Error{"restore: what was saved is another model's: it must have " + std::to_string(config_.layers) +
                    " layers of " + std::to_string(config_.kv_heads) + " heads of " + std::to_string(config_.head_dim)};
     }
     State restored = NewState(state.max_tokens_, state.pages_.shared_pool());
@@ -293,9 +300,10 @@ class Transformer<S, B> {
       return pages;
     }
     for (const uint32_t page : taken) restored.pages_.Append(page);
-    for (size_t i = 0; i < layers_.size() && saved.length != 0; ++i) {
-      backend_.WriteCache(state.workspace_.stream_, saved.layers[i], saved.length, restored.pages_.table(),
-                          restored.pages_.pool()->OfLayer(i));
+    for (size_t i = 0; i < config_.layers && saved.length != 0; ++i) {
+      restored.pages_.pool()->AtLayer(i, saved.layers, saved.edges, [&](auto& cache, const auto& from) {
+        backend_.WriteCache(state.workspace_.stream_, from, saved.length, restored.pages_.table(), cache);
+      });
     }
     if (Result<Done> finished = backend_.Finish(state.workspace_.stream_); !finished.ok()) return finished;
     state.workspace_.last_logits_ = {};
@@ -386,31 +394,49 @@ class Transformer<S, B> {
     ModelBytes bytes;
     bytes.embedding = head_.StoredBytes() + (config_.tied_embedding ? 0 : embedding_.StoredBytes());
     bytes.norms = final_norm_.width() * sizeof(float);
-    for (const Layer& layer : layers_) {
-      bytes.projections += layer.WeightBytes();
-      bytes.norms += layer.NormBytes();
-    }
+    const auto add = [&](const auto& layers) {
+      for (const auto& layer : layers) {
+        bytes.projections += layer.WeightBytes();
+        bytes.norms += layer.NormBytes();
+      }
+    };
+    add(layers_);
+    add(edges_);
     return bytes;
   }
 
  private:
   using HeadWeight = OperandOf<typename S::HeadWeight>;
   using HeadInput = OperandOf<typename S::HeadInput>;
+  using Embedding = OperandOf<EmbeddingWeightOf<S>>;
   // The head's rows are the token embeddings too, where tied.
-  using HeadUses = Uses<Dense, RowLookup>;
+  using HeadUses = std::conditional_t<kMayTieEmbedding<S>, Uses<Dense, RowLookup>, Uses<Dense>>;
+
+  // (Where they may not be tied CheckScheme has refused that.)
+  static const typename ModelWeights<S>::Head& HeadOf(const ModelWeights<S>& weights) {
+    if constexpr (kMayTieEmbedding<S>) {
+      if (weights.config.tied_embedding) return weights.embedding;
+    }
+    return weights.head;
+  }
 
   // Prefill runs this many tokens at a time, which bounds the buffers.
   static constexpr size_t kChunk = 256;
 
-  void AddLayer(const LayerWeights<S>& w) {
+  // L: the scheme of the layer.
+  template <Scheme L>
+  void AddLayer(const LayerWeights<L>& w, std::deque<DecoderLayer<L, B>>& layers) {
+    BITNET_ASSERT(
+        w.attn_sub_norm.empty() != config_.sub_layer_norms && w.ffn_sub_norm.empty() != config_.sub_layer_norms,
+        "Transformer: weights and configuration must agree about sub-layer norms: see CheckModel");
     const float eps = config_.rms_eps;
     const auto norm = [&](const std::vector<float>& gain) { return RmsNorm<B>(gain, eps, backend_); };
-    layers_.emplace_back(
+    layers.emplace_back(
         norm(w.attn_norm),
         [&] {
-          return Attention<S, B>(w.q, w.k, w.v, w.o, norm(w.attn_sub_norm), config_.heads, config_.kv_heads, backend_);
+          return Attention<L, B>(w.q, w.k, w.v, w.o, norm(w.attn_sub_norm), config_.heads, config_.kv_heads, backend_);
         },
-        norm(w.ffn_norm), [&] { return SparseFfn<S, B>(w.gate, w.up, w.down, norm(w.ffn_sub_norm), backend_); });
+        norm(w.ffn_norm), [&] { return SparseFfn<L, B>(w.gate, w.up, w.down, norm(w.ffn_sub_norm), backend_); });
   }
 
   enum class Wanted { kLast, kAll };  // logits after the last token of each turn, or after all tokens of the only one
@@ -448,7 +474,7 @@ class Transformer<S, B> {
     return Done{};
   }
 
-  bool IsOwn(const Pool& pool) const { return pool.IsFor(layers_.size(), config_.kv_heads, config_.head_dim); }
+  bool IsOwn(const Pool& pool) const { return pool.IsFor(config_); }
 
   static Result<Done> TakePages(Pool& pool, size_t count, std::vector<uint32_t>& pages) {
     if (pool.Take(count, pages)) return Done{};
@@ -495,9 +521,9 @@ class Transformer<S, B> {
           const size_t index = state.length_ / kPageTokens;
           const uint32_t copy = Next();
           workspace_.replaced_.push_back({i, index, state.pages_.Exchange(index, copy)});
-          for (size_t layer = 0; layer < pool.layers(); ++layer) {
-            backend.CopyPage(workspace_.stream_, pool.OfLayer(layer), workspace_.replaced_.back().page, copy);
-          }
+          pool.ForEachLayer([&](auto& cache) {
+            backend.CopyPage(workspace_.stream_, cache, workspace_.replaced_.back().page, copy);
+          });
         }
         while (state.pages_.size() < PagesFor(state.length_ + turns_[i].tokens.size())) state.pages_.Append(Next());
         workspace_.tables_[i] = state.pages_.table();
@@ -526,7 +552,7 @@ class Transformer<S, B> {
   Result<MatrixView<const float>> Run(std::span<const Turn> turns, Workspace& workspace, Wanted wanted,
                                       bool read) const {
     if (Result<Done> checked = Check(turns); !checked.ok()) return Error{checked.error()};
-    BITNET_ASSERT(workspace.use_.size() == layers_.size(),
+    BITNET_ASSERT(workspace.use_.size() == config_.layers,
                   "Transformer: the workspace is another model's; make it with NewWorkspace");
     size_t tokens = 0;
     for (const Turn& turn : turns) tokens = SizeSum(tokens, turn.tokens.size());
@@ -570,7 +596,7 @@ class Transformer<S, B> {
     for (const Turn& turn : turns) turn.state->length_ += turn.tokens.size();
     pages.Keep();
     if (counts) {
-      for (size_t i = 0; i < layers_.size(); ++i) turns[0].state->use_[i] += workspace.use_[i];
+      for (size_t i = 0; i < config_.layers; ++i) turns[0].state->use_[i] += workspace.use_[i];
     }
     return results;
   }
@@ -597,19 +623,24 @@ class Transformer<S, B> {
     typename B::Stream& stream = workspace.stream_;
     const std::span<const Token> tokens = std::span(workspace.tokens_).subspan(first, count);
     const MatrixView<float> x = backend_.Shape(stream, workspace.hidden_, count, config_.hidden);
-    if (config_.tied_embedding) {
-      backend_.Embed(stream, head_, tokens, x);
-    } else {
-      backend_.Embed(stream, embedding_, tokens, x);
-    }
+    EmbedTokens(stream, tokens, x);
     backend_.SetWhere(stream, std::span(workspace.places_).subspan(first, count), workspace.tables_, rope_,
                       workspace.where_);
     Pool& pool = *turns[0].state->pages_.pool();
-    for (size_t i = 0; i < layers_.size(); ++i) {
-      layers_[i](backend_, stream, x, workspace.where_, pool.OfLayer(i), workspace.buffers_,
-                 counts ? &workspace.use_[i] : nullptr);
+    for (size_t i = 0; i < config_.layers; ++i) {
+      pool.AtLayer(i, layers_, edges_, [&](auto& cache, const auto& layer) {
+        layer(backend_, stream, x, workspace.where_, cache, workspace.BuffersOf(layer),
+              counts ? &workspace.use_[i] : nullptr);
+      });
     }
     return x;
+  }
+
+  void EmbedTokens(typename B::Stream& stream, std::span<const Token> tokens, MatrixView<float> x) const {
+    if constexpr (kMayTieEmbedding<S>) {
+      if (config_.tied_embedding) return backend_.Embed(stream, head_, tokens, x);
+    }
+    backend_.Embed(stream, embedding_, tokens, x);
   }
 
   B backend_;
@@ -618,8 +649,9 @@ class Transformer<S, B> {
   Rope rope_;
   RmsNorm<B> final_norm_;
   typename B::template Matrix<HeadWeight, HeadInput, HeadUses> head_;
-  typename B::template Matrix<HeadWeight, HeadInput, Uses<RowLookup>> embedding_;  // where not tied
-  std::deque<Layer> layers_;                                                       // a deque never moves them
+  typename B::template Matrix<Embedding, HeadInput, Uses<RowLookup>> embedding_;  // where not tied
+  std::deque<Layer> layers_;                                                      // a deque never moves them
+  std::deque<EdgeLayer> edges_;  // the first and the last, where S has edges
 };
 
 // Of what is no scheme, or no backend.

@@ -3,170 +3,205 @@
 #ifndef BITNET_MODEL_WEIGHTS_H_
 #define BITNET_MODEL_WEIGHTS_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <string>
+#include <span>
 #include <type_traits>
 #include <vector>
 
 #include "bitnet/base/random.h"
 #include "bitnet/base/size.h"
 #include "bitnet/model/config.h"
+#include "bitnet/model/tensors.h"
 #include "bitnet/scheme/scheme.h"
+#include "bitnet/tensor/aligned_vector.h"
+#include "bitnet/tensor/matrix_view.h"
 #include "bitnet/tensor/quantized_matrix.h"
 
 namespace bitnet {
 
-// Matrices are [outputs, inputs], row by row. Gains of the sub-layer norms are empty where the model has none.
-struct LatentLayer {
-  std::vector<float> attn_norm, q, k, v, o, attn_sub_norm;
-  std::vector<float> ffn_norm, gate, up, down, ffn_sub_norm;
-};
+// A float for each weight, of all tensors in one piece of memory: the weights that training keeps, and whatever it has
+// of the same shape (gradients, moments). Tensors are spans of it, [outputs, inputs] row by row, in the order of
+// ForEachTensor; those that a model has not are empty.
+class LatentWeights {
+ public:
+  template <class T>
+  using Layer = LayerTensors<std::span<T>, std::span<T>>;
+  template <class T>
+  using Outer = OuterTensors<std::span<T>, std::span<T>, std::span<T>>;
 
-struct LatentWeights {
-  ModelConfig config;
-  bool sub_layer_norms = false;
-  std::vector<float> embedding;  // [vocab, hidden]
-  std::vector<LatentLayer> layers;
-  std::vector<float> final_norm;
-  std::vector<float> head;  // [vocab, hidden]; empty where tied
+  LatentWeights() : LatentWeights(ModelConfig{}, 0) {}
 
-  // All tensors of their right sizes, zero. The configuration must be valid.
-  static LatentWeights Zeros(const ModelConfig& config, bool sub_layer_norms = false) {
+  // The configuration must be valid.
+  static LatentWeights Zeros(const ModelConfig& config) {
     BITNET_ASSERT(config.Validate().ok(), "LatentWeights: the configuration is not valid: see ModelConfig::Validate");
-    LatentWeights w;
-    w.config = config;
-    w.sub_layer_norms = sub_layer_norms;
-    w.layers.resize(ElementCount<LatentLayer>(config.layers));
-    w.ForEach([](const std::string&, std::vector<float>& values, size_t rows, size_t cols) {
-      values.assign(ElementCount<float>(rows, cols), 0.0f);
-    });
-    return w;
+    const std::optional<size_t> count = Count(config);
+    if (!count) detail::SizeDoesNotFit();
+    return LatentWeights(config, ElementCount<float>(*count));
   }
 
   // Matrices normal(0, deviation), gains 1.
   template <class Generator>
-  static LatentWeights Initial(const ModelConfig& config, bool sub_layer_norms, Generator& generator,
-                               float deviation = 0.02f) {
-    LatentWeights w = Zeros(config, sub_layer_norms);
-    w.ForEach([&](const std::string& name, std::vector<float>& values, size_t, size_t) {
-      for (float& v : values) v = IsGain(name) ? 1.0f : deviation * Normal(generator);
+  static LatentWeights Initial(const ModelConfig& config, Generator& generator, float deviation = 0.02f) {
+    LatentWeights w = Zeros(config);
+    w.ForEach([&](const TensorInfo& tensor, std::span<float> values) {
+      for (float& v : values) v = tensor.role == TensorRole::kGain ? 1.0f : deviation * Normal(generator);
     });
     return w;
   }
 
-  // How many values all tensors have, if that fits size_t. The configuration must be valid; takes no memory to speak
-  // of.
-  static std::optional<size_t> Count(const ModelConfig& config, bool sub_layer_norms) {
-    LatentWeights w;
-    w.config = config;
-    w.sub_layer_norms = sub_layer_norms;
-    const auto count = [&](size_t layer_count) {
-      w.layers.resize(layer_count);
-      std::optional<size_t> sum = 0;
-      w.ForEach([&](const std::string&, const std::vector<float>&, size_t rows, size_t cols) {
-        sum = CheckedSum(sum, CheckedProduct(rows, cols));
-      });
-      return sum;
+  // How many values all tensors have, if that fits size_t. The configuration must be valid.
+  static std::optional<size_t> Count(const ModelConfig& c) {
+    std::optional<size_t> outer = 0, layer = 0;
+    const auto add_to = [](std::optional<size_t>& sum) {
+      return [&sum](const TensorInfo& tensor) { sum = CheckedSum(sum, CheckedProduct(tensor.rows, tensor.cols)); };
     };
-    const std::optional<size_t> outside = count(0), with_one = count(1);
-    if (!outside || !with_one) return std::nullopt;
-    return CheckedSum(outside, CheckedProduct(size_t{config.layers}, *with_one - *outside));
+    ForEachTensorBeforeLayers(c, add_to(outer));
+    ForEachTensorAfterLayers(c, add_to(outer));
+    ForEachTensorOfLayer(c, 0, add_to(layer));
+    return CheckedSum(outer, CheckedProduct(std::optional(size_t{c.layers}), layer));
   }
 
-  // Whether ForEach's name is that of a norm's gain: a row of values, initially 1.
-  static bool IsGain(const std::string& name) { return name.ends_with("norm"); }
+  const ModelConfig& config() const { return config_; }
 
-  // f(name, values, rows, cols) for every tensor that the model has, always in the same order.
+  // All of them, tensor after tensor.
+  std::span<float> values() { return values_; }
+  std::span<const float> values() const { return values_; }
+
+  // f(tensor, values) for every tensor: see ForEachTensor.
   template <class F>
   void ForEach(F&& f) {
-    Visit(*this, f);
+    ForEachTensor(config_, f, *this);
   }
   template <class F>
   void ForEach(F&& f) const {
-    Visit(*this, f);
+    ForEachTensor(config_, f, *this);
   }
+
+  static constexpr bool kHasEdges = false;
+  Layer<float> edge(size_t i) { return layer(i); }
+  Layer<const float> edge(size_t i) const { return layer(i); }
+  Layer<float> layer(size_t i) { return LayerOf<float>(values_, i); }
+  Layer<const float> layer(size_t i) const { return LayerOf<const float>(values_, i); }
+  Outer<float> outer() { return OuterOf<float>(values_); }
+  Outer<const float> outer() const { return OuterOf<const float>(values_); }
+
+  std::span<float> embedding() { return outer().embedding; }
+  std::span<const float> embedding() const { return outer().embedding; }
+  std::span<float> final_norm() { return outer().final_norm; }
+  std::span<const float> final_norm() const { return outer().final_norm; }
+  std::span<float> head() { return outer().head; }
+  std::span<const float> head() const { return outer().head; }
 
  private:
-  template <class Self, class F>
-  static void Visit(Self& w, F& f) {
-    const ModelConfig& c = w.config;
-    const auto visit = [&](const std::string& name, auto& values, size_t rows, size_t cols) {
-      f(name, values, rows, cols);
+  LatentWeights(const ModelConfig& config, size_t count) : config_(config), values_(count) {}
+
+  // Takes the tensors one by one from the front of `rest`.
+  template <class T>
+  static auto TakeFrom(std::span<T>& rest) {
+    return [&rest](const TensorInfo& tensor, std::span<T>& member) {
+      member = rest.first(tensor.rows * tensor.cols);
+      rest = rest.subspan(member.size());
     };
-    visit("embedding", w.embedding, c.vocab, c.hidden);
-    for (size_t i = 0; i < w.layers.size(); ++i) {
-      auto& l = w.layers[i];
-      const std::string at = "layer" + std::to_string(i) + ".";
-      visit(at + "attn_norm", l.attn_norm, 1, c.hidden);
-      visit(at + "q", l.q, c.query_width(), c.hidden);
-      visit(at + "k", l.k, c.kv_width(), c.hidden);
-      visit(at + "v", l.v, c.kv_width(), c.hidden);
-      visit(at + "o", l.o, c.hidden, c.query_width());
-      if (w.sub_layer_norms) visit(at + "attn_sub_norm", l.attn_sub_norm, 1, c.query_width());
-      visit(at + "ffn_norm", l.ffn_norm, 1, c.hidden);
-      visit(at + "gate", l.gate, c.ffn, c.hidden);
-      visit(at + "up", l.up, c.ffn, c.hidden);
-      visit(at + "down", l.down, c.hidden, c.ffn);
-      if (w.sub_layer_norms) visit(at + "ffn_sub_norm", l.ffn_sub_norm, 1, c.ffn);
-    }
-    visit("final_norm", w.final_norm, 1, c.hidden);
-    if (!c.tied_embedding) visit("head", w.head, c.vocab, c.hidden);
   }
+  size_t ValuesOfLayer() const {
+    size_t count = 0;
+    ForEachTensorOfLayer(config_, 0, [&](const TensorInfo& tensor) { count += tensor.rows * tensor.cols; });
+    return count;
+  }
+  template <class T>
+  Layer<T> LayerOf(std::span<T> values, size_t i) const {
+    BITNET_ASSERT(i < config_.layers, "LatentWeights::layer: there are not so many layers");
+    std::span<T> rest = values.subspan(outer().embedding.size() + i * ValuesOfLayer());
+    Layer<T> layer;
+    ForEachTensorOfLayer(config_, i, TakeFrom(rest), layer);
+    return layer;
+  }
+  template <class T>
+  Outer<T> OuterOf(std::span<T> values) const {
+    Outer<T> outer;
+    if (values.empty()) return outer;
+    ForEachTensorBeforeLayers(config_, TakeFrom(values), outer);
+    values = values.subspan(config_.layers * ValuesOfLayer());
+    ForEachTensorAfterLayers(config_, TakeFrom(values), outer);
+    return outer;
+  }
+
+  ModelConfig config_;
+  AlignedVector<float> values_;
 };
 
+// What quantizes the matrices of a role; with kEdge, of the first and the last layer.
+template <Scheme S, TensorRole kRole, bool kEdge = false>
+using QuantizerAt = std::conditional_t<kRole == TensorRole::kEmbedding, EmbeddingWeightOf<S>,
+                                       std::conditional_t<kRole == TensorRole::kHead, typename S::HeadWeight,
+                                                          typename std::conditional_t<kEdge, EdgeOf<S>, S>::Weight>>;
+
 template <Scheme S>
-struct LayerWeights {
+struct LayerWeights : LayerTensors<std::vector<float>, QuantizedMatrix<typename S::Weight::Format>> {
   using Projection = QuantizedMatrix<typename S::Weight::Format>;
-  std::vector<float> attn_norm, attn_sub_norm, ffn_norm, ffn_sub_norm;
-  Projection q, k, v, o, gate, up, down;
 };
+
+// Layers of two kinds: `edges` are the first and the last where S has edges of its own, else there are none; `layers`
+// are the others. How many there are of each:
+template <Scheme S>
+size_t EdgeCount(const ModelConfig& c) {
+  return kHasEdges<S> ? std::min<size_t>(c.layers, 2) : 0;
+}
+template <Scheme S>
+size_t InnerCount(const ModelConfig& c) {
+  return c.layers - EdgeCount<S>(c);
+}
+// f(what stands for layer i).
+template <Scheme S, class Layers, class Edges, class F>
+decltype(auto) AtLayer(const ModelConfig& c, size_t i, Layers& layers, Edges& edges, F&& f) {
+  if constexpr (kHasEdges<S>) {
+    if (IsEdge(c, i)) return f(edges[i == 0 ? 0 : 1]);
+    return f(layers[i - 1]);
+  } else {
+    return f(layers[i]);
+  }
+}
 
 template <class S>
 struct ModelWeights;
 
 template <Scheme S>
-struct ModelWeights<S> {
+struct ModelWeights<S> : OuterTensors<QuantizedMatrix<typename EmbeddingWeightOf<S>::Format>, std::vector<float>,
+                                      QuantizedMatrix<typename S::HeadWeight::Format>> {
+  using Embedding = QuantizedMatrix<typename EmbeddingWeightOf<S>::Format>;
   using Head = QuantizedMatrix<typename S::HeadWeight::Format>;
 
   ModelConfig config;
-  Head embedding;
   std::vector<LayerWeights<S>> layers;
-  std::vector<float> final_norm;
-  Head head;  // no rows where tied
+  std::vector<LayerWeights<EdgeOf<S>>> edges;  // where the scheme has an Edge: the first and the last layer
 
-  // Quantizes latent weights by the scheme. The latent weights must have sub-layer norms if and only if S has.
+  // As ForEachTensor sees it.
+  static constexpr bool kHasEdges = bitnet::kHasEdges<S>;
+  ModelWeights& outer() { return *this; }
+  const ModelWeights& outer() const { return *this; }
+  LayerWeights<S>& layer(size_t i) { return layers[i - (kHasEdges ? 1 : 0)]; }
+  const LayerWeights<S>& layer(size_t i) const { return layers[i - (kHasEdges ? 1 : 0)]; }
+  LayerWeights<EdgeOf<S>>& edge(size_t i) { return edges[i == 0 ? 0 : 1]; }
+  const LayerWeights<EdgeOf<S>>& edge(size_t i) const { return edges[i == 0 ? 0 : 1]; }
+
+  // Quantizes latent weights by the scheme.
   static ModelWeights Quantize(const LatentWeights& latent) {
-    BITNET_ASSERT(latent.sub_layer_norms == S::kSubLayerNorms,
-                  "ModelWeights: weights and scheme must agree about sub-layer norms");
-    const ModelConfig& c = latent.config;
-    const auto projection = [](const std::vector<float>& w, size_t rows, size_t cols) {
-      return LayerWeights<S>::Projection::template Quantize<typename S::Weight>(
-          MatrixView<const float>(w.data(), rows, cols));
-    };
-    const auto head = [](const std::vector<float>& w, size_t rows, size_t cols) {
-      return Head::template Quantize<typename S::HeadWeight>(MatrixView<const float>(w.data(), rows, cols));
-    };
     ModelWeights model;
-    model.config = c;
-    model.embedding = head(latent.embedding, c.vocab, c.hidden);
-    if (!c.tied_embedding) model.head = head(latent.head, c.vocab, c.hidden);
-    model.final_norm = latent.final_norm;
-    for (const LatentLayer& from : latent.layers) {
-      LayerWeights<S>& to = model.layers.emplace_back();
-      to.attn_norm = from.attn_norm;
-      to.q = projection(from.q, c.query_width(), c.hidden);
-      to.k = projection(from.k, c.kv_width(), c.hidden);
-      to.v = projection(from.v, c.kv_width(), c.hidden);
-      to.o = projection(from.o, c.hidden, c.query_width());
-      to.attn_sub_norm = from.attn_sub_norm;
-      to.ffn_norm = from.ffn_norm;
-      to.gate = projection(from.gate, c.ffn, c.hidden);
-      to.up = projection(from.up, c.ffn, c.hidden);
-      to.down = projection(from.down, c.hidden, c.ffn);
-      to.ffn_sub_norm = from.ffn_sub_norm;
-    }
+    const ModelConfig& c = model.config = latent.config();
+    model.layers.resize(ElementCount<LayerWeights<S>>(InnerCount<S>(c)));
+    model.edges.resize(EdgeCount<S>(c));
+    const auto quantize = [](auto tensor, std::span<const float> from, auto& to) {
+      if constexpr (tensor.kRole == TensorRole::kGain) {
+        to.assign(from.begin(), from.end());
+      } else {
+        to = std::remove_reference_t<decltype(to)>::template Quantize<QuantizerAt<S, tensor.kRole, tensor.kEdge>>(
+            MatrixView<const float>(from.data(), tensor.rows, tensor.cols));
+      }
+    };
+    ForEachTensor(c, quantize, latent, model);
     return model;
   }
 };

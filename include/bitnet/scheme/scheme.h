@@ -8,6 +8,7 @@
 #ifndef BITNET_SCHEME_SCHEME_H_
 #define BITNET_SCHEME_SCHEME_H_
 
+#include <cstddef>
 #include <type_traits>
 
 #include "bitnet/format/format.h"
@@ -38,7 +39,6 @@ struct A48 {
   using HeadInput = Unquantized;
 
   using FfnActivation = SquaredRelu;
-  static constexpr bool kSubLayerNorms = false;  // RMSNorm before the attention output projection and before down
 };
 
 // With FP4 (E2M1) inputs everywhere but at down, eqs. 8 and 9.
@@ -69,12 +69,6 @@ struct Fp32 : B158 {
   using DownInput = Unquantized;
 };
 
-// A scheme S with the sub-layer norms of the released b1.58 2B model.
-template <class S>
-struct WithSubLayerNorms : S {
-  static constexpr bool kSubLayerNorms = true;
-};
-
 // A scheme S whose token embedding and output head are INT4, a step a row, and the head's inputs 8-bit: what ./dev
 // claims measures. (An embedding of a 2B model in floats is larger than all of its ternary weights.)
 template <class S>
@@ -96,10 +90,46 @@ template <class S>
 inline constexpr bool kValuesHaveOneTransform =
     std::is_same_v<TransformOf<typename S::FirstValue>, TransformOf<typename S::Value>>;
 
-}  // namespace detail
+template <class S>
+struct EdgeOf {
+  using type = S;
+};
+template <class S>
+requires requires { typename S::Edge; }
+struct EdgeOf<S> {
+  using type = typename S::Edge;
+};
 
 template <class S>
-concept Scheme = AnyQuantizer<typename S::Weight> && AnyQuantizer<typename S::Input> &&
+struct EmbeddingWeightOf {
+  using type = typename S::HeadWeight;
+};
+template <class S>
+requires requires { typename S::EmbeddingWeight; }
+struct EmbeddingWeightOf<S> {
+  using type = typename S::EmbeddingWeight;
+};
+
+}  // namespace detail
+
+// The scheme of a model's first and last layer: S::Edge where S names one, else S itself. Of S::Edge what is of layers
+// counts: not its head, embedding or edges.
+template <class S>
+using EdgeOf = typename detail::EdgeOf<S>::type;
+template <class S>
+inline constexpr bool kHasEdges = !std::is_same_v<EdgeOf<S>, S>;
+
+// What quantizes the token embedding: S::EmbeddingWeight where S names one (then it cannot be tied), else
+// S::HeadWeight.
+template <class S>
+using EmbeddingWeightOf = typename detail::EmbeddingWeightOf<S>::type;
+template <class S>
+inline constexpr bool kMayTieEmbedding = std::is_same_v<EmbeddingWeightOf<S>, typename S::HeadWeight>;
+
+namespace detail {
+
+template <class S>
+concept SchemeOfLayers = AnyQuantizer<typename S::Weight> && AnyQuantizer<typename S::Input> &&
     AnyQuantizer<typename S::OutputInput> && AnyQuantizer<typename S::DownInput> && AnyQuantizer<typename S::Query> &&
     AnyQuantizer<typename S::Key> && AnyQuantizer<typename S::Value> && AnyQuantizer<typename S::FirstKey> &&
     AnyQuantizer<typename S::FirstValue> && AnyQuantizer<typename S::HeadWeight> &&
@@ -107,9 +137,13 @@ concept Scheme = AnyQuantizer<typename S::Weight> && AnyQuantizer<typename S::In
     detail::kScoresAreOfOneTransform<S> && detail::kValuesHaveOneTransform<S> && requires {
   { S::OutputKeep::kAll } -> std::convertible_to<bool>;
   { S::OutputKeep::Count(size_t{}) } -> std::convertible_to<size_t>;
-  { S::kSubLayerNorms } -> std::convertible_to<bool>;
   { S::kName } -> std::convertible_to<const char*>;
 };
+
+}  // namespace detail
+
+template <class S>
+concept Scheme = detail::SchemeOfLayers<S> && detail::SchemeOfLayers<EdgeOf<S>> && AnyQuantizer<EmbeddingWeightOf<S>>;
 
 namespace detail {
 
@@ -133,7 +167,6 @@ concept HasSchemeMembers = requires {
   typename S::HeadInput;
   typename S::FfnActivation;
   S::OutputKeep::kAll;
-  S::kSubLayerNorms;
   S::kName;
 };
 template <class S>
@@ -147,7 +180,7 @@ struct SchemeSentence {
       kHasSchemeMembers<S>,
       "bitnet: a scheme is needed here: A48 or another of scheme/scheme.h, or a struct that derives from one "
       "and overrides some of its members (which are kName, Weight, Input, OutputInput, OutputKeep, DownInput, "
-      "Query, Key, Value, FirstKey, FirstValue, HeadWeight, HeadInput, FfnActivation, kSubLayerNorms)");
+      "Query, Key, Value, FirstKey, FirstValue, HeadWeight, HeadInput, FfnActivation)");
 };
 template <HasSchemeMembers S>
 struct SchemeSentence<S> {
@@ -178,6 +211,10 @@ struct SchemeSentence<S> {
   static_assert(kValuesHaveOneTransform<S>,
                 "bitnet: the scheme's Value and FirstValue must have the same transform: attention sums both, and "
                 "takes the sum back");
+  static_assert(!kHasEdges<S> || SchemeOfLayers<bitnet::EdgeOf<S>>,
+                "bitnet: the scheme's Edge must be a scheme, that of the first and the last layer");
+  static_assert(kIsQuantizer<bitnet::EmbeddingWeightOf<S>>,
+                "bitnet: the scheme's EmbeddingWeight must be a quantizer, such as Unquantized");
   // What is left of the concept. (Without the conditions a wrong member above would be said twice.)
   static constexpr bool kHasKinds =
       kIsQuantizer<typename S::Weight> && kIsQuantizer<typename S::Input> && kIsQuantizer<typename S::OutputInput> &&
@@ -185,10 +222,10 @@ struct SchemeSentence<S> {
       kIsQuantizer<typename S::Value> && kIsQuantizer<typename S::FirstKey> && kIsQuantizer<typename S::FirstValue> &&
       kIsQuantizer<typename S::HeadWeight> && kIsQuantizer<typename S::HeadInput> &&
       kIsActivation<typename S::FfnActivation> && kWeightsAreAsTheyAre<S> && kScoresAreOfOneTransform<S> &&
-      kValuesHaveOneTransform<S>;
+      kValuesHaveOneTransform<S> &&
+      (!kHasEdges<S> || SchemeOfLayers<bitnet::EdgeOf<S>>)&&kIsQuantizer<bitnet::EmbeddingWeightOf<S>>;
   static_assert(kIsScheme<S> || !kHasKinds,
-                "bitnet: the scheme's kName must be a const char*, its kSubLayerNorms a bool, and its OutputKeep a "
-                "Keep<N, D>");
+                "bitnet: the scheme's kName must be a const char*, and its OutputKeep a Keep<N, D>");
 };
 
 }  // namespace detail

@@ -4,7 +4,7 @@
 //   m = beta1 m + (1 - beta1) g',  v = beta2 v + (1 - beta2) g'^2
 //   w -= rate * (m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps) + decay * w),  t = step + 1
 //
-// Decay applies to matrices, not to the gains of norms.
+// Decay applies by a tensor's role: see Decays.
 #ifndef BITNET_TRAIN_ADAMW_H_
 #define BITNET_TRAIN_ADAMW_H_
 
@@ -12,7 +12,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "bitnet/base/executor.h"
@@ -26,47 +25,43 @@ struct AdamWOptions {
   float eps = 1e-8f;
 };
 
+// Whether weights of a role decay: matrices, not the gains of norms.
+constexpr bool Decays(TensorRole role) { return role != TensorRole::kGain; }
+
 namespace detail {
 
 inline constexpr size_t kParameterChunk = 1 << 14;
 
-// f(chunk) for runs of at most kParameterChunk parameters of all tensors; a chunk never crosses a tensor.
+// A run of at most kParameterChunk parameters of one tensor.
 struct ParameterChunk {
-  size_t tensor;
-  size_t begin;
+  size_t begin;  // in LatentWeights::values()
   size_t size;
-  bool is_gain;
+  bool decays;
 };
 
-inline std::vector<ParameterChunk> ChunksOf(const LatentWeights& weights) {
+inline std::vector<ParameterChunk> ChunksOf(const ModelConfig& config) {
   std::vector<ParameterChunk> chunks;
-  size_t tensor = 0;
-  weights.ForEach([&](const std::string& name, const std::vector<float>& values, size_t, size_t) {
-    for (size_t begin = 0; begin < values.size(); begin += kParameterChunk) {
-      chunks.push_back({tensor, begin, std::min(kParameterChunk, values.size() - begin), LatentWeights::IsGain(name)});
+  size_t at = 0;
+  ForEachTensor(config, [&](const TensorInfo& tensor) {
+    const size_t end = at + tensor.rows * tensor.cols;
+    while (at < end) {
+      const size_t size = std::min(kParameterChunk, end - at);
+      chunks.push_back({at, size, Decays(tensor.role)});
+      at += size;
     }
-    ++tensor;
   });
   return chunks;
-}
-
-template <class Weights>
-auto TensorsOf(Weights& weights) {
-  using T = decltype(weights.embedding.data());
-  std::vector<T> tensors;
-  weights.ForEach([&](const std::string&, auto& values, size_t, size_t) { tensors.push_back(values.data()); });
-  return tensors;
 }
 
 }  // namespace detail
 
 // The Euclidean norm over all parameters, in double.
 inline double GlobalNorm(Executor& executor, const LatentWeights& gradients) {
-  const std::vector<detail::ParameterChunk> chunks = detail::ChunksOf(gradients);
-  const auto tensors = detail::TensorsOf(gradients);
+  const std::vector<detail::ParameterChunk> chunks = detail::ChunksOf(gradients.config());
+  const float* values = gradients.values().data();
   std::vector<double> squares(chunks.size());
   executor.Run(chunks.size(), [&](size_t i) {
-    const float* g = tensors[chunks[i].tensor] + chunks[i].begin;
+    const float* g = values + chunks[i].begin;
     squares[i] = OrderedSum(chunks[i].size, [&](size_t k) { return double(g[k]) * double(g[k]); });
   });
   double sum = 0.0;
@@ -78,18 +73,18 @@ class AdamW {
  public:
   AdamW() = default;
   AdamW(const LatentWeights& like, const AdamWOptions& options)
-      : options_(options),
-        first_(LatentWeights::Zeros(like.config, like.sub_layer_norms)),
-        second_(LatentWeights::Zeros(like.config, like.sub_layer_norms)) {}
+      : options_(options), first_(LatentWeights::Zeros(like.config())), second_(LatentWeights::Zeros(like.config())) {}
 
   // One update of the weights; gradients are multiplied by `scale`: see ClipScale. `step` counts from 0.
   void Update(Executor& executor, uint64_t step, float rate, float decay, float scale, const LatentWeights& gradients,
               LatentWeights& weights) {
-    const std::vector<detail::ParameterChunk> chunks = detail::ChunksOf(weights);
-    const auto ws = detail::TensorsOf(weights);
-    const auto gs = detail::TensorsOf(gradients);
-    const auto ms = detail::TensorsOf(first_);
-    const auto vs = detail::TensorsOf(second_);
+    BITNET_ASSERT(weights.config() == first_.config() && gradients.config() == first_.config(),
+                  "AdamW::Update: weights and gradients must have the configuration of the moments");
+    const std::vector<detail::ParameterChunk> chunks = detail::ChunksOf(weights.config());
+    float* const all_w = weights.values().data();
+    float* const all_m = first_.values().data();
+    float* const all_v = second_.values().data();
+    const float* const all_g = gradients.values().data();
     const auto t = static_cast<double>(step) + 1.0;
     const auto correct1 = static_cast<float>(1.0 / (1.0 - std::pow(double(options_.beta1), t)));
     const auto correct2 = static_cast<float>(1.0 / (1.0 - std::pow(double(options_.beta2), t)));
@@ -98,11 +93,11 @@ class AdamW {
     const float eps = options_.eps;
     executor.Run(chunks.size(), [&](size_t i) {
       const detail::ParameterChunk& chunk = chunks[i];
-      float* w = ws[chunk.tensor] + chunk.begin;
-      float* m = ms[chunk.tensor] + chunk.begin;
-      float* v = vs[chunk.tensor] + chunk.begin;
-      const float* g = gs[chunk.tensor] + chunk.begin;
-      const float shrink = chunk.is_gain ? 0.0f : decay;
+      float* w = all_w + chunk.begin;
+      float* m = all_m + chunk.begin;
+      float* v = all_v + chunk.begin;
+      const float* g = all_g + chunk.begin;
+      const float shrink = chunk.decays ? decay : 0.0f;
       for (size_t k = 0; k < chunk.size; ++k) {
         const float clipped = g[k] * scale;
         m[k] = beta1 * m[k] + (1.0f - beta1) * clipped;

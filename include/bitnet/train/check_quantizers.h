@@ -141,15 +141,20 @@ Result<Done> CheckQuantizers(const ModelConfig& c) {
     }
   };
   // Weights whose step is one for the matrix are tried as a matrix of one row.
-  check.template operator()<typename S::Weight>("Weight", c.hidden);
-  check.template operator()<typename S::Input>("Input", c.hidden);
-  check.template operator()<typename S::OutputInput>("OutputInput", c.query_width());
-  check.template operator()<typename S::DownInput>("DownInput", c.ffn);
-  check.template operator()<typename S::Query>("Query", c.head_dim);
-  check.template operator()<typename S::Key>("Key", c.head_dim);
-  check.template operator()<typename S::Value>("Value", c.head_dim);
-  check.template operator()<typename S::FirstKey>("FirstKey", c.head_dim);
-  check.template operator()<typename S::FirstValue>("FirstValue", c.head_dim);
+  const auto check_layers = [&]<class L>() {
+    check.template operator()<typename L::Weight>("Weight", c.hidden);
+    check.template operator()<typename L::Input>("Input", c.hidden);
+    check.template operator()<typename L::OutputInput>("OutputInput", c.query_width());
+    check.template operator()<typename L::DownInput>("DownInput", c.ffn);
+    check.template operator()<typename L::Query>("Query", c.head_dim);
+    check.template operator()<typename L::Key>("Key", c.head_dim);
+    check.template operator()<typename L::Value>("Value", c.head_dim);
+    check.template operator()<typename L::FirstKey>("FirstKey", c.head_dim);
+    check.template operator()<typename L::FirstValue>("FirstValue", c.head_dim);
+  };
+  check_layers.template operator()<S>();
+  if constexpr (kHasEdges<S>) check_layers.template operator()<EdgeOf<S>>();
+  if constexpr (!kMayTieEmbedding<S>) check.template operator()<EmbeddingWeightOf<S>>("EmbeddingWeight", c.hidden);
   check.template operator()<typename S::HeadWeight>("HeadWeight", c.hidden);
   check.template operator()<typename S::HeadInput>("HeadInput", c.hidden);
   if (!problem.empty()) return Error{problem};

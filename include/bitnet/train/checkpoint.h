@@ -8,6 +8,8 @@
 #ifndef BITNET_TRAIN_CHECKPOINT_H_
 #define BITNET_TRAIN_CHECKPOINT_H_
 
+#include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -80,34 +82,37 @@ void ForEachPart(State& state, F&& f) {
 
 }  // namespace detail
 
-// A scheme's name and a number that depends on everything it does.
+// A scheme's name and a number that depends on everything it does, and on whether the model has sub-layer norms: once
+// schemes decided that, and checkpoints of then are read.
 template <Scheme S>
-std::string DescribeScheme() {
+std::string DescribeScheme(const ModelConfig& config) {
   ByteWriter to;
   const auto describe = [&]<class... Q>() { (detail::DescribeQuantizer<Q>(to), ...); };
-  describe.template operator()<typename S::Weight, typename S::Input, typename S::OutputInput, typename S::DownInput,
-                               typename S::Query, typename S::Key, typename S::Value, typename S::FirstKey,
-                               typename S::FirstValue, typename S::HeadWeight, typename S::HeadInput>();
-  to.Number(static_cast<uint64_t>(S::OutputKeep::Count(1000)));
-  for (const float g : {-1.5f, -0.25f, 0.0f, 0.5f, 2.0f}) to.Number(S::FfnActivation::Value(g));
-  to.Number(static_cast<uint8_t>(S::kSubLayerNorms));
+  const auto describe_layers = [&]<class L>() {
+    describe.template operator()<typename L::Weight, typename L::Input, typename L::OutputInput, typename L::DownInput,
+                                 typename L::Query, typename L::Key, typename L::Value, typename L::FirstKey,
+                                 typename L::FirstValue, typename L::HeadWeight, typename L::HeadInput>();
+    to.Number(static_cast<uint64_t>(L::OutputKeep::Count(1000)));
+    for (const float g : {-1.5f, -0.25f, 0.0f, 0.5f, 2.0f}) to.Number(L::FfnActivation::Value(g));
+  };
+  describe_layers.template operator()<S>();
+  to.Number(static_cast<uint8_t>(config.sub_layer_norms));
+  if constexpr (kHasEdges<S>) describe_layers.template operator()<EdgeOf<S>>();
+  if constexpr (!kMayTieEmbedding<S>) describe.template operator()<EmbeddingWeightOf<S>>();
   return std::string(S::kName) + " #" + std::to_string(Checksum(to.bytes()));
 }
 
-inline RunDescription DescribeConfig(const ModelConfig& c) {
+// All fields but sub_layer_norms, which DescribeScheme tells.
+inline RunDescription DescribeConfig(const ModelConfig& config) {
   RunDescription list;
-  const auto add = [&](const char* name, auto value) { list.emplace_back(name, std::to_string(value)); };
-  add("vocab", c.vocab);
-  add("hidden", c.hidden);
-  add("layers", c.layers);
-  add("heads", c.heads);
-  add("kv_heads", c.kv_heads);
-  add("head_dim", c.head_dim);
-  add("ffn", c.ffn);
-  add("max_positions", c.max_positions);
-  add("rope_base's bits", std::bit_cast<uint32_t>(c.rope_base));
-  add("rms_eps's bits", std::bit_cast<uint32_t>(c.rms_eps));
-  add("tied_embedding", c.tied_embedding);
+  config.ForEachField([&]<class T>(const std::string& name, const T& field) {
+    if (name == "sub_layer_norms") return;
+    if constexpr (std::is_same_v<T, float>) {
+      list.emplace_back(name + "'s bits", std::to_string(std::bit_cast<uint32_t>(field)));
+    } else {
+      list.emplace_back(name, std::to_string(field));
+    }
+  });
   return list;
 }
 
@@ -123,13 +128,11 @@ inline Result<Done> SaveCheckpoint(const std::string& path, const RunDescription
   to.Number(state.random);
   std::string fault;
   detail::ForEachPart(state, [&](const char* what, const LatentWeights& tensors, NumberRange range) {
-    tensors.ForEach([&](const std::string& name, const std::vector<float>& values, size_t rows, size_t cols) {
+    tensors.ForEach([&](const TensorInfo& tensor, std::span<const float> values) {
       if (!fault.empty()) return;
-      fault = values.size() == rows * cols
-                  ? FaultOfNumbers(values, range)
-                  : "it has " + std::to_string(values.size()) + " values, not those of the configuration";
-      if (!fault.empty()) fault = std::string(what) + " " + name + ": " + fault;
-      to.Numbers(std::span<const float>(values));
+      fault = FaultOfNumbers(values, range);
+      if (!fault.empty()) fault = std::string(what) + " " + tensor.FullName() + ": " + fault;
+      to.Numbers(values);
     });
   });
   if (!fault.empty()) return Error{path + ": not written: " + fault};
@@ -141,7 +144,7 @@ inline Result<Done> LoadCheckpoint(const std::string& path, const RunDescription
                                    TrainingState& state) {
   // The tensors are the run's own, so that their size is no stranger's number.
   constexpr uint64_t kOfDescription = 1 << 20;
-  const auto all_values = LatentWeights::Count(state.weights.config, state.weights.sub_layer_norms);
+  const auto all_values = LatentWeights::Count(state.weights.config());
   ReadLimits limits;
   if (all_values) {
     limits.regular = std::max(limits.regular, 3 * sizeof(float) * uint64_t{*all_values} + kOfDescription);
@@ -173,12 +176,12 @@ inline Result<Done> LoadCheckpoint(const std::string& path, const RunDescription
   }
   loaded.random = from.Number<uint64_t>("the state of the random numbers");
   detail::ForEachPart(loaded, [&](const char* what, LatentWeights& tensors, NumberRange range) {
-    tensors.ForEach([&](const std::string& name, std::vector<float>& values, size_t, size_t) {
-      const std::string full = std::string(what) + " " + name;
-      from.Numbers(full, std::span(values));
+    tensors.ForEach([&](const TensorInfo& tensor, std::span<float> values) {
+      const std::string name = std::string(what) + " " + tensor.FullName();
+      from.Numbers(name, values);
       if (!from.ok()) return;
       const std::string fault = FaultOfNumbers(values, range);
-      if (!fault.empty()) from.Fail(full, fault);
+      if (!fault.empty()) from.Fail(name, fault);
     });
   });
   if (from.ok() && from.remaining() != 0) {

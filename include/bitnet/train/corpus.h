@@ -57,11 +57,15 @@ class Corpus {
                  "; the vocabulary has " + std::to_string(vocab)};
   }
 
-  // Sequences that begin anywhere in the training part.
-  TokenBatch Sample(Random& random, size_t sequences, size_t length) const {
-    TokenBatch batch{sequences, length, {}, {}};
-    for (size_t i = 0; i < sequences; ++i)
-      Append(batch, train(), static_cast<size_t>(UniformBelow(random, train().size() - length)));
+  // Sequences that begin anywhere in the training part; of a batch of so many those of the share. What is drawn are the
+  // numbers of the whole batch: ranks that draw from one seed have disjoint parts of one batch.
+  TokenBatch Sample(Random& random, size_t sequences, size_t length, const BatchShare& share = {}) const {
+    const size_t first = share.Begin(sequences), last = share.End(sequences);
+    TokenBatch batch{last - first, length, {}, {}, sequences};
+    for (size_t i = 0; i < sequences; ++i) {
+      const auto start = static_cast<size_t>(UniformBelow(random, train().size() - length));
+      if (first <= i && i < last) Append(batch, train(), start);
+    }
     return batch;
   }
 
@@ -71,7 +75,7 @@ class Corpus {
   }
   // `count` windows from `first` on, of `total` that are spread evenly over all: fixed, so that losses compare.
   TokenBatch ValidationBatch(size_t first, size_t count, size_t total, size_t length) const {
-    TokenBatch batch{count, length, {}, {}};
+    TokenBatch batch{count, length, {}, {}, count};
     for (size_t i = first; i < first + count; ++i) {
       Append(batch, validation(), PartBegin(ValidationWindows(length), i, total) * length);
     }

@@ -35,16 +35,15 @@ struct LayerActivations {
   FloatMatrix product;        // up * f(gate), before the sub-layer norm; only if there is one
   FloatMatrix down_input;     // Q(product)
 
-  void Resize(const ModelConfig& c, size_t sequences, size_t length, bool sub_layer_norms) {
-    ForEach(c, sequences, length, sub_layer_norms,
-            [](FloatMatrix& values, size_t rows, size_t cols) { values.Resize(rows, cols); });
+  void Resize(const ModelConfig& c, size_t sequences, size_t length) {
+    ForEach(c, sequences, length, [](FloatMatrix& values, size_t rows, size_t cols) { values.Resize(rows, cols); });
   }
 
   // Bytes that Resize takes, if they fit size_t.
-  static std::optional<size_t> Bytes(const ModelConfig& c, size_t sequences, size_t length, bool sub_layer_norms) {
+  static std::optional<size_t> Bytes(const ModelConfig& c, size_t sequences, size_t length) {
     if (!CheckedProduct(sequences, length, c.heads)) return std::nullopt;
     std::optional<size_t> bytes = sizeof(LayerActivations);
-    LayerActivations().ForEach(c, sequences, length, sub_layer_norms, [&](FloatMatrix&, size_t rows, size_t cols) {
+    LayerActivations().ForEach(c, sequences, length, [&](FloatMatrix&, size_t rows, size_t cols) {
       bytes = CheckedSum(bytes, CheckedProduct(rows, cols, sizeof(float)));
     });
     return bytes;
@@ -53,7 +52,7 @@ struct LayerActivations {
  private:
   // f(matrix, rows, cols); sequences * length * heads must fit size_t.
   template <class F>
-  void ForEach(const ModelConfig& c, size_t sequences, size_t length, bool sub_layer_norms, F&& f) {
+  void ForEach(const ModelConfig& c, size_t sequences, size_t length, F&& f) {
     const size_t tokens = SizeProduct(sequences, length);
     f(qkv_input, tokens, c.hidden);
     f(heads, tokens, c.query_width() + 2 * size_t{c.kv_width()});
@@ -63,7 +62,7 @@ struct LayerActivations {
     f(middle, tokens, c.hidden);
     f(ffn_input, tokens, c.hidden);
     f(gate_up, tokens, 2 * size_t{c.ffn});
-    if (sub_layer_norms) f(product, tokens, c.ffn);
+    if (c.sub_layer_norms) f(product, tokens, c.ffn);
     f(down_input, tokens, c.ffn);
   }
 };
@@ -80,18 +79,18 @@ struct LayerGradients {
   }
 };
 
-// Sums the gain gradients that tiles have made apart, in their order, which does not depend on threads.
+// Adds up the gain gradients that tiles have made apart, in their order, which does not depend on threads.
 class GainSums {
  public:
   GainSums(std::vector<float>& memory, size_t tiles, size_t width) : memory_(memory), tiles_(tiles), width_(width) {
     memory_.assign(ElementCount<float>(tiles, width), 0.0f);
   }
   std::span<float> Of(size_t tile) { return {memory_.data() + tile * width_, width_}; }
-  void SumTo(std::span<float> gain, size_t first) const {
+  void AddTo(std::span<float> gain, size_t first) const {
     for (size_t i = 0; i < gain.size(); ++i) {
       float sum = 0.0f;
       for (size_t tile = 0; tile < tiles_; ++tile) sum += memory_[tile * width_ + first + i];
-      gain[i] = sum;
+      gain[i] += sum;
     }
   }
 
@@ -109,26 +108,20 @@ class TrainingLayer {
   using ValueTransform = TransformOf<typename S::Value>;
 
  public:
-  // The projections' quantized weights; call from one task or several, once a step.
-  void QuantizeMatrix(const B& backend, const ModelConfig& c, const LatentLayer& w, size_t which) {
-    switch (which) {
-      case 0:
-        return QuantizeWeights<W>(backend, w.q, 0, c.query_width(), qkv_);
-      case 1:
-        return QuantizeWeights<W>(backend, w.k, c.query_width(), c.kv_width(), qkv_);
-      case 2:
-        return QuantizeWeights<W>(backend, w.v, size_t{c.query_width()} + c.kv_width(), c.kv_width(), qkv_);
-      case 3:
-        return QuantizeWeights<W>(backend, w.o, 0, c.hidden, o_);
-      case 4:
-        return QuantizeWeights<W>(backend, w.gate, 0, c.ffn, gate_up_);
-      case 5:
-        return QuantizeWeights<W>(backend, w.up, c.ffn, c.ffn, gate_up_);
-      default:
-        return QuantizeWeights<W>(backend, w.down, 0, c.hidden, down_);
-    }
+  // Quantizes projections, and prepares gains, for the passes that follow: number `which` of ForEachTensorOfLayer, so
+  // that tasks can share them.
+  void Quantize(const B& backend, const ModelConfig& c, const LatentWeights::Layer<const float>& w, size_t which) {
+    size_t number = 0;
+    const auto quantize = [&](auto tensor, std::span<const float> values, auto& gain, const OperandRows& rows) {
+      if (number++ != which) return;
+      if constexpr (tensor.kRole == TensorRole::kGain) {
+        gain = backend.PrepareVector(values);
+      } else {
+        QuantizeWeights<W>(backend, values, rows.first, tensor.rows, *rows.operand);
+      }
+    };
+    ForEachTensorOfLayer(c, 0, quantize, w, gains_, Operands(c));
   }
-  static constexpr size_t kMatrices = 7;
 
   void Resize(const ModelConfig& c) {
     qkv_.template Resize<W>(c.query_width() + 2 * size_t{c.kv_width()}, c.hidden);
@@ -139,12 +132,12 @@ class TrainingLayer {
 
   // y [tokens, hidden] = the layer's output for x [tokens, hidden].
   void Forward(const B& backend, const ModelConfig& c, const AttentionDims& dims, const TrainingAngles& angles,
-               const LatentLayer& w, MatrixView<const float> x, LayerActivations& a, MatrixView<float> y) const {
+               MatrixView<const float> x, LayerActivations& a, MatrixView<float> y) const {
     ForTiles(backend.executor(), x.rows(), kTile, [&](size_t, size_t begin, size_t end) {
       const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
       thread_local FloatLevels input;
       typename B::Stream stream = backend.NewStream();
-      backend.RmsNorm(stream, tile(x), w.attn_norm, c.rms_eps, tile(a.qkv_input));
+      backend.RmsNorm(stream, tile(x), gains_.attn_norm, c.rms_eps, tile(a.qkv_input));
       QuantizeInputs<typename S::Input>(backend, tile(a.qkv_input), input, tile(a.qkv_input));
       LinearForward<WF, typename S::Input::Format>(input, qkv_.levels, tile(a.heads));
       for (size_t t = begin; t < end; ++t) {
@@ -162,8 +155,8 @@ class TrainingLayer {
         TransformHeads<Transposed<ValueTransform>>(backend, Heads(c, a.attended.Row(t), c.heads));
       }
       MatrixView<const float> attended = tile(a.attended);
-      if constexpr (S::kSubLayerNorms) {
-        backend.RmsNorm(stream, attended, w.attn_sub_norm, c.rms_eps, tile(a.out_input));
+      if (c.sub_layer_norms) {
+        backend.RmsNorm(stream, attended, gains_.attn_sub_norm, c.rms_eps, tile(a.out_input));
         attended = tile(a.out_input);
       }
       QuantizeInputs<typename S::OutputInput, typename S::OutputKeep>(backend, attended, input, tile(a.out_input));
@@ -171,14 +164,14 @@ class TrainingLayer {
       LinearForward<WF, typename S::OutputInput::Format>(input, o_.levels, middle);
       backend.Add(stream, tile(x), middle);
 
-      backend.RmsNorm(stream, middle, w.ffn_norm, c.rms_eps, tile(a.ffn_input));
+      backend.RmsNorm(stream, middle, gains_.ffn_norm, c.rms_eps, tile(a.ffn_input));
       QuantizeInputs<typename S::Input>(backend, tile(a.ffn_input), input, tile(a.ffn_input));
       const MatrixView<float> gate_up = tile(a.gate_up);
       LinearForward<WF, typename S::Input::Format>(input, gate_up_.levels, gate_up);
-      MatrixView<float> h = S::kSubLayerNorms ? tile(a.product) : tile(a.down_input);
+      MatrixView<float> h = c.sub_layer_norms ? tile(a.product) : tile(a.down_input);
       GluForward<typename S::FfnActivation>(gate_up.Cols(0, c.ffn), gate_up.Cols(c.ffn, c.ffn), h);
-      if constexpr (S::kSubLayerNorms) {
-        backend.RmsNorm(stream, h, w.ffn_sub_norm, c.rms_eps, tile(a.down_input));
+      if (c.sub_layer_norms) {
+        backend.RmsNorm(stream, h, gains_.ffn_sub_norm, c.rms_eps, tile(a.down_input));
       }
       QuantizeInputs<typename S::DownInput>(backend, tile(a.down_input), input, tile(a.down_input));
       LinearForward<WF, typename S::DownInput::Format>(input, down_.levels, tile(y));
@@ -186,10 +179,10 @@ class TrainingLayer {
     });
   }
 
-  // dx [tokens, hidden] of dy, which may be dx; `dw` are the gradients of w. Uses up `a`.
+  // dx [tokens, hidden] of dy, which may be dx; adds the gradients of the layer's tensors to `dw`. Uses up `a`.
   void Backward(const B& backend, const ModelConfig& c, const AttentionDims& dims, const TrainingAngles& angles,
-                const LatentLayer& w, MatrixView<const float> x, LayerActivations& a, MatrixView<const float> dy,
-                LayerGradients& g, MatrixView<float> dx, LatentLayer& dw) const {
+                MatrixView<const float> x, LayerActivations& a, MatrixView<const float> dy, LayerGradients& g,
+                MatrixView<float> dx, const LatentWeights::Layer<float>& dw) const {
     const size_t tokens = x.rows();
     const size_t tiles = (tokens + kTile - 1) / kTile;
     {
@@ -199,8 +192,8 @@ class TrainingLayer {
         thread_local FloatMatrix dh, dnormed;
         dh.Resize(end - begin, c.ffn);
         InputGradient<typename S::DownInput>(backend, tile(dy), down_, dh);
-        if constexpr (S::kSubLayerNorms) {
-          RmsNormBackward<false>(tile(a.product), w.ffn_sub_norm, c.rms_eps, dh, dh,
+        if (c.sub_layer_norms) {
+          RmsNormBackward<false>(tile(a.product), gains_.ffn_sub_norm, c.rms_eps, dh, dh,
                                  sums.Of(index).subspan(c.hidden, c.ffn));
         }
         const MatrixView<float> gate_up = tile(a.gate_up);
@@ -209,20 +202,20 @@ class TrainingLayer {
         InputGradient<typename S::Input>(backend, gate_up, gate_up_, dnormed);
         const MatrixView<float> dmiddle = tile(g.dmiddle);
         detail::AsEigen(dmiddle) = detail::AsEigen(tile(dy));
-        RmsNormBackward<true>(tile(a.middle), w.ffn_norm, c.rms_eps, dnormed, dmiddle,
+        RmsNormBackward<true>(tile(a.middle), gains_.ffn_norm, c.rms_eps, dnormed, dmiddle,
                               sums.Of(index).subspan(0, c.hidden));
         InputGradient<typename S::OutputInput>(backend, dmiddle, o_, tile(g.dattended));
-        if constexpr (S::kSubLayerNorms) {
-          RmsNormBackward<false>(tile(a.attended), w.attn_sub_norm, c.rms_eps, tile(g.dattended), tile(g.dattended),
-                                 sums.Of(index).subspan(size_t{c.hidden} + c.ffn));
+        if (c.sub_layer_norms) {
+          RmsNormBackward<false>(tile(a.attended), gains_.attn_sub_norm, c.rms_eps, tile(g.dattended),
+                                 tile(g.dattended), sums.Of(index).subspan(size_t{c.hidden} + c.ffn));
         }
         for (size_t t = begin; t < end; ++t) {
           TransformHeads<ValueTransform>(backend, Heads(c, g.dattended.Row(t), c.heads));
         }
       });
-      sums.SumTo(dw.ffn_norm, 0);
-      sums.SumTo(dw.ffn_sub_norm, c.hidden);
-      sums.SumTo(dw.attn_sub_norm, size_t{c.hidden} + c.ffn);
+      sums.AddTo(dw.ffn_norm, 0);
+      sums.AddTo(dw.ffn_sub_norm, c.hidden);
+      sums.AddTo(dw.attn_sub_norm, size_t{c.hidden} + c.ffn);
     }
     AttentionBackward(backend.executor(), dims, a.heads, a.probabilities, g.dattended, g.dheads);
     // The gradients of down need dy, which dx may overwrite below.
@@ -245,9 +238,9 @@ class TrainingLayer {
       dnormed.Resize(end - begin, c.hidden);
       InputGradient<typename S::Input>(backend, tile(g.dheads), qkv_, dnormed);
       detail::AsEigen(tile(dx)) = detail::AsEigen(tile(g.dmiddle));
-      RmsNormBackward<true>(tile(x), w.attn_norm, c.rms_eps, dnormed, tile(dx), sums.Of(index));
+      RmsNormBackward<true>(tile(x), gains_.attn_norm, c.rms_eps, dnormed, tile(dx), sums.Of(index));
     });
-    sums.SumTo(dw.attn_norm, 0);
+    sums.AddTo(dw.attn_norm, 0);
     const MatrixView<const float> dheads = g.dheads;
     const size_t k = c.query_width();
     const size_t v = k + c.kv_width();
@@ -262,6 +255,23 @@ class TrainingLayer {
   static MatrixView<float> Heads(const ModelConfig& c, float* first, size_t count) {
     return {first, count, c.head_dim};
   }
+  // Where a projection's rows stand among those that have the same inputs.
+  struct OperandRows {
+    WeightOperand* operand = nullptr;
+    size_t first = 0;
+  };
+  LayerTensors<OperandRows, OperandRows> Operands(const ModelConfig& c) {
+    LayerTensors<OperandRows, OperandRows> operands;
+    operands.q = {&qkv_, 0};
+    operands.k = {&qkv_, c.query_width()};
+    operands.v = {&qkv_, size_t{c.query_width()} + c.kv_width()};
+    operands.o = {&o_, 0};
+    operands.gate = {&gate_up_, 0};
+    operands.up = {&gate_up_, c.ffn};
+    operands.down = {&down_, 0};
+    return operands;
+  }
+
   // The heads of a token that have a position: queries and keys.
   static MatrixView<float> RotatedHeads(const ModelConfig& c, float* token) {
     return Heads(c, token, size_t{c.heads} + c.kv_heads);
@@ -277,6 +287,9 @@ class TrainingLayer {
     }
   }
 
+  struct Nothing {};
+
+  LayerTensors<typename B::Vector, Nothing> gains_;
   WeightOperand qkv_, o_, gate_up_, down_;
 };
 

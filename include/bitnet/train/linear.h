@@ -71,7 +71,7 @@ void InputGradient(const B& backend, MatrixView<const float> dy, const WeightOpe
   }
 }
 
-// One weight gradient to compute: dw [rows, cols] = dy^T x, dy [tokens, rows], x = Q(T X) [tokens, cols].
+// One weight gradient to compute: dw [rows, cols] += dy^T x, dy [tokens, rows], x = Q(T X) [tokens, cols].
 struct WeightGradient {
   MatrixView<const float> dy;
   MatrixView<const float> x;
@@ -88,8 +88,8 @@ inline void WeightGradients(Executor& executor, std::span<const WeightGradient> 
     while (task >= tiles(*g)) task -= tiles(*g++);
     const size_t begin = task * kTile;
     const size_t rows = std::min(kTile, g->dy.cols() - begin);
-    TransposedMultiply(g->dy.Cols(begin, rows), g->x,
-                       MatrixView<float>(g->dw + begin * g->x.cols(), rows, g->x.cols()));
+    AddTransposedProduct(g->dy.Cols(begin, rows), g->x,
+                         MatrixView<float>(g->dw + begin * g->x.cols(), rows, g->x.cols()));
   });
 }
 

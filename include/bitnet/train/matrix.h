@@ -102,11 +102,11 @@ inline void Multiply(MatrixView<const float> a, MatrixView<const float> b, Matri
   detail::AsEigen(y).noalias() = detail::AsEigen(a) * detail::AsEigen(b);
 }
 
-// y [m, n] = a^T b, a [k, m], b [k, n].
-inline void TransposedMultiply(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> y) {
+// y [m, n] += a^T b, a [k, m], b [k, n].
+inline void AddTransposedProduct(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> y) {
   BITNET_ASSERT(a.rows() == b.rows() && y.rows() == a.cols() && y.cols() == b.cols(),
-                "TransposedMultiply: a [k, m], b [k, n] and y [m, n] must agree in shape");
-  detail::AsEigen(y).noalias() = detail::AsEigen(a).transpose() * detail::AsEigen(b);
+                "AddTransposedProduct: a [k, m], b [k, n] and y [m, n] must agree in shape");
+  detail::AsEigen(y).noalias() += detail::AsEigen(a).transpose() * detail::AsEigen(b);
 }
 
 // As MultiplyTransposed, in double: exact where all partial sums are integers below 2^53. Allocates; slow.

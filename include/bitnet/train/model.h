@@ -2,8 +2,8 @@
 //
 //   TrainingModel<A48> model(config);
 //   model.Quantize(weights);                 // once after every change of the weights
-//   double loss = model.Forward(weights, batch);
-//   model.Backward(weights, batch, gradients);
+//   double loss = model.Forward(batch);
+//   model.Backward(batch, gradients);       // adds to them
 //
 // Where weights and inputs are quantized the forward pass has the bits of inference; Eigen sums products with a float
 // operand (the output head's, all of Fp32's) in its own order: docs/numerics.md. Results do not depend on the number of
@@ -43,9 +43,11 @@ class TrainingModel<S, B> {
     BITNET_ASSERT(fits.ok(), fits.error().c_str());
     const Result<Done> trainable = CheckQuantizers<S>(config);
     BITNET_ASSERT(trainable.ok(), trainable.error().c_str());
-    layers_ = std::vector<TrainingLayer<S, B>>(ElementCount<TrainingLayer<S, B>>(config.layers));
-    for (TrainingLayer<S, B>& layer : layers_) layer.Resize(config);
-    embedding_.template Resize<typename S::HeadWeight>(config.vocab, config.hidden);
+    layers_ = std::vector<TrainingLayer<S, B>>(ElementCount<TrainingLayer<S, B>>(InnerCount<S>(config)));
+    edges_ = std::vector<TrainingLayer<EdgeOf<S>, B>>(EdgeCount<S>(config));
+    for (auto& layer : layers_) layer.Resize(config);
+    for (auto& layer : edges_) layer.Resize(config);
+    embedding_.template Resize<EmbeddingWeightOf<S>>(config.vocab, config.hidden);
     if (!config.tied_embedding) head_.template Resize<typename S::HeadWeight>(config.vocab, config.hidden);
   }
 
@@ -54,9 +56,9 @@ class TrainingModel<S, B> {
   // About what a model takes that has gone forward and back over batches of this shape, steps of weights and what
   // threads keep left out; nothing if it does not fit size_t. The configuration must be valid.
   static std::optional<size_t> Bytes(const ModelConfig& c, size_t sequences, size_t length) {
-    const auto operands = CheckedProduct(LatentWeights::Count(c, S::kSubLayerNorms), std::optional(2 * sizeof(float)));
-    const auto layer = CheckedSum(LayerActivations::Bytes(c, sequences, length, S::kSubLayerNorms),
-                                  std::optional(sizeof(TrainingLayer<S, B>)));
+    const auto operands = CheckedProduct(LatentWeights::Count(c), std::optional(2 * sizeof(float)));
+    const auto layer =
+        CheckedSum(LayerActivations::Bytes(c, sequences, length), std::optional(sizeof(TrainingLayer<S, B>)));
     // normed_, head_input_, dx_ and a residual for each layer and one more; logits_; layer_gradients_.
     const auto of_token =
         CheckedSum(CheckedProduct(size_t{c.layers} + 5, c.hidden),
@@ -68,34 +70,39 @@ class TrainingModel<S, B> {
   // Quantizes the weights for the passes that follow.
   void Quantize(const LatentWeights& w) {
     CheckWeights(w);
-    constexpr size_t kMatrices = TrainingLayer<S, B>::kMatrices;
-    backend_.executor().Run(layers_.size() * kMatrices + 1, [&](size_t task) {
-      if (task < layers_.size() * kMatrices) {
-        const size_t layer = task / kMatrices;
-        layers_[layer].QuantizeMatrix(backend_, config_, w.layers[layer], task % kMatrices);
-      } else {
-        using H = typename S::HeadWeight;
-        QuantizeWeights<H>(backend_, w.embedding, 0, config_.vocab, embedding_);
-        if (!config_.tied_embedding) QuantizeWeights<H>(backend_, w.head, 0, config_.vocab, head_);
+    size_t of_layer = 0;
+    ForEachTensorOfLayer(config_, 0, [&](const TensorInfo&) { ++of_layer; });
+    const size_t of_layers = config_.layers * of_layer;
+    backend_.executor().Run(of_layers + 1, [&](size_t task) {
+      if (task < of_layers) {
+        const size_t i = task / of_layer;
+        AtLayer(i, [&](auto& layer) { layer.Quantize(backend_, config_, w.layer(i), task % of_layer); });
+        return;
       }
+      const LatentWeights::Outer<const float> outer = w.outer();
+      using H = typename S::HeadWeight;
+      QuantizeWeights<EmbeddingWeightOf<S>>(backend_, outer.embedding, 0, config_.vocab, embedding_);
+      if (!config_.tied_embedding) QuantizeWeights<H>(backend_, outer.head, 0, config_.vocab, head_);
+      final_norm_ = backend_.PrepareVector(outer.final_norm);
     });
   }
 
-  // The mean loss over the tokens of the batch. Quantize must have seen these weights. With kGradients, keeps what
+  // The mean loss over the tokens of the batch, of the weights that Quantize has seen; of a share its part of the mean,
+  // so that the shares of a batch add up to its loss. With kGradients, keeps what
   // Backward needs; without, logits() are valid after it.
   template <bool kGradients = true>
-  double Forward(const LatentWeights& w, const TokenBatch& batch) {
+  double Forward(const TokenBatch& batch) {
     CheckBatch(batch);
-    const size_t tokens = batch.tokens();
+    const size_t tokens = batch.tokens(), of = batch.tokens_of_whole();
     dims_ = {batch.sequences, batch.length, config_.heads, config_.kv_heads, config_.head_dim};
     can_go_back_ = false;
     if (angles_for_ != batch.length) {
       angles_.Compute(config_.head_dim, config_.rope_base, batch.length);
       angles_for_ = batch.length;
     }
-    residuals_.resize(layers_.size() + 1);
+    residuals_.resize(size_t{config_.layers} + 1);
     for (FloatMatrix& residual : residuals_) residual.Resize(tokens, config_.hidden);
-    activations_.resize(kGradients ? layers_.size() : std::max<size_t>(activations_.size(), 1));
+    activations_.resize(kGradients ? size_t{config_.layers} : std::max<size_t>(activations_.size(), 1));
 
     ForTiles(backend_.executor(), tokens, kTile, [&](size_t, size_t begin, size_t end) {
       for (size_t t = begin; t < end; ++t) {
@@ -103,10 +110,12 @@ class TrainingModel<S, B> {
         std::copy(row.begin(), row.end(), residuals_[0].Row(t));
       }
     });
-    for (size_t i = 0; i < layers_.size(); ++i) {
+    for (size_t i = 0; i < config_.layers; ++i) {
       LayerActivations& a = activations_[kGradients ? i : 0];
-      a.Resize(config_, batch.sequences, batch.length, S::kSubLayerNorms);
-      layers_[i].Forward(backend_, config_, dims_, angles_, w.layers[i], residuals_[i], a, residuals_[i + 1]);
+      a.Resize(config_, batch.sequences, batch.length);
+      AtLayer(i, [&](const auto& layer) {
+        layer.Forward(backend_, config_, dims_, angles_, residuals_[i], a, residuals_[i + 1]);
+      });
     }
 
     normed_.Resize(tokens, config_.hidden);
@@ -117,26 +126,26 @@ class TrainingModel<S, B> {
       const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
       thread_local FloatLevels input;
       typename B::Stream stream = backend_.NewStream();
-      backend_.RmsNorm(stream, tile(residuals_.back()), w.final_norm, config_.rms_eps, tile(normed_));
+      backend_.RmsNorm(stream, tile(residuals_.back()), final_norm_, config_.rms_eps, tile(normed_));
       QuantizeInputs<typename S::HeadInput>(backend_, tile(normed_), input, tile(head_input_));
       LinearForward<typename S::HeadWeight::Format, typename S::HeadInput::Format>(input, Head().levels, tile(logits_));
       losses_[index] = CrossEntropy(tile(logits_), {batch.targets.data() + begin, end - begin},
-                                    kGradients ? 1.0f / static_cast<float>(tokens) : 0.0f);
+                                    kGradients ? 1.0f / static_cast<float>(of) : 0.0f);
     });
     double loss = 0.0;
     for (const double part : losses_) loss += part;
     can_go_back_ = kGradients;
-    return loss / static_cast<double>(tokens);
+    return loss / static_cast<double>(of);
   }
 
-  // gradients = those of the loss that Forward has just returned; once for each Forward.
-  void Backward(const LatentWeights& w, const TokenBatch& batch, LatentWeights& gradients) {
+  // Adds to `gradients` those of the loss that Forward has just returned; once for each Forward.
+  void Backward(const TokenBatch& batch, LatentWeights& gradients) {
     BITNET_ASSERT(can_go_back_ && batch.tokens() == logits_.rows(),
                   "TrainingModel::Backward: Forward of this batch, with gradients, must come first");
     can_go_back_ = false;
     CheckWeights(gradients);
     const size_t tokens = batch.tokens();
-    LatentWeights& g = gradients;
+    const LatentWeights::Outer<float> g = gradients.outer();
     dx_.Resize(tokens, config_.hidden);
     layer_gradients_.Resize(config_, tokens);
     {
@@ -145,19 +154,20 @@ class TrainingModel<S, B> {
         const auto tile = [&](const auto& m) { return m.Rows(begin, end - begin); };
         const MatrixView<float> dx = tile(dx_);
         InputGradient<typename S::HeadInput>(backend_, tile(logits_), Head(), dx);
-        RmsNormBackward<false>(tile(residuals_.back()), w.final_norm, config_.rms_eps, dx, dx, sums.Of(index));
+        RmsNormBackward<false>(tile(residuals_.back()), final_norm_, config_.rms_eps, dx, dx, sums.Of(index));
       });
-      sums.SumTo(g.final_norm, 0);
+      sums.AddTo(g.final_norm, 0);
     }
-    std::vector<float>& dhead = config_.tied_embedding ? g.embedding : g.head;
+    const std::span<float> dhead = config_.tied_embedding ? g.embedding : g.head;
     const WeightGradient head_gradient = {logits_, head_input_, dhead.data()};
     WeightGradients(backend_.executor(), {&head_gradient, 1});
 
-    for (size_t i = layers_.size(); i-- > 0;) {
-      layers_[i].Backward(backend_, config_, dims_, angles_, w.layers[i], residuals_[i], activations_[i], dx_,
-                          layer_gradients_, dx_, g.layers[i]);
+    for (size_t i = config_.layers; i-- > 0;) {
+      AtLayer(i, [&](const auto& layer) {
+        layer.Backward(backend_, config_, dims_, angles_, residuals_[i], activations_[i], dx_, layer_gradients_, dx_,
+                       gradients.layer(i));
+      });
     }
-    if (!config_.tied_embedding) std::fill(g.embedding.begin(), g.embedding.end(), 0.0f);
     // Each task owns some columns of the table, so each sum has the order of the tokens.
     ParallelRanges(backend_.executor(), config_.hidden, 16, 16, [&](size_t begin, size_t end) {
       for (size_t t = 0; t < tokens; ++t) {
@@ -176,11 +186,16 @@ class TrainingModel<S, B> {
   MatrixView<const float> logits() const { return logits_; }
 
  private:
+  // f(layer i)
+  template <class F>
+  void AtLayer(size_t i, F&& f) {
+    bitnet::AtLayer<S>(config_, i, layers_, edges_, f);
+  }
+
   const WeightOperand& Head() const { return config_.tied_embedding ? embedding_ : head_; }
 
   void CheckWeights(const LatentWeights& w) const {
-    BITNET_ASSERT(w.config == config_ && w.sub_layer_norms == S::kSubLayerNorms,
-                  "TrainingModel: the weights have another configuration, or the scheme other sub-layer norms");
+    BITNET_ASSERT(w.config() == config_, "TrainingModel: the weights have another configuration");
   }
   void CheckBatch(const TokenBatch& batch) const {
     BITNET_ASSERT(batch.tokens() > 0 && batch.inputs.size() == batch.tokens() &&
@@ -195,7 +210,9 @@ class TrainingModel<S, B> {
   ModelConfig config_;
   B backend_;
   std::vector<TrainingLayer<S, B>> layers_;
+  std::vector<TrainingLayer<EdgeOf<S>, B>> edges_;  // the first and the last, where S has edges
   WeightOperand embedding_, head_;
+  typename B::Vector final_norm_;
 
   AttentionDims dims_;
   TrainingAngles angles_;

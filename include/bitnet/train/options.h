@@ -14,6 +14,7 @@
 #include "bitnet/base/result.h"
 #include "bitnet/model/config.h"
 #include "bitnet/train/adamw.h"
+#include "bitnet/train/batch.h"
 
 namespace bitnet {
 
@@ -35,6 +36,9 @@ struct TrainOptions {
   float initial_deviation = 0.02f;
   uint64_t seed = 1;
   uint32_t validation_windows = 64;  // at most so many sequences of the held-out part
+  // Of a run on several machines, the part of each step's batch that this one has. (Not in List(): the run is the same
+  // but for the order of its sums.)
+  BatchShare share;
   // A run that takes more (Trainer::Bytes) is refused, so that a wrong number ends in a sentence. (Not in List(): it
   // shapes no result.) By default the machine's memory; what a container leaves of it is not asked.
   uint64_t max_bytes = MachineMemory();
@@ -86,6 +90,11 @@ struct TrainOptions {
     };
     if (steps == 0 || steps > (uint64_t{1} << 40)) return refuse("steps", std::to_string(steps), "1 to 2^40");
     if (batch == 0 || batch > (1u << 20)) return refuse("batch", std::to_string(batch), "1 to 2^20");
+    if (share.ranks == 0 || share.ranks > batch || share.rank >= share.ranks) {
+      return refuse(
+          "share", "rank " + std::to_string(share.rank) + " of " + std::to_string(share.ranks),
+          "one of as many ranks as there are sequences in a batch, or fewer: at most " + std::to_string(batch));
+    }
     if (sequence == 0 || sequence > config.max_positions) {
       return refuse("sequence", std::to_string(sequence),
                     "1 to the model's max_positions, " + std::to_string(config.max_positions));

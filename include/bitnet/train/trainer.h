@@ -9,16 +9,31 @@
 // kind of CPU (Eigen orders sums by the caches it finds); also if it is interrupted by Save and a Load in another
 // process. Trainer<S, S> trains with one scheme.
 //
-// Where memory ends std::bad_alloc leaves (base/result.h): weights, optimizer and step() are as they were, and the call
-// may be made again.
+// Several machines share the batches of one run. Each has a trainer of the same options, but for its share, and adds up
+// gradients in between (`AllReduce` is the caller's; all ranks must get the same bits):
+//
+//   options.share = {rank, ranks};
+//   ...
+//   trainer.Gradients(trainer.Batch());     // forward and backward
+//   AllReduce(trainer.gradients());         // sums of the ranks'
+//   auto report = trainer.Apply();          // clipping, AdamW, schedule
+//
+// Weights, optimizer and schedule then have the same bits on all ranks (of one program), and any rank's checkpoint goes
+// on with any number of ranks. Beside one machine with the whole batch the sums of gradients are taken in another
+// order.
+//
+// Where memory ends std::bad_alloc leaves (base/result.h): weights, optimizer and step() are as they were, gradients
+// that were not applied are forgotten, and the step may be made again.
 #ifndef BITNET_TRAIN_TRAINER_H_
 #define BITNET_TRAIN_TRAINER_H_
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -35,7 +50,7 @@ namespace bitnet {
 struct StepReport {
   uint64_t step = 0;           // from 0
   int stage = 1;               // 1 or 2
-  double loss = 0.0;           // of the batch, before the update; nats a token
+  double loss = 0.0;           // of the batch, before the update; nats a token. Ranks' losses add up to the batch's
   double gradient_norm = 0.0;  // before clipping
   float learning_rate = 0.0f;
 };
@@ -49,17 +64,18 @@ class Trainer;
 
 // The stages share their weights, so they must agree about all that makes the weights what they are, the transforms of
 // their inputs too; otherwise inputs, heads and what top-k keeps are free. (Weights can be trained for other weights or
-// another activation on purpose, by TrainingModel and AdamW: Step below shows how.)
+// another activation on purpose, by TrainingModel and AdamW: Gradients and Apply below show how.)
 template <Scheme Stage1, Scheme Stage2, HostBackend B>
 class Trainer<Stage1, Stage2, B> {
-  static_assert(Stage1::kSubLayerNorms == Stage2::kSubLayerNorms,
-                "bitnet: the schemes of both stages must agree about sub-layer norms: they share their weights");
-  static_assert(std::is_same_v<typename Stage1::FfnActivation, typename Stage2::FfnActivation>,
+  static_assert(std::is_same_v<typename Stage1::FfnActivation, typename Stage2::FfnActivation> &&
+                    std::is_same_v<typename EdgeOf<Stage1>::FfnActivation, typename EdgeOf<Stage2>::FfnActivation>,
                 "bitnet: the schemes of both stages must have one FfnActivation: the weights are trained for it");
   static_assert(
-      std::is_same_v<typename Stage1::Weight, typename Stage2::Weight>,
+      std::is_same_v<typename Stage1::Weight, typename Stage2::Weight> &&
+          std::is_same_v<typename EdgeOf<Stage1>::Weight, typename EdgeOf<Stage2>::Weight>,
       "bitnet: the schemes of both stages must have one Weight: what stage 1 trains is its quantized weights");
-  static_assert(std::is_same_v<typename Stage1::HeadWeight, typename Stage2::HeadWeight>,
+  static_assert(std::is_same_v<typename Stage1::HeadWeight, typename Stage2::HeadWeight> &&
+                    std::is_same_v<EmbeddingWeightOf<Stage1>, EmbeddingWeightOf<Stage2>>,
                 "bitnet: the schemes of both stages must have one HeadWeight: what stage 1 trains is its quantized "
                 "weights");
 
@@ -67,7 +83,12 @@ class Trainer<Stage1, Stage2, B> {
       std::is_same_v<TransformOf<typename Stage1::Input>, TransformOf<typename Stage2::Input>> &&
           std::is_same_v<TransformOf<typename Stage1::OutputInput>, TransformOf<typename Stage2::OutputInput>> &&
           std::is_same_v<TransformOf<typename Stage1::DownInput>, TransformOf<typename Stage2::DownInput>> &&
-          std::is_same_v<TransformOf<typename Stage1::HeadInput>, TransformOf<typename Stage2::HeadInput>>,
+          std::is_same_v<TransformOf<typename Stage1::HeadInput>, TransformOf<typename Stage2::HeadInput>> &&
+          std::is_same_v<TransformOf<typename EdgeOf<Stage1>::Input>, TransformOf<typename EdgeOf<Stage2>::Input>> &&
+          std::is_same_v<TransformOf<typename EdgeOf<Stage1>::OutputInput>,
+                         TransformOf<typename EdgeOf<Stage2>::OutputInput>> &&
+          std::is_same_v<TransformOf<typename EdgeOf<Stage1>::DownInput>,
+                         TransformOf<typename EdgeOf<Stage2>::DownInput>>,
       "bitnet: the schemes of both stages must have the same transforms at Input, OutputInput, DownInput and "
       "HeadInput: the weights are trained for transformed inputs");
 
@@ -96,14 +117,13 @@ class Trainer<Stage1, Stage2, B> {
   // take for a moment: some copies of the file); nothing if it does not fit size_t. Configuration and
   // options must be valid.
   static std::optional<size_t> Bytes(const ModelConfig& config, const TrainOptions& options) {
-    const auto values =
-        CheckedProduct(LatentWeights::Count(config, Stage1::kSubLayerNorms), std::optional(sizeof(float)));
-    const auto vectors = CheckedProduct(size_t{config.layers}, sizeof(LatentLayer));
-    return CheckedSum(CheckedProduct(CheckedSum(values, vectors), std::optional(size_t{4})),
-                      TrainingModel<Stage1, B>::Bytes(config, options.batch, options.sequence));
+    return CheckedSum(
+        CheckedProduct(LatentWeights::Count(config), std::optional(4 * sizeof(float))),
+        TrainingModel<Stage1, B>::Bytes(config, options.share.End(options.batch) - options.share.Begin(options.batch),
+                                        options.sequence));
   }
 
-  const ModelConfig& config() const { return state_.weights.config; }
+  const ModelConfig& config() const { return state_.weights.config(); }
   const TrainOptions& options() const { return options_; }
   const Corpus& corpus() const { return corpus_; }
   const LatentWeights& weights() const { return state_.weights; }
@@ -114,24 +134,54 @@ class Trainer<Stage1, Stage2, B> {
   int stage() const { return state_.step == 0 ? 1 : StageOf(state_.step - 1); }
   int StageOf(uint64_t step) const { return step >= options_.Stage2Begin() ? 2 : 1; }
 
-  // One step. A loss or gradient that is not finite is refused: the run has diverged, and the weights, the optimizer
-  // and step() stay as they were before it.
+  // One step: Gradients(Batch()), then Apply().
   Result<StepReport> Step() {
-    BITNET_ASSERT(!done(), "Trainer::Step: all steps are done");
-    StepReport report{state_.step, StageOf(state_.step), 0.0, 0.0, options_.LearningRate(state_.step)};
+    Gradients(Batch());
+    return Apply();
+  }
+
+  // This trainer's share of the batch of the next step; the same one until Apply.
+  TokenBatch Batch() {
+    BITNET_ASSERT(!done(), "Trainer::Batch: all steps are done");
     Random random(state_.random);
-    const TokenBatch batch = corpus_.Sample(random, options_.batch, options_.sequence);
-    OfStage(report.stage, [&](auto& model) {
+    TokenBatch batch = corpus_.Sample(random, options_.batch, options_.sequence, options_.share);
+    random_after_batch_ = random.state();
+    return batch;
+  }
+
+  // Adds the gradients of a batch's loss to gradients(), by the scheme of the next step; returns that loss (of a share,
+  // its part of the mean: see TokenBatch). Where it is not finite, no gradient is, so that every rank's Apply refuses.
+  double Gradients(const TokenBatch& batch) {
+    BITNET_ASSERT(!done(), "Trainer::Gradients: all steps are done");
+    Forgetting forgetting{this};
+    double loss = 0.0;
+    OfStage(StageOf(state_.step), [&](auto& model) {
       model.Quantize(state_.weights);
-      report.loss = model.Forward(state_.weights, batch);
-      if (std::isfinite(report.loss)) model.Backward(state_.weights, batch, gradients_);
+      loss = model.Forward(batch);
+      if (std::isfinite(loss)) model.Backward(batch, gradients_);
     });
+    const std::span<float> all = gradients();
+    if (!std::isfinite(loss)) std::fill(all.begin(), all.end(), std::numeric_limits<float>::quiet_NaN());
+    loss_ += loss;
+    forgetting.trainer = nullptr;
+    return loss;
+  }
+
+  // What Gradients has added up since the last Apply, of all tensors in the order of ForEachTensor.
+  std::span<float> gradients() { return gradients_.values(); }
+
+  // The update, which uses the gradients up. A loss or gradient that is not finite is refused: the run has diverged,
+  // and the weights, the optimizer and step() stay as they were before it.
+  Result<StepReport> Apply() {
+    BITNET_ASSERT(!done(), "Trainer::Apply: all steps are done");
+    const Forgetting forgetting{this};
+    StepReport report{state_.step, StageOf(state_.step), loss_, 0.0, options_.LearningRate(state_.step)};
     if (!std::isfinite(report.loss)) return Diverged(report, "loss", report.loss);
     report.gradient_norm = GlobalNorm(backend_.executor(), gradients_);
     if (!std::isfinite(report.gradient_norm)) return Diverged(report, "gradient's norm", report.gradient_norm);
     state_.optimizer.Update(backend_.executor(), state_.step, report.learning_rate, options_.WeightDecay(state_.step),
                             AdamW::ClipScale(report.gradient_norm, options_.clip_norm), gradients_, state_.weights);
-    state_.random = random.state();
+    state_.random = random_after_batch_;
     ++state_.step;
     return report;
   }
@@ -157,8 +207,7 @@ class Trainer<Stage1, Stage2, B> {
       for (size_t first = 0; first < windows; first += options_.batch) {
         const size_t count = std::min<size_t>(options_.batch, windows - first);
         sum += static_cast<double>(count) *
-               model.template Forward<false>(state_.weights,
-                                             corpus_.ValidationBatch(first, count, windows, options_.sequence));
+               model.template Forward<false>(corpus_.ValidationBatch(first, count, windows, options_.sequence));
       }
     });
     return sum / static_cast<double>(windows);
@@ -178,7 +227,14 @@ class Trainer<Stage1, Stage2, B> {
   Result<Done> Save(const std::string& path) const { return SaveCheckpoint(path, Description(), state_); }
   // Goes on from a checkpoint of the same run: configuration, options, schemes and text. If it is refused, the trainer
   // stays as it was.
-  Result<Done> Load(const std::string& path) { return LoadCheckpoint(path, Description(), options_.steps, state_); }
+  Result<Done> Load(const std::string& path) {
+    Result<Done> loaded = LoadCheckpoint(path, Description(), options_.steps, state_);
+    if (loaded.ok()) {
+      random_after_batch_ = state_.random;
+      ForgetGradients();
+    }
+    return loaded;
+  }
 
  private:
   template <class, class, class>
@@ -189,15 +245,29 @@ class Trainer<Stage1, Stage2, B> {
         corpus_(std::move(corpus)),
         backend_(std::move(backend)),
         state_(std::move(state)),
-        gradients_(LatentWeights::Zeros(state_.weights.config, Stage1::kSubLayerNorms)) {}
+        gradients_(LatentWeights::Zeros(config())),
+        random_after_batch_(state_.random) {}
   Trainer(const ModelConfig& config, const TrainOptions& options, Corpus corpus, B backend)
       : options_(options), corpus_(std::move(corpus)), backend_(std::move(backend)) {
     Random random(options.seed);
-    state_.weights = LatentWeights::Initial(config, Stage1::kSubLayerNorms, random, options.initial_deviation);
+    state_.weights = LatentWeights::Initial(config, random, options.initial_deviation);
     state_.optimizer = AdamW(state_.weights, options.adam);
-    state_.random = random.state();
-    gradients_ = LatentWeights::Zeros(config, Stage1::kSubLayerNorms);
+    state_.random = random_after_batch_ = random.state();
+    gradients_ = LatentWeights::Zeros(config);
   }
+
+  void ForgetGradients() {
+    const std::span<float> all = gradients();
+    std::fill(all.begin(), all.end(), 0.0f);
+    loss_ = 0.0;
+  }
+  // However its scope is left.
+  struct Forgetting {
+    Trainer* trainer;
+    ~Forgetting() {
+      if (trainer != nullptr) trainer->ForgetGradients();
+    }
+  };
 
   // f(model of a stage), made where the last use was of the other's: two at once would take twice the memory.
   template <class F>
@@ -221,8 +291,8 @@ class Trainer<Stage1, Stage2, B> {
   RunDescription Description() const {
     RunDescription list = DescribeConfig(config());
     for (auto& option : options_.List()) list.push_back(std::move(option));
-    list.emplace_back("scheme of stage 1", DescribeScheme<Stage1>());
-    list.emplace_back("scheme of stage 2", DescribeScheme<Stage2>());
+    list.emplace_back("scheme of stage 1", DescribeScheme<Stage1>(config()));
+    list.emplace_back("scheme of stage 2", DescribeScheme<Stage2>(config()));
     list.emplace_back("text's checksum", std::to_string(corpus_.Fingerprint()));
     return list;
   }
@@ -232,6 +302,8 @@ class Trainer<Stage1, Stage2, B> {
   B backend_;
   TrainingState state_;
   LatentWeights gradients_;
+  double loss_ = 0.0;                // of the batches whose gradients those are
+  uint64_t random_after_batch_ = 0;  // the state of the random numbers once the batch is drawn
   std::unique_ptr<TrainingModel<Stage1, B>> model1_;
   std::unique_ptr<TrainingModel<Stage2, B>> model2_;
 };

@@ -1,13 +1,13 @@
-// expect only: bitnet: the schemes of both stages must agree about sub-layer norms
+// expect only: bitnet: the schemes of both stages must have one Weight
 #include <bitnet/train.h>
 
-#ifdef BITNET_MUST_NOT_COMPILE
 struct Second : bitnet::A48 {
-  static constexpr bool kSubLayerNorms = true;
-};
-#else
-struct Second : bitnet::A48 {};
+#ifdef BITNET_MUST_NOT_COMPILE
+  struct Edge : bitnet::A48 {
+    using Weight = bitnet::Quantizer<bitnet::Int<8>, bitnet::AbsMax, bitnet::PerRow>;
+  };
 #endif
+};
 
 using Training = bitnet::Trainer<bitnet::B158, Second>;
 
