@@ -13,7 +13,7 @@
 #include "testing/expect_assertion.h"
 #include "testing/tiny_model.h"
 
-namespace bitnet::testing {
+namespace bitnet::testing::trainer_test {
 namespace {
 
 struct BinaryWeights : A48 {
@@ -313,4 +313,4 @@ TEST_CASE("Trainer, TrainingModel: a quantizer that is not element by element is
 }
 
 }  // namespace
-}  // namespace bitnet::testing
+}  // namespace bitnet::testing::trainer_test
