@@ -1,7 +1,6 @@
 // One program for many CPUs: a whole model compiled for every SIMD target, the best one chosen when it runs. Nothing is
 // linked for it. Compile without -march (every CPU must be able to run what is not in a target's namespace); the folder
 // of this file must be among the include folders (-I), because the file includes itself.
-#define HWY_WANT_AVX3_DL  // Highway leaves AVX-512 with VNNI but without bfloat16 (Ice Lake) out unless asked
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "many_targets.cc"
 // clang-format off: targets.h configures Highway, then foreach_target.h includes this file once for each target
@@ -76,12 +75,6 @@ struct Target {
 
 // A line for each target that this program was compiled for, from the best on.
 constexpr Target kTargets[] = {
-#if HWY_TARGETS & HWY_AVX3_SPR
-    {HWY_AVX3_SPR, "AVX-512 of Sapphire Rapids", &N_AVX3_SPR::MakeModel},
-#endif
-#if HWY_TARGETS & HWY_AVX3_ZEN4
-    {HWY_AVX3_ZEN4, "AVX-512 of Zen 4", &N_AVX3_ZEN4::MakeModel},
-#endif
 #if HWY_TARGETS & HWY_AVX3_DL
     {HWY_AVX3_DL, "AVX-512 with VNNI", &N_AVX3_DL::MakeModel},
 #endif

@@ -13,7 +13,7 @@
 #include "testing/random_values.h"
 #include "testing/test_format.h"
 
-namespace bitnet {
+namespace bitnet::simd_heads_test {
 namespace {
 
 using testing::BigSteps;
@@ -249,4 +249,4 @@ TEST_CASE("SimdHeads: a size that does not fit throws, and is not memory that is
 }
 
 }  // namespace
-}  // namespace bitnet
+}  // namespace bitnet::simd_heads_test

@@ -1,4 +1,4 @@
-// Products of SimdBackend for the pairs of formats that simd_products_targets_test.cc leaves out, on a few targets.
+// Products of SimdBackend for the pairs of formats that the other two files leave out, on a few targets.
 #define BITNET_FEW_TARGETS
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/simd_other_products_targets_test.cc"

@@ -11,7 +11,7 @@
 
 #include "testing/expect_assertion.h"
 
-namespace bitnet {
+namespace bitnet::packing_test {
 namespace {
 
 using testing::Breaks;
@@ -131,4 +131,4 @@ TEST_CASE("Packing: a short destination and a code without a level are assertion
 }
 
 }  // namespace
-}  // namespace bitnet
+}  // namespace bitnet::packing_test

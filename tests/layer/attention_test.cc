@@ -16,7 +16,7 @@
 #include "testing/random_values.h"
 #include "testing/tiny_model.h"
 
-namespace bitnet {
+namespace bitnet::attention_test {
 namespace {
 
 using testing::Breaks;
@@ -237,4 +237,4 @@ TEST_CASE("Attention: projections that do not fit together are stopped with a se
 }
 
 }  // namespace
-}  // namespace bitnet
+}  // namespace bitnet::attention_test

@@ -15,7 +15,7 @@
 #include "testing/random_values.h"
 #include "testing/tiny_model.h"
 
-namespace bitnet {
+namespace bitnet::bit_linear_test {
 namespace {
 
 using testing::Breaks;
@@ -169,4 +169,4 @@ TEST_CASE("BitLinear: wrong sizes are stopped with a sentence") {
 }
 
 }  // namespace
-}  // namespace bitnet
+}  // namespace bitnet::bit_linear_test

@@ -16,7 +16,7 @@
 #include "testing/random_values.h"
 #include "testing/tiny_model.h"
 
-namespace bitnet {
+namespace bitnet::sparse_ffn_test {
 namespace {
 
 using testing::Breaks;
@@ -279,4 +279,4 @@ TEST_CASE("SparseFfn: bytes, and projections that do not fit together") {
 }
 
 }  // namespace
-}  // namespace bitnet
+}  // namespace bitnet::sparse_ffn_test

@@ -16,7 +16,7 @@
 #include "testing/tiny_model.h"
 #include "testing/write_plainly.h"
 
-namespace bitnet {
+namespace bitnet::model_file_test {
 namespace {
 
 using testing::Mixed;
@@ -450,4 +450,4 @@ TEST_CASE("model file: one that is not there, and a folder that is not there") {
 }
 
 }  // namespace
-}  // namespace bitnet
+}  // namespace bitnet::model_file_test

@@ -12,7 +12,7 @@
 #include "testing/random_values.h"
 #include "testing/test_format.h"
 
-namespace bitnet {
+namespace bitnet::quantized_heads_test {
 namespace {
 
 using testing::Breaks;
@@ -195,4 +195,4 @@ TEST_CASE("QuantizedHeads: a size that does not fit throws, and is not memory th
 }
 
 }  // namespace
-}  // namespace bitnet
+}  // namespace bitnet::quantized_heads_test

@@ -31,10 +31,11 @@
 #else
 #define BITNET_NOT_ON_32_BITS 0
 #endif
-// What takes long to compile is tested for the targets of ExtentOf's kAll alone: BITNET_FEW_TARGETS, defined before.
+// What takes long to compile is tested for fewer targets, by a definition before: BITNET_FEW_TARGETS, those of
+// ExtentOf's kAll; BITNET_NO_EMULATED_TARGET, all but the emulated one, whose every operation is a loop to compile.
 #if defined(BITNET_FEW_TARGETS) && defined(__x86_64__)
 #define BITNET_NOT_OF_FEW (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3 | HWY_EMU128)
-#elif defined(BITNET_FEW_TARGETS)
+#elif defined(BITNET_FEW_TARGETS) || defined(BITNET_NO_EMULATED_TARGET)
 #define BITNET_NOT_OF_FEW HWY_EMU128
 #else
 #define BITNET_NOT_OF_FEW 0
@@ -68,11 +69,10 @@ inline bool CanRun(int64_t target) {
 }
 
 // How much a target is tested. All of it for all of them would compile for many minutes; kSome has one case for each
-// way in which operands are held, and kLeast, for the emulated target, whose every operation is a loop to compile,
-// fewer.
-enum class Extent { kLeast, kSome, kAll };
+// way in which operands are held.
+enum class Extent { kSome, kAll };
 constexpr Extent ExtentOf(int64_t target) {
-  if (target == HWY_EMU128) return Extent::kLeast;
+  if (target == HWY_EMU128) return Extent::kSome;
   return target == HWY_AVX2 || target == HWY_AVX3_DL || target > HWY_SSE2 ? Extent::kAll : Extent::kSome;
 }
 

@@ -11,7 +11,7 @@
 #include "testing/tiny_model.h"
 #include "testing/write_plainly.h"
 
-namespace bitnet::testing {
+namespace bitnet::testing::checkpoint_test {
 namespace {
 
 // A file that is gone after the test.
@@ -302,4 +302,4 @@ TEST_CASE("Checkpoint: a place that cannot be written is said") {
 }
 
 }  // namespace
-}  // namespace bitnet::testing
+}  // namespace bitnet::testing::checkpoint_test

@@ -11,7 +11,7 @@
 #include "testing/expect_assertion.h"
 #include "testing/tiny_model.h"
 
-namespace bitnet::testing {
+namespace bitnet::testing::model_test {
 namespace {
 
 struct BinaryWeights : A48 {
@@ -245,4 +245,4 @@ TEST_CASE("TrainingModel: wrong uses are stopped by a sentence") {
 }
 
 }  // namespace
-}  // namespace bitnet::testing
+}  // namespace bitnet::testing::model_test

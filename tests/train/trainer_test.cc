@@ -14,7 +14,7 @@
 #include "testing/expect_assertion.h"
 #include "testing/tiny_model.h"
 
-namespace bitnet::testing {
+namespace bitnet::testing::trainer_test {
 namespace {
 
 struct BinaryWeights : A48 {
@@ -444,4 +444,4 @@ TEST_CASE("Trainer, TrainingModel: a quantizer that is not element by element is
 }
 
 }  // namespace
-}  // namespace bitnet::testing
+}  // namespace bitnet::testing::trainer_test

@@ -25,15 +25,25 @@
 
 // HWY_SCALAR: see above. The scalable targets: our kernels hold vectors in arrays, whose size must be known when they
 // are compiled. Arm CPUs with SVE run NEON instead, RISC-V runs EMU128. Highway's three kinds of NEON differ by AES and
-// bfloat16, which we do not use: the one that the compiler's flags give is enough.
+// bfloat16, which we do not use: the one that the compiler's flags give is enough. And in a file that is compiled for
+// many targets, AVX3_ZEN4 and AVX3_SPR, which use the same instructions as AVX3_DL in our kernels (AMX is found at run
+// time) and would cost compile time only; Highway has AVX3_DL for those who ask.
 #ifndef HWY_DISABLED_TARGETS
+#ifdef HWY_TARGET_INCLUDE
+#ifndef HWY_WANT_AVX3_DL
+#define HWY_WANT_AVX3_DL
+#endif
+#define BITNET_OTHER_AVX3 (HWY_AVX3_ZEN4 | HWY_AVX3_SPR)
+#else
+#define BITNET_OTHER_AVX3 0
+#endif
 #if defined(__aarch64__) && defined(__ARM_FEATURE_AES)
 #define BITNET_OTHER_NEON HWY_NEON_BF16
 #else
 #define BITNET_OTHER_NEON (HWY_NEON | HWY_NEON_BF16)
 #endif
 #define HWY_DISABLED_TARGETS \
-  (HWY_SCALAR | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | BITNET_OTHER_NEON)
+  (HWY_SCALAR | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV | BITNET_OTHER_NEON | BITNET_OTHER_AVX3)
 #endif
 
 // Highway takes SSE4, AVX2 and AVX-512 to include AES and PCLMUL, which -march=x86-64-v2, -v3 and -v4 leave out: they
