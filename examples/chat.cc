@@ -1,5 +1,5 @@
 // A chat: a reply ends at a stop sequence or a limit, the cache is kept over the turns, and a pool of pages bounds the
-// memory of the conversation: where it is used up, the oldest half is forgotten. Untrained weights, so the replies are
+// memory of the conversation: where it is used up, the beginning is forgotten. Untrained weights, so the replies are
 // noise.
 //
 //   chat       a conversation that is written below
@@ -19,7 +19,11 @@ namespace {
 
 constexpr size_t kPages = 2;  // of 256 tokens: all that the conversation may take
 
-Tokens TokensOf(std::string_view text) { return {text.begin(), text.end()}; }
+Tokens TokensOf(std::string_view text) {
+  Tokens tokens;
+  for (const char c : text) tokens.push_back(static_cast<unsigned char>(c));
+  return tokens;
+}
 
 std::string TextOf(const Tokens& tokens) {
   std::string text;
@@ -62,10 +66,12 @@ int main(int argc, char** argv) {
     for (const bitnet::Token t : TokensOf("User: " + line + "\nModel:")) said.push_back(t);
 
     if (!state.HasRoom(said.size() - read + options.max_new_tokens)) {
-      // The first half goes, and the rest is read again: its positions have changed.
-      said.erase(said.begin(), said.begin() + static_cast<std::ptrdiff_t>(said.size() / 2));
+      // The oldest goes, half by half, and the rest is read again: its positions have changed.
       state.Truncate(0);
-      std::printf("(the first half is forgotten)\n");
+      while (!state.HasRoom(said.size() + options.max_new_tokens)) {
+        said.erase(said.begin(), said.begin() + static_cast<std::ptrdiff_t>(said.size() / 2));
+      }
+      std::printf("(the beginning is forgotten)\n");
     }
     const Tokens prompt(said.begin() + static_cast<std::ptrdiff_t>(state.length()), said.end());
     const auto reply = bitnet::Generate(model, state, prompt, options, random, [](bitnet::Token) { return true; });

@@ -151,7 +151,7 @@ class UnpackedBackend {
               MatrixView<float> y) const {
     reference::Attend(q, where, cache, shape, y);
   }
-  void CopyPage(Stream&, auto& cache, uint32_t from, uint32_t to) const { cache[to] = cache[from]; }
+  void CopyPage(Stream&, auto& cache, uint32_t from, uint32_t to) const { cache.CopyPage(from, to); }
   Result<uint32_t> Sample(Stream&, MatrixView<const float> logits, const SamplerOptions& options,
                           uint64_t random) const {
     SampleScratch scratch;

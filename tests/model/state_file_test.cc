@@ -90,7 +90,7 @@ struct Case {
   }
 };
 
-bool Holds(const std::string& sentence, const std::string& part) { return sentence.find(part) != std::string::npos; }
+bool Says(const std::string& sentence, const std::string& part) { return sentence.find(part) != std::string::npos; }
 
 TEST_CASE("conversation file: cut short anywhere, or longer, it is refused") {
   const Case c;
@@ -102,7 +102,7 @@ TEST_CASE("conversation file: cut short anywhere, or longer, it is refused") {
   }
   Bytes longer = c.payload;
   longer.push_back(0);
-  CHECK(Holds(c.Refusal(longer), "1 bytes follow the last layer"));
+  CHECK(Says(c.Refusal(longer), "1 bytes follow the last layer"));
 }
 
 TEST_CASE("conversation file: any byte changed is refused, or is a step's or a code's that has a level") {
@@ -130,25 +130,25 @@ TEST_CASE("conversation file: of another shape, other formats, or too many token
   CHECK(c.Refusal(bytes) == "at byte 16, reading layers: it is 77; the model's is 2");
   bytes = c.payload;
   bytes[19] = 1;
-  CHECK(Holds(c.Refusal(bytes), "reading tokens: 72057594037927939 tokens; the model allows"));
+  CHECK(Says(c.Refusal(bytes), "reading tokens: 72057594037927939 tokens; the model allows"));
 
   const Transformer<A48> other(TinyWeights<A48>(TinyConfig()));
   const auto read = DeserializeState(other, c.payload);
   REQUIRE(!read.ok());
-  CHECK(Holds(read.error(), "reading layer0.keys: the file has the levels -2, -1, 0, 1, 2; the scheme A48 expects"));
+  CHECK(Says(read.error(), "reading layer0.keys: the file has the levels -2, -1, 0, 1, 2; the scheme A48 expects"));
 
   // A file that is not one, and a state without room: by the file's name, and the state stays.
   const TemporaryFile file;
   auto small = c.model.NewState(2);
   REQUIRE(c.model.Feed(std::vector<Token>{1}, small).ok());
-  CHECK(Holds(LoadState(c.model, file.path(), small).error(), file.path()));
+  CHECK(Says(LoadState(c.model, file.path(), small).error(), file.path()));
   REQUIRE(SaveState(c.model, c.state, file.path()).ok());
   CHECK(LoadState(c.model, file.path(), small).error() ==
         file.path() + ": restore: 3 tokens were saved; this state has room for 2");
   const auto pool = c.model.NewPool(1);
   auto first = c.model.NewState(8, pool), second = c.model.NewState(8, pool);
   REQUIRE(c.model.Feed(std::vector<Token>{1}, first).ok());
-  CHECK(Holds(LoadState(c.model, file.path(), second).error(), "the pool of pages is exhausted"));
+  CHECK(Says(LoadState(c.model, file.path(), second).error(), "the pool of pages is exhausted"));
   CHECK(small.length() == 1);
   CHECK(second.length() == 0);
 }

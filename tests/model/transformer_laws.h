@@ -407,6 +407,18 @@ void CheckGenerate() {
   CHECK(run(1) == generated);
   CHECK(run(2) != generated);
 
+  // A pool that has no more pages ends a reply as a full state does.
+  {
+    auto state = model.NewState(kPageTokens + 9, model.NewPool(1));
+    Random random(1);
+    const Tokens filling = RandomTokens(kPageTokens - 4, config.vocab, 9);
+    const Result<Generated> reply = Generate(model, state, filling, options, random, [](Token) { return true; });
+    REQUIRE(reply.ok());
+    CHECK(reply->end == GenerateEnd::kFull);
+    CHECK(reply->tokens.size() == 5);
+    CHECK(state.length() == kPageTokens);
+  }
+
   // What an edit leaves is what is drawn from.
   auto edited_state = model.NewState();
   REQUIRE(model.Feed(prompt, edited_state).ok());
@@ -501,7 +513,9 @@ void CheckTurns(std::initializer_list<size_t> thread_counts = {1, 2, 4}) {
       if (pass % 4 == 0) states[i] = State(states[j]), stream[i] = stream[j];
       if (pass % 4 == 1 && states[j].length() < kTokens) {
         const size_t length = states[j].length();
+        const bool has_room = states[j].HasRoom(1);
         const auto alone = model.Forward(std::span(streams[stream[j]]).subspan(length, 1), states[j]);
+        CHECK(alone.ok() == has_room);
         if (alone.ok()) CHECK(SameBits(*alone, expected[stream[j]][length]));
         CHECK(states[j].length() == length + (alone.ok() ? 1 : 0));
       }
@@ -533,10 +547,56 @@ void CheckTurns(std::initializer_list<size_t> thread_counts = {1, 2, 4}) {
   const Tokens one = {1};
   CHECK(Breaks("may have one turn", [&] { (void)model.Forward({{&a, one}, {&b, one}, {&a, one}}, workspace); }));
   CHECK(Breaks("needs a state", [&] { (void)model.Forward({{nullptr, one}}, workspace); }));
+  // What was moved from has no room, and no logits.
+  auto taken = std::move(a);
+  CHECK(taken.length() == 2);
+  CHECK(a.length() == 0);  // NOLINT: that is the law
+  CHECK(!a.HasRoom(1));
+  CHECK(!model.Forward(one, a).ok());
   auto elsewhere = model.NewState(4, model.NewPool(1));
   CHECK(Breaks("of one pool", [&] { (void)model.Forward({{&b, one}, {&elsewhere, one}}, workspace); }));
   typename Transformer<S>::Workspace empty;
   CHECK(Breaks("NewWorkspace", [&] { (void)model.Forward({{&b, one}}, empty); }));
+}
+
+// Threads fork, cut and drop states of one pool that is too small for all of them: the logits of each alone.
+template <Scheme S>
+void CheckThreadsOnOnePool() {
+  const ModelConfig config = TinyConfigOf<S>();
+  SequentialExecutor executor;
+  const Transformer<S> model(TinyWeights<S>(config), DefaultBackend<S>(executor));
+  constexpr size_t kTokens = 270, kThreads = 3;
+  const Tokens tokens = RandomTokens(kTokens, config.vocab, 5);
+  auto alone = model.NewState(kTokens);
+  const Logits expected = All(model, tokens, alone);
+  const auto pages = model.NewPool(4);
+  size_t faults[kThreads] = {}, done[kThreads] = {};
+  std::vector<std::thread> threads;
+  for (size_t t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (size_t i = 0; done[t] < 3 && i < 10000; ++i) {
+        auto state = model.NewState(kTokens, pages);
+        const size_t prompt = 245 + t;
+        if (!model.Feed(std::span(tokens).first(prompt), state).ok()) continue;
+        auto fork = state;
+        for (auto* each : {&fork, &state}) {
+          for (size_t at = prompt; at < kTokens; ++at) {
+            const auto logits = model.Forward(std::span(tokens).subspan(at, 1), *each);
+            if (!logits.ok()) break;
+            if (!SameBits(*logits, expected[at])) ++faults[t];
+            if (at + 1 == kTokens) ++done[t];
+          }
+          each->Truncate(0);
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (size_t t = 0; t < kThreads; ++t) {
+    CHECK(faults[t] == 0);
+    CHECK(done[t] > 0);
+  }
+  CHECK(pages->used_pages() == 0);
 }
 
 template <Scheme S>
@@ -546,6 +606,7 @@ void CheckTransformer() {
   SUBCASE("a state cut short goes on as a new one") { CheckTruncate<S>(); }
   SUBCASE("a copied state goes on as its original") { CheckCopy<S>(); }
   SUBCASE("turns of several states in a pass are those of each alone") { CheckTurns<S>(); }
+  SUBCASE("threads on one pool") { CheckThreadsOnOnePool<S>(); }
   SUBCASE("threads change nothing") { CheckThreads<S>(); }
   SUBCASE("two states on two threads") { CheckTwoThreadsOneModel<S>(); }
   SUBCASE("refusals leave no trace") { CheckRefusals<S>(); }

@@ -352,6 +352,7 @@ void TestSequences(const B& backend, const char* name) {
     backend.Attend(stream, q, where, actual, kShape, y.view());
     y.ExpectSame(expected_y, name, place);
   }
+  Expect(actual.pages() == kSequences * PagesFor(kTokens), name, "second pages");
   // All of a sequence, read back.
   HostCache<Quantizers> first;
   for (size_t i = 0; i < kSequences; ++i) {

@@ -52,7 +52,7 @@ enum class How { kHadamard, kPairs, kPermuted, kSwapped, kNegated, kOneNegated, 
 
 // What is done to x before it is quantized. Blocks of 4 (Hadamard), pairs, or all.
 template <How how>
-std::vector<float> Transformed(std::span<const float> x) {
+std::vector<float> Mistaken(std::span<const float> x) {
   std::vector<float> y(x.begin(), x.end());
   const size_t n = x.size();
   for (size_t i = 0; i < n; ++i) {
@@ -85,7 +85,7 @@ std::vector<float> Transformed(std::span<const float> x) {
 template <class Base, How how>
 struct With : Base {
   static float Quantize(std::span<const float> x, typename Base::Level* levels) {
-    return Base::Quantize(Transformed<how>(x), levels);
+    return Base::Quantize(Mistaken<how>(x), levels);
   }
 };
 
@@ -241,12 +241,12 @@ struct NotOrthogonal {
 template <class T>
 struct AtDown : A48 {
   static constexpr const char* kName = "AtDown";
-  using DownInput = bitnet::Transformed<T, A48::DownInput>;
+  using DownInput = Transformed<T, A48::DownInput>;
 };
 // The quantizer behind a transform is tried as any other.
 struct RotatedBehind : A48 {
   static constexpr const char* kName = "RotatedBehind";
-  using Input = bitnet::Transformed<Hadamard<64>, RotatedAt<1>::Input>;
+  using Input = Transformed<Hadamard<64>, RotatedAt<1>::Input>;
 };
 
 TEST_CASE("CheckQuantizers: a transform must be orthogonal, with its transpose") {

@@ -93,6 +93,14 @@ void CheckStore(MatrixView<const float> keys, MatrixView<const float> values, co
   BITNET_ASSERT(PagesReach(where, cache), "Store: beyond the pages of the cache");
 }
 
+// Of a sequence that is read or written as a whole.
+template <class Cache>
+void CheckPages(PageTable table, size_t tokens, const Cache& cache) {
+  BITNET_ASSERT(PagesFor(tokens) <= table.size() &&
+                    std::all_of(table.begin(), table.end(), [&](uint32_t page) { return page < cache.pages(); }),
+                "ReadCache, WriteCache: beyond the pages of the cache");
+}
+
 template <Operand Q, class Formats>
 void CheckHeadDotsFit(size_t head_dim) {
   BITNET_ASSERT((DotFits<FormatOf<Q>, typename Formats::Key>(head_dim) &&

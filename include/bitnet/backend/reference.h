@@ -156,7 +156,7 @@ class ReferenceBackend {
   }
   template <class Quantizers>
   void CopyPage(Stream&, HostPages<Quantizers>& cache, uint32_t from, uint32_t to) const {
-    cache[to] = cache[from];
+    cache.CopyPage(from, to);
   }
   Result<uint32_t> Sample(Stream&, MatrixView<const float> logits, const SamplerOptions& options,
                           uint64_t random) const {

@@ -319,7 +319,7 @@ void WithHead(const auto& sequence, auto part, size_t head, size_t position, aut
 void CopyTokens(const auto& from, size_t tokens, auto&& to) {
   BITNET_ASSERT(from.kv_heads() == to.kv_heads() && from.head_dim() == to.head_dim() && tokens <= from.max_tokens() &&
                     tokens <= to.max_tokens(),
-                "WriteCache: both caches must have the same heads, and room for the tokens");
+                "ReadCache, WriteCache: both sequences must have the same heads, and room for the tokens");
   const auto copy = [&](auto part) {
     for (size_t position = 0; position < tokens; ++position) {
       auto& heads = part(to.Page(position));
@@ -341,12 +341,14 @@ void CopyTokens(const auto& from, size_t tokens, auto&& to) {
 // to = the first so many tokens of a sequence, in one piece.
 template <class Quantizers>
 void ReadCache(const auto& from, PageTable table, size_t tokens, HostCache<Quantizers>& to) {
+  CheckPages(table, tokens, from);
   to = HostCache<Quantizers>(from.kv_heads(), from.head_dim(), tokens);
   CopyTokens(PagedSequence(from, table), tokens, to);
 }
 // The first so many tokens of `from` become those of a sequence, whose pages have room for them.
 template <class Quantizers>
 void WriteCache(const HostCache<Quantizers>& from, size_t tokens, PageTable table, auto& to) {
+  CheckPages(table, tokens, to);
   CopyTokens(from, tokens, PagedSequence(to, table));
 }
 

@@ -7,6 +7,7 @@
 #ifndef BITNET_MODEL_CACHE_POOL_H_
 #define BITNET_MODEL_CACHE_POOL_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -37,8 +38,9 @@ class PageNumbers {
 
   // Pages [all(), all) exist now.
   void Add(size_t all) {
-    free_.reserve(all);
-    users_.reserve(all);
+    const size_t room = all <= users_.capacity() ? all : std::max(all, 2 * users_.capacity());
+    free_.reserve(room);
+    users_.reserve(room);
     // (Taken from the end: those that were used before come first, then the lowest.)
     std::vector<uint32_t>::iterator at = free_.begin();
     for (size_t page = all; page > users_.size(); --page) at = free_.insert(at, static_cast<uint32_t>(page - 1)) + 1;
@@ -135,6 +137,13 @@ class CachePool {
     if (count > max_pages_ - numbers_.used()) return false;
     if (count > numbers_.free()) {
       const size_t all = numbers_.used() + count;
+      // Where memory ends, a pool of which no page is used keeps none.
+      struct GivesBack {
+        CachePool& pool;
+        ~GivesBack() {
+          if (pool.numbers_.all() == 0) pool.ForEachLayer([&](auto& cache) { pool.backend_.ResizeCache(cache, 0); });
+        }
+      } const gives_back{*this};
       ForEachLayer([&](auto& cache) {
         if (cache.pages() < all) backend_.ResizeCache(cache, all);
       });

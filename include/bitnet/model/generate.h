@@ -202,7 +202,10 @@ Result<Generated> Generate(const Model& model, typename Model::State& state, std
   const auto draw = [&]() -> Result<std::optional<size_t>> {
     while (drawn.size() < options.max_new_tokens) {
       if (!drawn.empty()) {
-        if (Result<Done> fed = model.Feed({&drawn.back(), 1}, state); !fed.ok()) {
+        Result<Done> fed = model.Feed({&drawn.back(), 1}, state);
+        // (Another thread may have given pages back since it was refused.)
+        if (!fed.ok() && state.HasRoom(1)) fed = model.Feed({&drawn.back(), 1}, state);
+        if (!fed.ok()) {
           if (state.HasRoom(1)) return Error{fed.error()};
           reply.end = GenerateEnd::kFull;
           return std::optional(drawn.size());

@@ -3,10 +3,11 @@
 //   SaveState(model, state, "chat.state");
 //   LoadState(model, "chat.state", state);   // the state's tokens become the file's
 //
-// After the seal (base/bytes.h): layers, heads of a layer, their width, tokens; then of each layer the keys and the
-// values: the formats of the first token's and of the others' levels, codes, steps. A file of another shape or other
-// formats is refused, and so are codes without levels. It is not known of which weights it is: with others the text
-// goes on as if another model had written its beginning.
+// After the seal (base/bytes.h): layers, heads of a layer, their width (u32 each), tokens (u64); then, if there are
+// tokens, of each layer the keys and the values: the levels of the first token's format, and of the others' (i16),
+// codes (bytes), steps (f32), each list after its length (u64). A file of another shape or other formats is refused,
+// and so are codes without levels. It is not known of which weights, quantizers and transforms it is: with others the
+// text goes on as if another model had written its beginning.
 #ifndef BITNET_MODEL_STATE_FILE_H_
 #define BITNET_MODEL_STATE_FILE_H_
 
@@ -56,6 +57,9 @@ void ReadHeads(ByteReader& from, const std::string& name, const char* scheme, si
 
 template <Scheme S, Backend B>
 std::vector<uint8_t> SerializeState(const Transformer<S, B>& model, const typename Transformer<S, B>::Saved& saved) {
+  BITNET_ASSERT(
+      saved.layers.size() == InnerCount<S>(model.config()) && saved.edges.size() == EdgeCount<S>(model.config()),
+      "SerializeState: what was saved is another model's");
   ByteWriter to;
   to.Number(model.config().layers);
   to.Number(model.config().kv_heads);

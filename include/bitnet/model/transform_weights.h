@@ -23,8 +23,7 @@ template <Scheme S>
 LatentWeights TransformWeights(const LatentWeights& from) {
   constexpr bool kTransformsHead = !kTransformsNothing<typename S::HeadInput>;
   ModelConfig config = from.config();
-  const bool unties =
-      kTransformsHead && std::exchange(config.tied_embedding, config.tied_embedding && !kTransformsHead);
+  const bool unties = kTransformsHead && std::exchange(config.tied_embedding, false);
   LatentWeights w = LatentWeights::Zeros(config);
   const auto copy = [](std::span<const float> values, std::span<float> to) {
     std::copy(values.begin(), values.end(), to.begin());

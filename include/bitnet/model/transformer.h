@@ -17,9 +17,9 @@
 //   auto guest = model.NewState(2048, pool);         // Forward refuses what the pool has no pages for
 //
 // A prefill of n tokens gives the bits of n decodes, and a turn among others those of the turn alone. Decoding
-// allocates nothing after the first token of a page. Several threads may use one model, each with its own states and
-// workspace. Where memory ends std::bad_alloc leaves (base/result.h): all states are as they were, but for the logits
-// that Sample draws from, and the call may be made again.
+// allocates nothing but pages, and buffers that grow with them. Several threads may use one model, each with its own
+// states and workspace. Where memory ends std::bad_alloc leaves (base/result.h): all states are as they were, but for
+// the logits that Sample draws from, and the call may be made again.
 #ifndef BITNET_MODEL_TRANSFORMER_H_
 #define BITNET_MODEL_TRANSFORMER_H_
 
@@ -104,7 +104,7 @@ class Transformer<S, B> {
    public:
     State() = default;
     // A copy has the tokens and their counts, and a stream and buffers of its own. It shares the pages: the first of
-    // the two to write to the last, not yet full one takes a copy of it.
+    // the two to write to the last, not yet full one takes a copy of it (in a pass of both each does).
     State(const State& other)
         : backend_(other.backend_),
           pages_(other.pages_),
@@ -115,13 +115,27 @@ class Transformer<S, B> {
       if (backend_.has_value()) workspace_.stream_ = backend_->NewStream();
       workspace_.use_.resize(use_.size());
     }
-    State(State&&) noexcept = default;
+    // What is moved from has no tokens and no room.
+    State(State&& other) noexcept { *this = std::move(other); }
     // Where memory ends, what is assigned to stays as it was.
     State& operator=(const State& other) {
       State copy(other);
       return *this = std::move(copy);
     }
-    State& operator=(State&&) noexcept = default;
+    State& operator=(State&& other) noexcept {
+      if (this == &other) return *this;
+      backend_.reset();
+      if (other.backend_.has_value()) backend_.emplace(std::move(*other.backend_));
+      other.backend_.reset();
+      pages_ = std::move(other.pages_);
+      use_ = std::exchange(other.use_, {});
+      workspace_ = std::move(other.workspace_);
+      other.workspace_.last_logits_ = {};
+      length_ = std::exchange(other.length_, 0);
+      max_tokens_ = std::exchange(other.max_tokens_, 0);
+      counting_ = std::exchange(other.counting_, false);
+      return *this;
+    }
 
     // Tokens seen: the position of the next one.
     size_t length() const { return length_; }
@@ -130,8 +144,9 @@ class Transformer<S, B> {
     bool HasRoom(size_t tokens) const {
       if (tokens > max_tokens_ - length_) return false;
       const Pool* pool = pages_.pool();
-      const bool copies = length_ % kPageTokens != 0 && tokens != 0 && pool->IsShared(pages_.table().back());
-      return pool == nullptr || PagesFor(length_ + tokens) - pages_.size() + (copies ? 1 : 0) <= pool->free_pages();
+      if (pool == nullptr || tokens == 0) return true;
+      const bool copies = length_ % kPageTokens != 0 && pool->IsShared(pages_.table().back());
+      return PagesFor(length_ + tokens) - pages_.size() + (copies ? 1 : 0) <= pool->free_pages();
     }
     // Forgets all tokens, or those from `length` on, and gives their pages back to the pool.
     void Truncate(size_t length) {
@@ -207,6 +222,7 @@ class Transformer<S, B> {
     }
     for (const auto& w : weights.layers) AddLayer<S>(w, layers_);
     for (const auto& w : weights.edges) AddLayer<EdgeOf<S>>(w, edges_);
+    pool_ = NewPool(std::numeric_limits<size_t>::max());
   }
 
   // Of other weights: says so.
@@ -261,7 +277,9 @@ class Transformer<S, B> {
     std::vector<HostCache<CacheQuantizersOf<EdgeOf<S>>>> edges;  // where S has edges
   };
   Result<Saved> Save(State& state) const {
+    CheckIsOwn(state);
     Saved saved;
+    const Waits waits{backend_, state.workspace_.stream_};
     saved.length = state.length_;
     saved.layers.resize(layers_.size());
     saved.edges.resize(edges_.size());
@@ -276,8 +294,10 @@ class Transformer<S, B> {
     return saved;
   }
   // The state's tokens become those that were saved; what it counted is not changed. Refuses, leaving the state as it
-  // was, what the state or its pool has no room for, and what another model's state has left.
+  // was, what the state or its pool has no room for, and what another model's state has left. (It takes its pages
+  // before it gives back those that the state has: where a pool is small, Truncate(0) comes first.)
   Result<Done> Restore(const Saved& saved, State& state) const {
+    CheckIsOwn(state);
     if (saved.length > state.max_tokens_) {
       return Error{"restore: " + std::to_string(saved.length) + " tokens were saved; this state has room for " +
                    std::to_string(state.max_tokens_)};
@@ -300,6 +320,7 @@ class Transformer<S, B> {
       return pages;
     }
     for (const uint32_t page : taken) restored.pages_.Append(page);
+    const Waits waits{backend_, state.workspace_.stream_};
     for (size_t i = 0; i < config_.layers && saved.length != 0; ++i) {
       restored.pages_.pool()->AtLayer(i, saved.layers, saved.edges, [&](auto& cache, const auto& from) {
         backend_.WriteCache(state.workspace_.stream_, from, saved.length, restored.pages_.table(), cache);
@@ -455,9 +476,7 @@ class Transformer<S, B> {
     return Done{};
   }
   Result<Done> Check(std::span<const Token> tokens, const State& state) const {
-    // (A state that NewState did not make has no room: it is refused below.)
-    BITNET_ASSERT(state.max_tokens_ == 0 || (IsOwn(*state.pages_.pool()) && state.max_tokens_ <= config_.max_positions),
-                  "Transformer: the state is another model's; make it with NewState");
+    CheckIsOwn(state);
     if (tokens.empty()) return Error{"no tokens were given: at least one is needed"};
     if (tokens.size() > state.max_tokens_ - state.length_) {
       return Error{"position overflow: " + std::to_string(state.length_) + " tokens are in the cache and " +
@@ -483,14 +502,29 @@ class Transformer<S, B> {
                  std::to_string(pool.max_pages()) + " are in use"};
   }
 
+  // (A state that NewState did not make, or that was moved from, has no room, and no tokens.)
+  void CheckIsOwn(const State& state) const {
+    BITNET_ASSERT(state.max_tokens_ == 0 || (IsOwn(*state.pages_.pool()) && state.max_tokens_ <= config_.max_positions),
+                  "Transformer: the state is another model's; make it with NewState");
+  }
+
+  // Waits, when it goes, for what a stream still reads or writes: pages must not go back to the pool before.
+  struct Waits {
+    const B& backend;
+    typename B::Stream& stream;
+    ~Waits() { static_cast<void>(backend.Finish(stream)); }
+  };
+
   // The pages that a pass writes to: the states have them while it runs, and lose them again if it fails.
   class PagesOfPass {
    public:
-    PagesOfPass(std::span<const Turn> turns, Workspace& workspace) : turns_(turns), workspace_(workspace) {
+    PagesOfPass(const B& backend, std::span<const Turn> turns, Workspace& workspace)
+        : backend_(backend), turns_(turns), workspace_(workspace) {
       workspace_.taken_.clear();
       workspace_.replaced_.clear();
     }
     ~PagesOfPass() {
+      if (!kept_) static_cast<void>(backend_.Finish(workspace_.stream_));  // pages must not be written to any more
       Pool& pool = *turns_[0].state->pages_.pool();
       pool.Release(workspace_.taken_);
       for (const auto& [turn, index, page] : workspace_.replaced_) {
@@ -503,7 +537,7 @@ class Transformer<S, B> {
     PagesOfPass(const PagesOfPass&) = delete;
     PagesOfPass& operator=(const PagesOfPass&) = delete;
 
-    Result<Done> Take(const B& backend) {
+    Result<Done> Take() {
       Pool& pool = *turns_[0].state->pages_.pool();
       workspace_.replaced_.reserve(turns_.size());
       size_t needed = 0;
@@ -522,7 +556,7 @@ class Transformer<S, B> {
           const uint32_t copy = Next();
           workspace_.replaced_.push_back({i, index, state.pages_.Exchange(index, copy)});
           pool.ForEachLayer([&](auto& cache) {
-            backend.CopyPage(workspace_.stream_, cache, workspace_.replaced_.back().page, copy);
+            backend_.CopyPage(workspace_.stream_, cache, workspace_.replaced_.back().page, copy);
           });
         }
         while (state.pages_.size() < PagesFor(state.length_ + turns_[i].tokens.size())) state.pages_.Append(Next());
@@ -543,6 +577,7 @@ class Transformer<S, B> {
       return page;
     }
 
+    const B& backend_;
     std::span<const Turn> turns_;
     Workspace& workspace_;
     bool kept_ = false;
@@ -582,8 +617,8 @@ class Transformer<S, B> {
                                             MatrixView<const float> results, bool read, F&& f) const {
     for (const Turn& turn : turns) turn.state->workspace_.last_logits_ = {};
     workspace.last_logits_ = {};
-    PagesOfPass pages(turns, workspace);
-    if (Result<Done> taken = pages.Take(backend_); !taken.ok()) return Error{taken.error()};
+    PagesOfPass pages(backend_, turns, workspace);
+    if (Result<Done> taken = pages.Take(); !taken.ok()) return Error{taken.error()};
     std::fill(workspace.use_.begin(), workspace.use_.end(), WeightUse());
     const bool counts = turns.size() == 1 && turns[0].state->counting_;
     SetPlaces(turns, workspace);
@@ -645,7 +680,7 @@ class Transformer<S, B> {
 
   B backend_;
   ModelConfig config_;
-  std::shared_ptr<Pool> pool_ = NewPool(std::numeric_limits<size_t>::max());
+  std::shared_ptr<Pool> pool_;
   Rope rope_;
   RmsNorm<B> final_norm_;
   typename B::template Matrix<HeadWeight, HeadInput, HeadUses> head_;

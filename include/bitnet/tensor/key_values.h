@@ -69,6 +69,12 @@ struct KeyValues {
                       Values::StoredBytes(kv_heads, head_dim, max_tokens));
   }
 
+  // Of one with the same sizes; takes no memory.
+  void CopyFrom(const KeyValues& other) {
+    keys.CopyFrom(other.keys);
+    values.CopyFrom(other.values);
+  }
+
   // As a sequence that lies in one piece; PagedSequence is one in pages.
   KeyValues& Page(size_t) { return *this; }
   const KeyValues& Page(size_t) const { return *this; }
@@ -96,6 +102,11 @@ class PagedKeyValues {
     pages_.Grow(pages, [&] { return KeyValues_(kv_heads(), head_dim(), kPageTokens); });
   }
   size_t pages() const { return pages_.size(); }
+  // Takes no memory.
+  void CopyPage(uint32_t from, uint32_t to) {
+    BITNET_ASSERT(from < pages() && to < pages(), "CopyPage: beyond the pages of the cache");
+    if (from != to) pages_[to].CopyFrom(pages_[from]);
+  }
   size_t StoredBytes() const {
     return pages_.size() * KeyValues_::StoredBytes(kv_heads(), head_dim(), kPageTokens).value_or(0);
   }

@@ -4,6 +4,7 @@
 #ifndef BITNET_TENSOR_QUANTIZED_HEADS_H_
 #define BITNET_TENSOR_QUANTIZED_HEADS_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -74,6 +75,14 @@ class QuantizedHeads {
       }
     }
     return true;
+  }
+
+  // Of one with the same sizes.
+  void CopyFrom(const QuantizedHeads& other) {
+    BITNET_ASSERT(codes_.size() == other.codes_.size() && steps_.size() == other.steps_.size(),
+                  "QuantizedHeads::CopyFrom: both must have the same sizes");
+    std::copy(other.codes_.begin(), other.codes_.end(), codes_.begin());
+    std::copy(other.steps_.begin(), other.steps_.end(), steps_.begin());
   }
 
   // Bytes that one token after the first takes, over all heads, its steps included.

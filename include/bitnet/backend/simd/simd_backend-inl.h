@@ -157,7 +157,7 @@ class SimdBackend {
   }
   template <class Quantizers>
   void CopyPage(Stream&, SimdCache<Quantizers>& cache, uint32_t from, uint32_t to) const {
-    cache[to] = cache[from];
+    cache.CopyPage(from, to);
   }
   Result<uint32_t> Sample(Stream& stream, MatrixView<const float> logits, const SamplerOptions& options,
                           uint64_t random) const {

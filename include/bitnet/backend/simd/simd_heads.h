@@ -9,6 +9,7 @@
 #ifndef BITNET_BACKEND_SIMD_SIMD_HEADS_H_
 #define BITNET_BACKEND_SIMD_SIMD_HEADS_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -121,6 +122,14 @@ class SimdHeads {
     } else {
       std::memcpy(levels.data(), FirstToken(head), FirstBytes());
     }
+  }
+
+  // Of one with the same sizes.
+  void CopyFrom(const SimdHeads& other) {
+    BITNET_ASSERT(bytes_.size() == other.bytes_.size() && steps_.size() == other.steps_.size(),
+                  "SimdHeads::CopyFrom: both must have the same sizes");
+    std::copy(other.bytes_.begin(), other.bytes_.end(), bytes_.begin());
+    std::copy(other.steps_.begin(), other.steps_.end(), steps_.begin());
   }
 
   size_t StoredBytes() const { return bytes_.size() + steps_.size() * sizeof(float); }
