@@ -213,7 +213,7 @@ struct SchemeSentence<S> {
                 "takes the sum back");
   static_assert(!kHasEdges<S> || SchemeOfLayers<bitnet::EdgeOf<S>>,
                 "bitnet: the scheme's Edge must be a scheme, that of the first and the last layer");
-  static_assert(kIsQuantizer<bitnet::EmbeddingWeightOf<S>>,
+  static_assert(kMayTieEmbedding<S> || kIsQuantizer<bitnet::EmbeddingWeightOf<S>>,
                 "bitnet: the scheme's EmbeddingWeight must be a quantizer, such as Unquantized");
   // What is left of the concept. (Without the conditions a wrong member above would be said twice.)
   static constexpr bool kHasKinds =
