@@ -189,7 +189,8 @@ class Inference {
     }
     {
       INFO("decode");
-      CheckEveryFailure(executor_, state_of(5), forward(5, 1), logits(6), Look);
+      // The first token of a page: what else decoding needs may be there.
+      CheckEveryFailure(executor_, state_of(kPageTokens), forward(kPageTokens, 1), logits(kPageTokens + 1), Look);
     }
     const auto rows = [](const Result<MatrixView<const float>>& result, State& state) {
       Numbers numbers = Look(state);
