@@ -272,9 +272,9 @@ class Inference {
       CheckEveryFailure(
           executor_, pair,
           [&](Pair& two) -> Result<Done> {
-            const auto saved = model_.Save(*two.states[0]);
+            const auto saved = two.states[0]->Save();
             if (!saved.ok()) return Error{saved.error()};
-            return model_.Restore(*saved, *two.states[1]);
+            return two.states[1]->Restore(*saved);
           },
           [&](const Result<Done>&, Pair& two) {
             Numbers numbers = look_at_pair(two);

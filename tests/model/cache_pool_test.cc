@@ -29,7 +29,7 @@ std::shared_ptr<Pool> NewPool(size_t max_pages) {
 // A list of so many pages; false where the pool has not as many.
 bool Extend(List& list, size_t pages) {
   std::vector<uint32_t> taken;
-  if (!list.pool()->Take(pages, taken)) return false;
+  if (!list.pool()->Take(pages, taken).ok()) return false;
   for (const uint32_t page : taken) list.Append(page);
   return true;
 }

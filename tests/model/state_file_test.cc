@@ -82,10 +82,10 @@ struct Case {
 
   Case() {
     REQUIRE(model.Feed(RandomTokens(3, TinyConfig().vocab), state).ok());
-    payload = SerializeState(model, *model.Save(state));
+    payload = SerializeState(model.config(), *state.Save());
   }
   std::string Refusal(const Bytes& bytes) const {
-    const auto saved = DeserializeState(model, bytes);
+    const auto saved = DeserializeState<OddCache>(model.config(), bytes);
     return saved.ok() ? "" : saved.error();
   }
 };
@@ -113,10 +113,10 @@ TEST_CASE("conversation file: any byte changed is refused, or is a step's or a c
     for (const uint8_t flip : {uint8_t{0x01}, uint8_t{0x80}, uint8_t{0xff}}) {
       Bytes bytes = c.payload;
       bytes[at] = static_cast<uint8_t>(bytes[at] ^ flip);
-      const auto saved = DeserializeState(c.model, bytes);
+      const auto saved = DeserializeState<OddCache>(c.model.config(), bytes);
       if (!saved.ok()) ++refused;
       // What is read can be run.
-      if (saved.ok() && c.model.Restore(*saved, state).ok()) CHECK(c.model.Feed(std::vector<Token>{1}, state).ok());
+      if (saved.ok() && state.Restore(*saved).ok()) CHECK(c.model.Feed(std::vector<Token>{1}, state).ok());
     }
   }
   CHECK(refused > c.payload.size() / 10);
@@ -133,7 +133,7 @@ TEST_CASE("conversation file: of another shape, other formats, or too many token
   CHECK(Says(c.Refusal(bytes), "reading tokens: 72057594037927939 tokens; the model allows"));
 
   const Transformer<A48> other(TinyWeights<A48>(TinyConfig()));
-  const auto read = DeserializeState(other, c.payload);
+  const auto read = DeserializeState<A48>(other.config(), c.payload);
   REQUIRE(!read.ok());
   CHECK(Says(read.error(), "reading layer0.keys: the file has the levels -2, -1, 0, 1, 2; the scheme A48 expects"));
 

@@ -520,9 +520,9 @@ void CheckTurns(std::initializer_list<size_t> thread_counts = {1, 2, 4}) {
         CHECK(states[j].length() == length + (alone.ok() ? 1 : 0));
       }
       if (pass % 4 == 2) {
-        const auto saved = model.Save(states[j]);
+        const auto saved = states[j].Save();
         REQUIRE(saved.ok());
-        if (model.Restore(*saved, states[i]).ok()) stream[i] = stream[j];
+        if (states[i].Restore(*saved).ok()) stream[i] = stream[j];
       }
     }
     CHECK(refused > 0);
@@ -643,6 +643,28 @@ void CheckBits(const char* name, uint64_t expected) {
 // is hardly larger than the largest of its kind, up or down: two blocks and the head make sqrt(2 * 25 + 5) < 8 of them.
 inline constexpr double kGoldenBound = 8 * 0x1p-24;
 
+// x [tokens, hidden], in place, through one layer that is made of its weights by hand.
+template <Scheme L, class B>
+void RunLayer(const LayerWeights<L>& w, const ModelConfig& config, MatrixView<float> x) {
+  const B backend;
+  typename B::Stream stream = backend.NewStream();
+  std::vector<Place> places(x.rows());
+  for (size_t t = 0; t < places.size(); ++t) places[t].position = static_cast<uint32_t>(t);
+  typename B::Where where;
+  backend.SetWhere(stream, places, kOnePage, Rope(config.head_dim, config.rope_base), where);
+  const auto norm = [&](const std::vector<float>& gain) { return RmsNorm<B>(gain, config.rms_eps, backend); };
+  const DecoderLayer<L, B> layer(
+      norm(w.attn_norm),
+      [&] {
+        return Attention<L, B>(w.q, w.k, w.v, w.o, norm(w.attn_sub_norm), config.heads, config.kv_heads, backend);
+      },
+      norm(w.ffn_norm), [&] { return SparseFfn<L, B>(w.gate, w.up, w.down, norm(w.ffn_sub_norm), backend); });
+  auto cache = backend.template NewCache<CacheQuantizersOf<L>>(config.kv_heads, config.head_dim);
+  backend.ResizeCache(cache, 1);
+  typename DecoderLayer<L, B>::Buffers buffers;
+  layer(backend, stream, x, where, cache, buffers, nullptr);
+}
+
 struct GoldenErrors {
   double block[2], logits;  // relative to the largest value of the golden tensor
 };
@@ -675,12 +697,6 @@ GoldenErrors ErrorsOf(const Golden& golden, const LatentWeights& latent) {
   errors.logits = LargestError(All(model, tokens, state), golden.Doubles("logits"));
 
   // The states after each block: layers alone, on the embeddings.
-  const B backend;
-  typename B::Stream stream = backend.NewStream();
-  std::vector<Place> places(tokens.size());
-  for (size_t t = 0; t < places.size(); ++t) places[t].position = static_cast<uint32_t>(t);
-  typename B::Where where;
-  backend.SetWhere(stream, places, kOnePage, Rope(config.head_dim, config.rope_base), where);
   std::vector<float> x;
   for (const Token token : tokens) {
     const float* row = latent.embedding().data() + token * config.hidden;
@@ -688,18 +704,7 @@ GoldenErrors ErrorsOf(const Golden& golden, const LatentWeights& latent) {
   }
   const MatrixView<float> view(x.data(), tokens.size(), config.hidden);
   for (size_t i = 0; i < 2; ++i) {
-    const LayerWeights<S>& w = weights.layers[i];
-    const auto norm = [&](const std::vector<float>& gain) { return RmsNorm<B>(gain, config.rms_eps, backend); };
-    const DecoderLayer<S, B> layer(
-        norm(w.attn_norm),
-        [&] {
-          return Attention<S, B>(w.q, w.k, w.v, w.o, norm(w.attn_sub_norm), config.heads, config.kv_heads, backend);
-        },
-        norm(w.ffn_norm), [&] { return SparseFfn<S, B>(w.gate, w.up, w.down, norm(w.ffn_sub_norm), backend); });
-    auto cache = backend.template NewCache<CacheQuantizersOf<S>>(config.kv_heads, config.head_dim);
-    backend.ResizeCache(cache, 1);
-    typename DecoderLayer<S, B>::Buffers buffers;
-    layer(backend, stream, view, where, cache, buffers, nullptr);
+    RunLayer<S, B>(weights.layers[i], config, view);
     errors.block[i] = LargestError(Rows(view), golden.Doubles("block" + std::to_string(i)));
   }
   return errors;

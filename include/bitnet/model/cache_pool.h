@@ -13,15 +13,16 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "bitnet/backend/backend.h"
+#include "bitnet/base/result.h"
 #include "bitnet/base/size.h"
 #include "bitnet/layer/attention.h"
 #include "bitnet/model/config.h"
-#include "bitnet/model/tensors.h"
 #include "bitnet/model/weights.h"
 #include "bitnet/scheme/scheme.h"
 #include "bitnet/tensor/key_values.h"
@@ -75,12 +76,9 @@ class CachePool {
  public:
   CachePool(B backend, const ModelConfig& config, size_t max_pages)
       : backend_(std::move(backend)), config_(config), max_pages_(max_pages) {
-    Make<S>(InnerCount<S>(config), caches_);
-    Make<EdgeOf<S>>(EdgeCount<S>(config), edges_);
+    Make<S>(InnerCount<S>(config), caches_.layers);
+    Make<EdgeOf<S>>(EdgeCount<S>(config), caches_.edges);
   }
-  // Whether it is one of a model with this configuration.
-  bool IsFor(const ModelConfig& config) const { return config == config_; }
-
   // Of a page in all layers; of a pool that is not made yet, if that fits size_t.
   size_t PageBytes() const { return PageBytes(backend_, config_).value_or(0); }
   static std::optional<size_t> PageBytes(const B& backend, const ModelConfig& config) {
@@ -94,8 +92,8 @@ class CachePool {
   // Of a token (after the first) in all layers.
   size_t BytesPerToken() const {
     size_t bytes = 0;
-    for (const auto& cache : caches_) bytes += cache.BytesPerToken();
-    for (const auto& cache : edges_) bytes += cache.BytesPerToken();
+    for (const auto& cache : caches_.layers) bytes += cache.BytesPerToken();
+    for (const auto& cache : caches_.edges) bytes += cache.BytesPerToken();
     return bytes;
   }
 
@@ -111,30 +109,30 @@ class CachePool {
     return max_pages_ - numbers_.used();
   }
 
-  // f(the cache of layer i, what else stands for layer i): of other types at the edges (see AtLayer in weights.h).
-  template <class Layers, class Edges, class F>
-  void AtLayer(size_t i, Layers& layers, Edges& edges, F&& f) {
-    if constexpr (kHasEdges<S>) {
-      const size_t edge = i == 0 ? 0 : 1;
-      if (IsEdge(config_, i)) return f(edges_[edge], edges[edge]);
-      f(caches_[i - 1], layers[i - 1]);
-    } else {
-      f(caches_[i], layers[i]);
-    }
-  }
+  const ModelConfig& config() const { return config_; }
+  // Of each layer: see AtLayer.
+  struct Caches {
+    std::vector<CacheOf<S>> layers;
+    std::vector<CacheOf<EdgeOf<S>>> edges;
+  };
+  Caches& caches() { return caches_; }
   // f(the cache) for each layer.
   template <class F>
   void ForEachLayer(F&& f) {
-    for (auto& cache : caches_) f(cache);
-    for (auto& cache : edges_) f(cache);
+    for (auto& cache : caches_.layers) f(cache);
+    for (auto& cache : caches_.edges) f(cache);
   }
 
-  // Appends so many pages that nobody uses; false where there are not as many below the limit. Where memory ends, none
-  // is taken.
-  bool Take(size_t count, std::vector<uint32_t>& pages) {
+  // Appends so many pages that nobody uses. Refuses where there are not as many below the limit; then, and where memory
+  // ends, none is taken.
+  Result<Done> Take(size_t count, std::vector<uint32_t>& pages) {
     pages.reserve(pages.size() + count);
     const std::lock_guard lock(mutex_);
-    if (count > max_pages_ - numbers_.used()) return false;
+    if (count > max_pages_ - numbers_.used()) {
+      return Error{"the pool of pages is exhausted: " + std::to_string(count) + " of " + std::to_string(kPageTokens) +
+                   " tokens are needed, " + std::to_string(numbers_.used()) + " of its " + std::to_string(max_pages_) +
+                   " are in use"};
+    }
     if (count > numbers_.free()) {
       const size_t all = numbers_.used() + count;
       // Where memory ends, a pool of which no page is used keeps none.
@@ -150,7 +148,7 @@ class CachePool {
       numbers_.Add(all);
     }
     for (size_t i = 0; i < count; ++i) pages.push_back(numbers_.Take());
-    return true;
+    return Done{};
   }
   void Share(PageTable pages) {
     const std::lock_guard lock(mutex_);
@@ -179,8 +177,7 @@ class CachePool {
 
   B backend_;
   ModelConfig config_;
-  std::vector<CacheOf<S>> caches_;         // of each layer but the edges
-  std::vector<CacheOf<EdgeOf<S>>> edges_;  // where S has edges
+  Caches caches_;
   size_t max_pages_;
   mutable std::mutex mutex_;
   PageNumbers numbers_;

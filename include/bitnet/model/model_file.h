@@ -186,10 +186,10 @@ Result<Done> CheckModel(const ModelWeights<S>& model) {
                  " " + std::to_string(EdgeCount<S>(c))};
   }
   for (size_t i = 0; i < c.layers && !c.sub_layer_norms; ++i) {
-    const bool has_norms = AtLayer<S>(c, i, model.layers, model.edges, [](const auto& layer) {
+    const auto has_norms = [](const auto& layer) {
       return !layer.attn_sub_norm.empty() || !layer.ffn_sub_norm.empty();
-    });
-    if (!has_norms) continue;
+    };
+    if (!AtLayer<S>(c, i, has_norms, model)) continue;
     return Error{"layer" + std::to_string(i) + " has gains of sub-layer norms, which its configuration has not"};
   }
   std::string fault;

@@ -1,4 +1,4 @@
-// Files of conversations: what Transformer::Save gives, to go on from in another process or on another machine.
+// Files of conversations: what a state's Save gives, to go on from in another process or on another machine.
 //
 //   SaveState(model, state, "chat.state");
 //   LoadState(model, "chat.state", state);   // the state's tokens become the file's
@@ -55,34 +55,29 @@ void ReadHeads(ByteReader& from, const std::string& name, const char* scheme, si
 
 }  // namespace detail
 
-template <Scheme S, Backend B>
-std::vector<uint8_t> SerializeState(const Transformer<S, B>& model, const typename Transformer<S, B>::Saved& saved) {
-  BITNET_ASSERT(
-      saved.layers.size() == InnerCount<S>(model.config()) && saved.edges.size() == EdgeCount<S>(model.config()),
-      "SerializeState: what was saved is another model's");
+// `config` of the model whose state it was.
+template <Scheme S>
+std::vector<uint8_t> SerializeState(const ModelConfig& config, const SavedState<S>& saved) {
   ByteWriter to;
-  to.Number(model.config().layers);
-  to.Number(model.config().kv_heads);
-  to.Number(model.config().head_dim);
+  to.Number(config.layers);
+  to.Number(config.kv_heads);
+  to.Number(config.head_dim);
   to.Number(static_cast<uint64_t>(saved.length));
-  for (size_t i = 0; i < model.config().layers && saved.length != 0; ++i) {
-    AtLayer<S>(model.config(), i, saved.layers, saved.edges, [&](const auto& layer) {
-      detail::WriteHeads(to, layer.keys);
-      detail::WriteHeads(to, layer.values);
-    });
-  }
+  const auto write = [&](const auto& layer) {
+    detail::WriteHeads(to, layer.keys);
+    detail::WriteHeads(to, layer.values);
+  };
+  for (size_t i = 0; i < config.layers && saved.length != 0; ++i) AtLayer<S>(config, i, write, saved);
   return std::move(to.bytes());
 }
 
 // `payload` starts at kSealHeaderBytes of the file, for messages.
-template <Scheme S, Backend B>
-Result<typename Transformer<S, B>::Saved> DeserializeState(const Transformer<S, B>& model,
-                                                           std::span<const uint8_t> payload) {
-  const ModelConfig& c = model.config();
+template <Scheme S>
+Result<SavedState<S>> DeserializeState(const ModelConfig& config, std::span<const uint8_t> payload) {
   ByteReader from(payload, kSealHeaderBytes);
-  typename Transformer<S, B>::Saved saved;
+  SavedState<S> saved;
   const std::pair<const char*, uint32_t> shape[] = {
-      {"layers", c.layers}, {"heads of keys", c.kv_heads}, {"width of a head", c.head_dim}};
+      {"layers", config.layers}, {"heads of keys", config.kv_heads}, {"width of a head", config.head_dim}};
   for (const auto& [what, expected] : shape) {
     const auto stored = from.Number<uint32_t>(what);
     if (from.ok() && stored != expected) {
@@ -90,18 +85,19 @@ Result<typename Transformer<S, B>::Saved> DeserializeState(const Transformer<S, 
     }
   }
   const auto length = from.Number<uint64_t>("tokens");
-  if (from.ok() && length > c.max_positions) {
-    from.Fail("tokens", std::to_string(length) + " tokens; the model allows " + std::to_string(c.max_positions));
+  if (from.ok() && length > config.max_positions) {
+    from.Fail("tokens", std::to_string(length) + " tokens; the model allows " + std::to_string(config.max_positions));
   }
   saved.length = from.ok() ? static_cast<size_t>(length) : 0;
-  saved.layers.resize(InnerCount<S>(c));
-  saved.edges.resize(EdgeCount<S>(c));
-  for (size_t i = 0; i < c.layers && from.ok() && saved.length != 0; ++i) {
-    AtLayer<S>(c, i, saved.layers, saved.edges, [&](auto& layer) {
-      const std::string at = "layer" + std::to_string(i) + ".";
-      detail::ReadHeads(from, at + "keys", S::kName, c.kv_heads, c.head_dim, saved.length, layer.keys);
-      detail::ReadHeads(from, at + "values", S::kName, c.kv_heads, c.head_dim, saved.length, layer.values);
-    });
+  saved.layers.resize(InnerCount<S>(config));
+  saved.edges.resize(EdgeCount<S>(config));
+  for (size_t i = 0; i < config.layers && from.ok() && saved.length != 0; ++i) {
+    const std::string at = "layer" + std::to_string(i) + ".";
+    const auto read = [&](auto& layer) {
+      detail::ReadHeads(from, at + "keys", S::kName, config.kv_heads, config.head_dim, saved.length, layer.keys);
+      detail::ReadHeads(from, at + "values", S::kName, config.kv_heads, config.head_dim, saved.length, layer.values);
+    };
+    AtLayer<S>(config, i, read, saved);
   }
   if (from.ok() && from.remaining() != 0) {
     from.Fail("the end", std::to_string(from.remaining()) + " bytes follow the last layer; none were expected");
@@ -111,22 +107,21 @@ Result<typename Transformer<S, B>::Saved> DeserializeState(const Transformer<S, 
 }
 
 template <Scheme S, Backend B>
-Result<Done> SaveState(const Transformer<S, B>& model, typename Transformer<S, B>::State& state,
-                       const std::string& path) {
-  const auto saved = model.Save(state);
+Result<Done> SaveState(const Transformer<S, B>& model, TransformerState<S, B>& state, const std::string& path) {
+  const Result<SavedState<S>> saved = state.Save();
   if (!saved.ok()) return Error{saved.error()};
-  return SaveSealed(path, kStateFile, SerializeState(model, *saved));
+  return SaveSealed(path, kStateFile, SerializeState(model.config(), *saved));
 }
 
 // Where it is refused, the state stays as it was.
 template <Scheme S, Backend B>
-Result<Done> LoadState(const Transformer<S, B>& model, const std::string& path,
-                       typename Transformer<S, B>::State& state, const ReadLimits& limits = {}) {
+Result<Done> LoadState(const Transformer<S, B>& model, const std::string& path, TransformerState<S, B>& state,
+                       const ReadLimits& limits = {}) {
   const Result<std::vector<uint8_t>> payload = LoadSealed(path, kStateFile, limits);
   if (!payload.ok()) return Error{payload.error()};
-  const auto saved = DeserializeState(model, *payload);
+  const Result<SavedState<S>> saved = DeserializeState<S>(model.config(), *payload);
   if (!saved.ok()) return Error{path + ": " + saved.error()};
-  if (Result<Done> restored = model.Restore(*saved, state); !restored.ok()) {
+  if (Result<Done> restored = state.Restore(*saved); !restored.ok()) {
     return Error{path + ": " + restored.error()};
   }
   return Done{};

@@ -46,12 +46,11 @@
 #include "bitnet/model/cache_pool.h"
 #include "bitnet/model/check_scheme.h"
 #include "bitnet/model/config.h"
+#include "bitnet/model/pages_of_pass.h"
+#include "bitnet/model/transformer_state.h"
 #include "bitnet/model/weights.h"
 
 namespace bitnet {
-
-// A token's number in the vocabulary.
-using Token = uint32_t;
 
 // Bytes that a prepared model takes.
 struct ModelBytes {
@@ -65,140 +64,11 @@ class Transformer;
 
 template <Scheme S, Backend B>
 class Transformer<S, B> {
-  using Layer = DecoderLayer<S, B>;
-  using EdgeLayer = DecoderLayer<EdgeOf<S>, B>;
-
  public:
-  // Where states take their memory from.
   using Pool = CachePool<S, B>;
-
-  // What passes run in: a stream, and buffers that are kept between them. A state has one for passes of its own; passes
-  // of several states have one beside them.
-  class Workspace {
-    friend class Transformer;
-    // A shared page whose copy a turn writes to.
-    struct Replaced {
-      size_t turn, index;
-      uint32_t page;
-    };
-    typename B::Stream stream_;
-    typename Layer::Buffers buffers_;
-    typename EdgeLayer::Buffers edge_buffers_;
-    auto& BuffersOf(const Layer&) { return buffers_; }
-    auto& BuffersOf(const EdgeLayer&) requires(kHasEdges<S>) { return edge_buffers_; }
-    std::vector<Token> tokens_;  // in the order in which they run
-    std::vector<Place> places_;
-    std::vector<PageTable> tables_;  // of each turn
-    std::vector<uint32_t> taken_;    // pages for a pass
-    std::vector<Replaced> replaced_;
-    typename B::Where where_;
-    typename B::Reals hidden_, normed_, logits_;
-    typename B::template Rows<OperandOf<typename S::HeadInput>> head_inputs_;
-    std::vector<WeightUse> use_;     // of a pass, for each layer
-    GrowingMatrix read_, edited_;    // what the host reads, and changes
-    MatrixView<float> last_logits_;  // [turns, vocab], which Sample draws from: rows of logits_, or nothing
-  };
-
-  // What one conversation needs: its pages of the caches, its length so far, a workspace.
-  class State {
-   public:
-    State() = default;
-    // A copy has the tokens and their counts, and a stream and buffers of its own. It shares the pages: the first of
-    // the two to write to the last, not yet full one takes a copy of it (in a pass of both each does).
-    State(const State& other)
-        : backend_(other.backend_),
-          pages_(other.pages_),
-          use_(other.use_),
-          length_(other.length_),
-          max_tokens_(other.max_tokens_),
-          counting_(other.counting_) {
-      if (backend_.has_value()) workspace_.stream_ = backend_->NewStream();
-      workspace_.use_.resize(use_.size());
-    }
-    // What is moved from has no tokens and no room.
-    State(State&& other) noexcept { *this = std::move(other); }
-    // Where memory ends, what is assigned to stays as it was.
-    State& operator=(const State& other) {
-      State copy(other);
-      return *this = std::move(copy);
-    }
-    State& operator=(State&& other) noexcept {
-      if (this == &other) return *this;
-      backend_.reset();
-      if (other.backend_.has_value()) backend_.emplace(std::move(*other.backend_));
-      other.backend_.reset();
-      pages_ = std::move(other.pages_);
-      use_ = std::exchange(other.use_, {});
-      workspace_ = std::move(other.workspace_);
-      other.workspace_.last_logits_ = {};
-      length_ = std::exchange(other.length_, 0);
-      max_tokens_ = std::exchange(other.max_tokens_, 0);
-      counting_ = std::exchange(other.counting_, false);
-      return *this;
-    }
-
-    // Tokens seen: the position of the next one.
-    size_t length() const { return length_; }
-    size_t max_tokens() const { return max_tokens_; }
-    // Whether the state, and its pool at this moment, have room for so many more.
-    bool HasRoom(size_t tokens) const {
-      if (tokens > max_tokens_ - length_) return false;
-      const Pool* pool = pages_.pool();
-      if (pool == nullptr || tokens == 0) return true;
-      const bool copies = length_ % kPageTokens != 0 && pool->IsShared(pages_.table().back());
-      return PagesFor(length_ + tokens) - pages_.size() + (copies ? 1 : 0) <= pool->free_pages();
-    }
-    // Forgets all tokens, or those from `length` on, and gives their pages back to the pool.
-    void Truncate(size_t length) {
-      if (length >= length_) return;
-      workspace_.last_logits_ = {};
-      length_ = length;
-      pages_.Truncate(PagesFor(length));
-    }
-
-    // The length and the counts at some moment, to go back to from a longer state of the same conversation.
-    struct Mark {
-      size_t length = 0;
-      std::vector<WeightUse> use;
-    };
-    Mark Here() const { return {length_, use_}; }
-    void GoBack(const Mark& mark) {
-      BITNET_ASSERT(mark.use.size() == use_.size(), "State::GoBack: the mark is of another model's state");
-      Truncate(mark.length);
-      std::copy(mark.use.begin(), mark.use.end(), use_.begin());
-    }
-
-    // Bytes of cache that a token (after the first) takes in all layers.
-    size_t CacheBytesPerToken() const { return pages_.pool() == nullptr ? 0 : pages_.pool()->BytesPerToken(); }
-    // Of its pages; those that it shares are counted in full.
-    size_t CacheBytes() const { return pages_.size() * (pages_.pool() == nullptr ? 0 : pages_.pool()->PageBytes()); }
-
-    // Counting which weights each token uses costs a little; off unless asked for.
-    void CountWeights(bool on) { counting_ = on; }
-    // Counts so far, for each layer.
-    std::span<const WeightUse> weight_use() const { return use_; }
-    WeightUse TotalWeightUse() const {
-      WeightUse total;
-      for (const WeightUse& layer : use_) total += layer;
-      return total;
-    }
-
-   private:
-    friend class Transformer;
-    std::optional<B> backend_;  // that NewState was called with
-    PageList<Pool> pages_;      // PagesFor(length_)
-    std::vector<WeightUse> use_;
-    Workspace workspace_;
-    size_t length_ = 0;
-    size_t max_tokens_ = 0;
-    bool counting_ = false;
-  };
-
-  // Tokens that a state appends in a pass of several.
-  struct Turn {
-    State* state = nullptr;
-    std::span<const Token> tokens;
-  };
+  using Workspace = TransformerWorkspace<S, B>;
+  using State = TransformerState<S, B>;
+  using Turn = TransformerTurn<S, B>;
 
   // The weights need not outlive the call. Their configuration must be valid.
   explicit Transformer(const ModelWeights<S>& weights, B backend = B())
@@ -220,8 +90,8 @@ class Transformer<S, B> {
     if (!config_.tied_embedding) {
       embedding_ = backend_.template PrepareMatrix<Embedding, HeadInput, Uses<RowLookup>>(weights.embedding);
     }
-    for (const auto& w : weights.layers) AddLayer<S>(w, layers_);
-    for (const auto& w : weights.edges) AddLayer<EdgeOf<S>>(w, edges_);
+    for (const auto& w : weights.layers) AddLayer<S>(w, blocks_.layers);
+    for (const auto& w : weights.edges) AddLayer<EdgeOf<S>>(w, blocks_.edges);
     pool_ = NewPool(std::numeric_limits<size_t>::max());
   }
 
@@ -244,13 +114,7 @@ class Transformer<S, B> {
   // One that takes its pages from a pool of NewPool.
   State NewState(size_t max_tokens, std::shared_ptr<Pool> pool) const {
     BITNET_ASSERT(pool != nullptr && IsOwn(*pool), "Transformer::NewState: the pool is another model's");
-    State state;
-    state.backend_.emplace(backend_);
-    state.pages_ = PageList<Pool>(std::move(pool));
-    state.max_tokens_ = std::min<size_t>(max_tokens, config_.max_positions);
-    state.workspace_ = NewWorkspace();
-    state.use_.resize(config_.layers);
-    return state;
+    return State(backend_, std::move(pool), std::min<size_t>(max_tokens, config_.max_positions));
   }
 
   // A pool of at most so many pages: max_pages * PageBytes() bytes.
@@ -258,79 +122,11 @@ class Transformer<S, B> {
   // Bytes of a page of kPageTokens tokens in all layers, if that fits size_t.
   std::optional<size_t> PageBytes() const { return CacheBytes(1); }
 
-  Workspace NewWorkspace() const {
-    Workspace workspace;
-    workspace.stream_ = backend_.NewStream();
-    workspace.use_.resize(config_.layers);
-    return workspace;
-  }
+  Workspace NewWorkspace() const { return Workspace(backend_, config_.layers); }
 
   // State::CacheBytes() of so many tokens, to ask before; nothing if that does not fit size_t.
   std::optional<size_t> CacheBytes(size_t tokens) const {
     return CheckedProduct(std::optional(PagesFor(tokens)), Pool::PageBytes(backend_, config_));
-  }
-
-  // A conversation's tokens on the host: to keep it somewhere else than in the pool. (state_file.h makes files of it.)
-  struct Saved {
-    size_t length = 0;
-    std::vector<HostCache<CacheQuantizersOf<S>>> layers;         // but the edges
-    std::vector<HostCache<CacheQuantizersOf<EdgeOf<S>>>> edges;  // where S has edges
-  };
-  Result<Saved> Save(State& state) const {
-    CheckIsOwn(state);
-    Saved saved;
-    const Waits waits{backend_, state.workspace_.stream_};
-    saved.length = state.length_;
-    saved.layers.resize(layers_.size());
-    saved.edges.resize(edges_.size());
-    for (size_t i = 0; i < config_.layers && state.length_ != 0; ++i) {
-      state.pages_.pool()->AtLayer(i, saved.layers, saved.edges, [&](const auto& cache, auto& to) {
-        backend_.ReadCache(state.workspace_.stream_, cache, state.pages_.table(), state.length_, to);
-      });
-    }
-    if (Result<Done> finished = backend_.Finish(state.workspace_.stream_); !finished.ok()) {
-      return Error{finished.error()};
-    }
-    return saved;
-  }
-  // The state's tokens become those that were saved; what it counted is not changed. Refuses, leaving the state as it
-  // was, what the state or its pool has no room for, and what another model's state has left. (It takes its pages
-  // before it gives back those that the state has: where a pool is small, Truncate(0) comes first.)
-  Result<Done> Restore(const Saved& saved, State& state) const {
-    CheckIsOwn(state);
-    if (saved.length > state.max_tokens_) {
-      return Error{"restore: " + std::to_string(saved.length) + " tokens were saved; this state has room for " +
-                   std::to_string(state.max_tokens_)};
-    }
-    const auto fit = [&](const auto& layers) {
-      return std::all_of(layers.begin(), layers.end(), [&](const auto& layer) {
-        return saved.length == 0 || (layer.kv_heads() == config_.kv_heads && layer.head_dim() == config_.head_dim &&
-                                     layer.max_tokens() >= saved.length);
-      });
-    };
-    if (saved.layers.size() != layers_.size() || saved.edges.size() != edges_.size() || !fit(saved.layers) ||
-        !fit(saved.edges)) {
-      return Error{"restore: what was saved is another model's: it must have " + std::to_string(config_.layers) +
-                   " layers of " + std::to_string(config_.kv_heads) + " heads of " + std::to_string(config_.head_dim)};
-    }
-    State restored = NewState(state.max_tokens_, state.pages_.shared_pool());
-    std::vector<uint32_t> taken;
-    restored.pages_.Reserve(PagesFor(saved.length));
-    if (Result<Done> pages = TakePages(*restored.pages_.pool(), PagesFor(saved.length), taken); !pages.ok()) {
-      return pages;
-    }
-    for (const uint32_t page : taken) restored.pages_.Append(page);
-    const Waits waits{backend_, state.workspace_.stream_};
-    for (size_t i = 0; i < config_.layers && saved.length != 0; ++i) {
-      restored.pages_.pool()->AtLayer(i, saved.layers, saved.edges, [&](auto& cache, const auto& from) {
-        backend_.WriteCache(state.workspace_.stream_, from, saved.length, restored.pages_.table(), cache);
-      });
-    }
-    if (Result<Done> finished = backend_.Finish(state.workspace_.stream_); !finished.ok()) return finished;
-    state.workspace_.last_logits_ = {};
-    std::swap(state.pages_, restored.pages_);
-    state.length_ = saved.length;
-    return Done{};
   }
 
   // Appends tokens and returns the logits [vocab] that follow the last of them; they live until the next call. Refuses,
@@ -421,8 +217,8 @@ class Transformer<S, B> {
         bytes.norms += layer.NormBytes();
       }
     };
-    add(layers_);
-    add(edges_);
+    add(blocks_.layers);
+    add(blocks_.edges);
     return bytes;
   }
 
@@ -493,95 +289,13 @@ class Transformer<S, B> {
     return Done{};
   }
 
-  bool IsOwn(const Pool& pool) const { return pool.IsFor(config_); }
-
-  static Result<Done> TakePages(Pool& pool, size_t count, std::vector<uint32_t>& pages) {
-    if (pool.Take(count, pages)) return Done{};
-    return Error{"the pool of pages is exhausted: " + std::to_string(count) + " of " + std::to_string(kPageTokens) +
-                 " tokens are needed, " + std::to_string(pool.used_pages()) + " of its " +
-                 std::to_string(pool.max_pages()) + " are in use"};
-  }
+  bool IsOwn(const Pool& pool) const { return pool.config() == config_; }
 
   // (A state that NewState did not make, or that was moved from, has no room, and no tokens.)
   void CheckIsOwn(const State& state) const {
     BITNET_ASSERT(state.max_tokens_ == 0 || (IsOwn(*state.pages_.pool()) && state.max_tokens_ <= config_.max_positions),
                   "Transformer: the state is another model's; make it with NewState");
   }
-
-  // Waits, when it goes, for what a stream still reads or writes: pages must not go back to the pool before.
-  struct Waits {
-    const B& backend;
-    typename B::Stream& stream;
-    ~Waits() { static_cast<void>(backend.Finish(stream)); }
-  };
-
-  // The pages that a pass writes to: the states have them while it runs, and lose them again if it fails.
-  class PagesOfPass {
-   public:
-    PagesOfPass(const B& backend, std::span<const Turn> turns, Workspace& workspace)
-        : backend_(backend), turns_(turns), workspace_(workspace) {
-      workspace_.taken_.clear();
-      workspace_.replaced_.clear();
-    }
-    ~PagesOfPass() {
-      if (!kept_) static_cast<void>(backend_.Finish(workspace_.stream_));  // pages must not be written to any more
-      Pool& pool = *turns_[0].state->pages_.pool();
-      pool.Release(workspace_.taken_);
-      for (const auto& [turn, index, page] : workspace_.replaced_) {
-        // What a pass that failed wrote to is the copy.
-        const uint32_t unused = kept_ ? page : turns_[turn].state->pages_.Exchange(index, page);
-        pool.Release({&unused, 1});
-      }
-      for (const Turn& turn : turns_) turn.state->pages_.Truncate(PagesFor(turn.state->length_));
-    }
-    PagesOfPass(const PagesOfPass&) = delete;
-    PagesOfPass& operator=(const PagesOfPass&) = delete;
-
-    Result<Done> Take() {
-      Pool& pool = *turns_[0].state->pages_.pool();
-      workspace_.replaced_.reserve(turns_.size());
-      size_t needed = 0;
-      for (const Turn& turn : turns_) {
-        BITNET_ASSERT(turn.state->pages_.pool() == &pool, "Transformer: the states of a pass must be of one pool");
-        const size_t pages = PagesFor(turn.state->length_ + turn.tokens.size());
-        turn.state->pages_.Reserve(pages);
-        needed = SizeSum(needed, pages - turn.state->pages_.size() + (WritesToShared(pool, turn) ? 1 : 0));
-      }
-      workspace_.tables_.resize(turns_.size());
-      if (Result<Done> pages = TakePages(pool, needed, workspace_.taken_); !pages.ok()) return pages;
-      for (size_t i = 0; i < turns_.size(); ++i) {
-        State& state = *turns_[i].state;
-        if (WritesToShared(pool, turns_[i])) {
-          const size_t index = state.length_ / kPageTokens;
-          const uint32_t copy = Next();
-          workspace_.replaced_.push_back({i, index, state.pages_.Exchange(index, copy)});
-          pool.ForEachLayer([&](auto& cache) {
-            backend_.CopyPage(workspace_.stream_, cache, workspace_.replaced_.back().page, copy);
-          });
-        }
-        while (state.pages_.size() < PagesFor(state.length_ + turns_[i].tokens.size())) state.pages_.Append(Next());
-        workspace_.tables_[i] = state.pages_.table();
-      }
-      return Done{};
-    }
-    void Keep() { kept_ = true; }
-
-   private:
-    static bool WritesToShared(const Pool& pool, const Turn& turn) {
-      const State& state = *turn.state;
-      return state.length_ % kPageTokens != 0 && pool.IsShared(state.pages_.table().back());
-    }
-    uint32_t Next() {
-      const uint32_t page = workspace_.taken_.back();
-      workspace_.taken_.pop_back();
-      return page;
-    }
-
-    const B& backend_;
-    std::span<const Turn> turns_;
-    Workspace& workspace_;
-    bool kept_ = false;
-  };
 
   // Their logits; `read`: as the host reads them.
   Result<MatrixView<const float>> Run(std::span<const Turn> turns, Workspace& workspace, Wanted wanted,
@@ -617,7 +331,7 @@ class Transformer<S, B> {
                                             MatrixView<const float> results, bool read, F&& f) const {
     for (const Turn& turn : turns) turn.state->workspace_.last_logits_ = {};
     workspace.last_logits_ = {};
-    PagesOfPass pages(backend_, turns, workspace);
+    PagesOfPass<S, B> pages(backend_, turns, workspace);
     if (Result<Done> taken = pages.Take(); !taken.ok()) return Error{taken.error()};
     std::fill(workspace.use_.begin(), workspace.use_.end(), WeightUse());
     const bool counts = turns.size() == 1 && turns[0].state->counting_;
@@ -661,12 +375,13 @@ class Transformer<S, B> {
     EmbedTokens(stream, tokens, x);
     backend_.SetWhere(stream, std::span(workspace.places_).subspan(first, count), workspace.tables_, rope_,
                       workspace.where_);
-    Pool& pool = *turns[0].state->pages_.pool();
+    auto& caches = turns[0].state->pages_.pool()->caches();
     for (size_t i = 0; i < config_.layers; ++i) {
-      pool.AtLayer(i, layers_, edges_, [&](auto& cache, const auto& layer) {
-        layer(backend_, stream, x, workspace.where_, cache, workspace.BuffersOf(layer),
+      const auto run = [&](const auto& block, auto& cache) {
+        block(backend_, stream, x, workspace.where_, cache, workspace.BuffersOf(block),
               counts ? &workspace.use_[i] : nullptr);
-      });
+      };
+      AtLayer<S>(config_, i, run, blocks_, caches);
     }
     return x;
   }
@@ -685,8 +400,10 @@ class Transformer<S, B> {
   RmsNorm<B> final_norm_;
   typename B::template Matrix<HeadWeight, HeadInput, HeadUses> head_;
   typename B::template Matrix<Embedding, HeadInput, Uses<RowLookup>> embedding_;  // where not tied
-  std::deque<Layer> layers_;                                                      // a deque never moves them
-  std::deque<EdgeLayer> edges_;  // the first and the last, where S has edges
+  struct {
+    std::deque<DecoderLayer<S, B>> layers;  // a deque never moves them
+    std::deque<DecoderLayer<EdgeOf<S>, B>> edges;
+  } blocks_;
 };
 
 // Of what is no scheme, or no backend.

@@ -154,14 +154,14 @@ template <Scheme S>
 size_t InnerCount(const ModelConfig& c) {
   return c.layers - EdgeCount<S>(c);
 }
-// f(what stands for layer i).
-template <Scheme S, class Layers, class Edges, class F>
-decltype(auto) AtLayer(const ModelConfig& c, size_t i, Layers& layers, Edges& edges, F&& f) {
+// f(what stands for layer i in each of `parts`), which have one for each layer in their `layers` and `edges`.
+template <Scheme S, class F, class... Parts>
+decltype(auto) AtLayer(const ModelConfig& c, size_t i, F&& f, Parts&... parts) {
   if constexpr (kHasEdges<S>) {
-    if (IsEdge(c, i)) return f(edges[i == 0 ? 0 : 1]);
-    return f(layers[i - 1]);
+    if (IsEdge(c, i)) return f(parts.edges[i == 0 ? 0 : 1]...);
+    return f(parts.layers[i - 1]...);
   } else {
-    return f(layers[i]);
+    return f(parts.layers[i]...);
   }
 }
 

@@ -43,10 +43,10 @@ class TrainingModel<S, B> {
     BITNET_ASSERT(fits.ok(), fits.error().c_str());
     const Result<Done> trainable = CheckQuantizers<S>(config);
     BITNET_ASSERT(trainable.ok(), trainable.error().c_str());
-    layers_ = std::vector<TrainingLayer<S, B>>(ElementCount<TrainingLayer<S, B>>(InnerCount<S>(config)));
-    edges_ = std::vector<TrainingLayer<EdgeOf<S>, B>>(EdgeCount<S>(config));
-    for (auto& layer : layers_) layer.Resize(config);
-    for (auto& layer : edges_) layer.Resize(config);
+    blocks_.layers = std::vector<TrainingLayer<S, B>>(ElementCount<TrainingLayer<S, B>>(InnerCount<S>(config)));
+    blocks_.edges = std::vector<TrainingLayer<EdgeOf<S>, B>>(EdgeCount<S>(config));
+    for (auto& layer : blocks_.layers) layer.Resize(config);
+    for (auto& layer : blocks_.edges) layer.Resize(config);
     embedding_.template Resize<EmbeddingWeightOf<S>>(config.vocab, config.hidden);
     if (!config.tied_embedding) head_.template Resize<typename S::HeadWeight>(config.vocab, config.hidden);
   }
@@ -76,7 +76,8 @@ class TrainingModel<S, B> {
     backend_.executor().Run(of_layers + 1, [&](size_t task) {
       if (task < of_layers) {
         const size_t i = task / of_layer;
-        AtLayer(i, [&](auto& layer) { layer.Quantize(backend_, config_, w.layer(i), task % of_layer); });
+        const auto quantize = [&](auto& layer) { layer.Quantize(backend_, config_, w.layer(i), task % of_layer); };
+        AtLayer<S>(config_, i, quantize, blocks_);
         return;
       }
       const LatentWeights::Outer<const float> outer = w.outer();
@@ -113,9 +114,10 @@ class TrainingModel<S, B> {
     for (size_t i = 0; i < config_.layers; ++i) {
       LayerActivations& a = activations_[kGradients ? i : 0];
       a.Resize(config_, batch.sequences, batch.length);
-      AtLayer(i, [&](const auto& layer) {
+      const auto forward = [&](const auto& layer) {
         layer.Forward(backend_, config_, dims_, angles_, residuals_[i], a, residuals_[i + 1]);
-      });
+      };
+      AtLayer<S>(config_, i, forward, blocks_);
     }
 
     normed_.Resize(tokens, config_.hidden);
@@ -163,10 +165,11 @@ class TrainingModel<S, B> {
     WeightGradients(backend_.executor(), {&head_gradient, 1});
 
     for (size_t i = config_.layers; i-- > 0;) {
-      AtLayer(i, [&](const auto& layer) {
+      const auto backward = [&](const auto& layer) {
         layer.Backward(backend_, config_, dims_, angles_, residuals_[i], activations_[i], dx_, layer_gradients_, dx_,
                        gradients.layer(i));
-      });
+      };
+      AtLayer<S>(config_, i, backward, blocks_);
     }
     // Each task owns some columns of the table, so each sum has the order of the tokens.
     ParallelRanges(backend_.executor(), config_.hidden, 16, 16, [&](size_t begin, size_t end) {
@@ -186,12 +189,6 @@ class TrainingModel<S, B> {
   MatrixView<const float> logits() const { return logits_; }
 
  private:
-  // f(layer i)
-  template <class F>
-  void AtLayer(size_t i, F&& f) {
-    bitnet::AtLayer<S>(config_, i, layers_, edges_, f);
-  }
-
   const WeightOperand& Head() const { return config_.tied_embedding ? embedding_ : head_; }
 
   void CheckWeights(const LatentWeights& w) const {
@@ -209,8 +206,10 @@ class TrainingModel<S, B> {
 
   ModelConfig config_;
   B backend_;
-  std::vector<TrainingLayer<S, B>> layers_;
-  std::vector<TrainingLayer<EdgeOf<S>, B>> edges_;  // the first and the last, where S has edges
+  struct {
+    std::vector<TrainingLayer<S, B>> layers;
+    std::vector<TrainingLayer<EdgeOf<S>, B>> edges;
+  } blocks_;
   WeightOperand embedding_, head_;
   typename B::Vector final_norm_;
 
