@@ -418,13 +418,14 @@ HWY_NOINLINE inline void AttendPart(const Bf16Cache& cache, size_t kv_head, size
   }
 }
 
-// out [heads * dim] = attention of one token's queries q [heads * dim] over the first `visible` tokens of the cache.
+// out [heads * dim] = attention of one token's queries q [heads, dim] over the first `visible` tokens of the cache.
 // Query head h reads key/value head h / (heads / kv_heads).
-inline void Attend(Executor& executor, const Bf16Cache& cache, std::span<const float> q, size_t heads, size_t visible,
+inline void Attend(Executor& executor, const Bf16Cache& cache, MatrixView<const float> q, size_t visible,
                    Bf16Scratch& scratch, std::span<float> out) {
   const size_t dim = cache.keys.cols();
-  BITNET_ASSERT(heads % cache.kv_heads == 0 && q.size() == heads * dim && out.size() == heads * dim,
-                "Attend: q and out must hold heads * dim values, and kv_heads divide heads");
+  const size_t heads = q.rows();
+  BITNET_ASSERT(heads % cache.kv_heads == 0 && q.cols() == dim && out.size() == heads * dim,
+                "Attend: a row of q must be a head, out hold heads * dim values, and kv_heads divide heads");
   BITNET_ASSERT(visible >= 1 && visible <= cache.max_tokens, "Attend: there must be a token, and room for all");
   const size_t group = heads / cache.kv_heads;
   const size_t width = Blocks(dim) * kBlock;
@@ -437,7 +438,7 @@ inline void Attend(Executor& executor, const Bf16Cache& cache, std::span<const f
   scratch.scores.resize(std::max(scratch.scores.size(), units * group * part_tokens));
   scratch.partial.resize(std::max(scratch.partial.size(), units * group * (width + 2)));
   const float factor = 1.0f / std::sqrt(static_cast<float>(dim));
-  for (size_t h = 0; h < heads; ++h) Apart(q.data() + h * dim, dim, factor, scratch.inputs.data() + h * width);
+  for (size_t h = 0; h < heads; ++h) Apart(q.Row(h), dim, factor, scratch.inputs.data() + h * width);
   ParallelRanges(executor, units, 1, 1, [&](size_t first, size_t last) {
     for (size_t unit = first; unit < last; ++unit) {
       const size_t kv_head = unit / parts;

@@ -292,8 +292,9 @@ void BM_AttendBf16(benchmark::State& state, size_t heads, size_t kv_heads, size_
   std::vector<float> out(heads * dim);
   Bf16Scratch scratch;
   const auto bytes = static_cast<double>(caches.First().StoredBytes());
-  Report(state, threads, {bytes, static_cast<double>(2 * heads * dim * tokens)},
-         [&] { bf16::Attend(PoolOf(threads), caches.Next(), q, heads, tokens, scratch, out); });
+  Report(state, threads, {bytes, static_cast<double>(2 * heads * dim * tokens)}, [&] {
+    bf16::Attend(PoolOf(threads), caches.Next(), {q.data(), heads, dim}, tokens, scratch, out);
+  });
 }
 
 // One thread: a matrix times a vector is not split by Eigen.

@@ -19,9 +19,8 @@ namespace bitnet {
 struct ModelShape {
   const char* name;
   ModelConfig config;
-  // Shares of the inputs of `output` that are zero, of gates that are closed, and of the inputs of `down` that are
-  // zero. Table 2; of its column `up`, which counts zero inputs too, the part that the gates cause.
-  double output_zeros = 0.5;
+  // Shares of gates that are closed, and of the inputs of `down` that are zero. Table 2; of its column `up`, which
+  // counts zero inputs too, the part that the gates cause.
   double closed_gates = 0.0;
   double down_zeros = 0.0;
 };
@@ -44,12 +43,12 @@ inline std::vector<ModelShape> ModelShapes() {
   // up = 1 - (1 - zero inputs) (1 - closed gates)
   const auto closed = [](double up, double inputs) { return 1.0 - (1.0 - up) / (1.0 - inputs); };
   return {
-      {"700M", config(1536, 4096, 24, 24, 24, 32000, false), 0.5, closed(0.662, 0.121), 0.809},
-      {"1.3B", config(2048, 5460, 24, 32, 32, 32000, false), 0.5, closed(0.659, 0.121), 0.818},
-      {"3B", config(3200, 8640, 26, 32, 32, 32000, false), 0.5, closed(0.707, 0.121), 0.856},
-      {"7B", config(4096, 11008, 32, 32, 32, 32000, false), 0.5, closed(0.714, 0.120), 0.842},
+      {"700M", config(1536, 4096, 24, 24, 24, 32000, false), closed(0.662, 0.121), 0.809},
+      {"1.3B", config(2048, 5460, 24, 32, 32, 32000, false), closed(0.659, 0.121), 0.818},
+      {"3B", config(3200, 8640, 26, 32, 32, 32000, false), closed(0.707, 0.121), 0.856},
+      {"7B", config(4096, 11008, 32, 32, 32, 32000, false), closed(0.714, 0.120), 0.842},
       // Not in the table: as the paper's 3B.
-      {"2B-4T", config(2560, 6912, 30, 20, 5, 128256, true), 0.5, closed(0.707, 0.121), 0.856},
+      {"2B-4T", config(2560, 6912, 30, 20, 5, 128256, true), closed(0.707, 0.121), 0.856},
   };
 }
 

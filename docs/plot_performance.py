@@ -61,7 +61,6 @@ class Claims:
                 flat = {k: v for k, v in r.items() if isinstance(v, (int, float))}
                 for d in r["decode"]:
                     flat[f"decode@{d['context']}"] = d["per_s"]
-                    flat[f"attend@{d['context']}"] = d["attend_s"]
                 values.setdefault((r["shape"], r["model"], r["threads"]), []).append(flat)
         self.limits = {threads: statistics.median(v) for threads, v in self.limits.items()}
         self.values = {
