@@ -74,7 +74,7 @@ TEST_CASE("Bf16: attention is that of double loops") {
       const std::vector<float> q = Normals(heads * dim, 5);
       for (const size_t visible : {1u, 2u, 9u, 100u, 300u}) {
         std::vector<float> out(heads * dim, NAN);
-        bf16::Attend(pool, cache, q, heads, visible, scratch, out);
+        bf16::Attend(pool, cache, {q.data(), heads, dim}, visible, scratch, out);
         for (size_t h = 0; h < heads; ++h) {
           const size_t row = h / (heads / kv_heads) * kMost;
           std::vector<double> sum(dim);

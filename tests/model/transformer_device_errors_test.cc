@@ -94,5 +94,57 @@ TEST_CASE("Transformer: an error of the device comes out of Feed and Generate, o
   CHECK(again->tokens == expected->tokens);
 }
 
+// A pass in which one conversation takes pages, one writes to a page that it shares, and one begins.
+TEST_CASE("Transformer: an error of the device in a pass of several leaves all states and their pages as they were") {
+  bool fails = false;
+  const ModelWeights<A48> weights = TinyWeights<A48>(TinyConfig());
+  const Transformer<A48, FailingBackend> model(weights, FailingBackend(&fails));
+  using State = Transformer<A48, FailingBackend>::State;
+  const std::vector<Token> tokens = RandomTokens(kPageTokens + 40, TinyConfig().vocab);
+  const auto part = [&](size_t first, size_t count) { return std::span(tokens).subspan(first, count); };
+  const auto pages = model.NewPool(6);
+  State grows = model.NewState(tokens.size(), pages), begins = model.NewState(tokens.size(), pages);
+  State first = model.NewState(tokens.size(), pages);
+  REQUIRE(model.Feed(part(0, kPageTokens - 3), grows).ok());
+  REQUIRE(model.Feed(part(10, 20), first).ok());
+  State second = first;
+  REQUIRE(pages->used_pages() == 2);
+  auto workspace = model.NewWorkspace();
+  const auto pass = [&] {
+    return model.Forward({{&grows, part(kPageTokens - 3, 30)}, {&second, part(30, 4)}, {&begins, part(5, 9)}},
+                         workspace);
+  };
+
+  for (int times = 0; times < 2; ++times) {
+    fails = true;
+    const auto failed = pass();
+    fails = false;
+    REQUIRE(!failed.ok());
+    CHECK(failed.error() == "the device is out of memory");
+    CHECK(pages->used_pages() == 2);
+    CHECK(grows.length() == kPageTokens - 3);
+    CHECK(second.length() == 20);
+    CHECK(begins.length() == 0);
+    CHECK(Breaks("Forward or Feed must come first", [&] { (void)model.Sample(workspace, 0, {}, 1); }));
+  }
+
+  // Each alone, in a pool of its own.
+  const auto alone = [&](size_t begin, size_t count) {
+    State state = model.NewState();
+    const auto logits = model.Forward(part(begin, count), state);
+    REQUIRE(logits.ok());
+    return std::vector<float>((*logits).begin(), (*logits).end());
+  };
+  const auto logits = pass();
+  REQUIRE(logits.ok());
+  CHECK(pages->used_pages() == 5);
+  CHECK(SameBits((*logits)[0], alone(0, kPageTokens + 27)));
+  CHECK(SameBits((*logits)[1], alone(10, 24)));
+  CHECK(SameBits((*logits)[2], alone(5, 9)));
+  const auto of_first = model.Forward(part(30, 7), first);
+  REQUIRE(of_first.ok());
+  CHECK(SameBits(*of_first, alone(10, 27)));
+}
+
 }  // namespace
 }  // namespace bitnet::testing
