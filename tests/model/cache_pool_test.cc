@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -61,6 +62,47 @@ TEST_CASE("CachePool: grows as pages are taken, uses free ones again, and gives 
   }
   CHECK(pool->used_pages() == 0);
   CHECK(CacheOfLayer(*pool, 1).StoredBytes() == 0);
+}
+
+// Memory ends where the second layer's cache grows, while *ends is set.
+class EndingMemory : public ReferenceBackend {
+ public:
+  explicit EndingMemory(const bool* ends) : ends_(ends) {}
+  template <class C>
+  void ResizeCache(C& cache, size_t pages) const {
+    if (*ends_ && pages != 0 && ++*grown_ % 2 == 0) throw std::bad_alloc();
+    ReferenceBackend::ResizeCache(cache, pages);
+  }
+
+ private:
+  const bool* ends_;
+  std::shared_ptr<size_t> grown_ = std::make_shared<size_t>(0);
+};
+
+TEST_CASE("CachePool: where memory ends no page is taken, and a pool without users keeps none") {
+  bool ends = true;
+  CachePool<A48, EndingMemory> pool(EndingMemory(&ends), NewPool(1)->config(), 10);
+  const auto stored = [&] {
+    size_t bytes = 0;
+    pool.ForEachLayer([&](auto& cache) { bytes += cache.StoredBytes(); });
+    return bytes;
+  };
+  std::vector<uint32_t> pages;
+  CHECK_THROWS_AS((void)pool.Take(3, pages), std::bad_alloc);
+  CHECK(pages.empty());
+  CHECK(pool.used_pages() == 0);
+  CHECK(stored() == 0);
+  ends = false;
+  REQUIRE(pool.Take(2, pages).ok());
+  ends = true;
+  CHECK_THROWS_AS((void)pool.Take(3, pages), std::bad_alloc);
+  CHECK(pages.size() == 2);
+  CHECK(pool.used_pages() == 2);
+  ends = false;
+  REQUIRE(pool.Take(8, pages).ok());
+  CHECK(stored() == 10 * pool.PageBytes());
+  pool.Release(pages);
+  CHECK(stored() == 0);
 }
 
 TEST_CASE("CachePool: no more pages than its limit; what is refused takes none") {

@@ -15,6 +15,27 @@ TEST_CASE("Transformer<A48>: turns of several states are those of each alone on 
   testing::CheckTurns<A48, ReferenceBackend>({1});
 }
 
+TEST_CASE(
+    "Transformer: a state has no room where it would write to a page that it shares, and there is none for a copy") {
+  const Transformer<A48> model(testing::TinyWeights<A48>(testing::TinyConfig()));
+  const auto pages = model.NewPool(1);
+  auto state = model.NewState(20, pages);
+  REQUIRE(model.Feed({{1, 2, 3}}, state).ok());
+  CHECK(state.HasRoom(17));
+  {
+    auto fork = state;
+    CHECK(!fork.HasRoom(1));
+    CHECK(fork.HasRoom(0));
+    CHECK(!model.Feed({{4}}, fork).ok());
+    fork.Truncate(0);
+    CHECK(state.HasRoom(17));
+    CHECK(!fork.HasRoom(1));
+  }
+  CHECK(model.Feed({{4}}, state).ok());
+  CHECK(!state.HasRoom(17));
+  CHECK(state.HasRoom(16));
+}
+
 TEST_CASE("Transformer<A48Fp4>: obeys the laws of transformer_laws.h") { testing::CheckTransformer<A48Fp4>(); }
 TEST_CASE("Transformer<A48Fp4>: golden blocks and logits") { testing::CheckGolden<A48Fp4>("model_a48fp4"); }
 TEST_CASE("Transformer<A48Fp4>: these very bits, whatever compiled it") {
