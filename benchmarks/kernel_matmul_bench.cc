@@ -3,7 +3,8 @@
 // Op: MatVec (all of the matrix, one token), MatMul (some tokens), MatMulRows (a share of the rows), MatMulColumns (a
 // share of the inputs is not zero), MatVecByRows (all of the matrix, in the layout of MatMulRows); with InCache, one
 // matrix is read again and again, else copies of it in turn, of RotatedBytes() in all (measure.h), as in a model.
-// Formats are those of weights and inputs; Ternary/64: with a step for each 64 columns.
+// Formats are those of weights and inputs; Ternary/64: with a step for each 64 columns, Ternary/64Half: with steps that
+// are halves.
 //
 // A line is the median of calls (so Google Benchmark sees one iteration, and says so after the name), with inputs whose
 // tables, where products make any, an earlier product left. Counters: bytes of weights that the product needs per
@@ -52,6 +53,15 @@ struct FourLevels {
 };
 template <class F, size_t kGroup>
 using GroupedWeights = Quantizer<F, AbsMax, PerGroup<kGroup>>;
+// Steps that are halves, as public files have them.
+struct HalfAbsMax : AbsMax {
+  template <LevelFormat F>
+  static double StepFrom(LargestMagnitude s, size_t n) {
+    return double{float{Float16::Nearest(static_cast<float>(AbsMax::StepFrom<F>(s, n)))}};
+  }
+};
+template <class F, size_t kGroup>
+using HalfGroupedWeights = Quantizer<F, HalfAbsMax, PerGroup<kGroup>>;
 template <class F>
 using RowStepWeights = Quantizer<F, AbsMax, PerRow>;
 
@@ -347,6 +357,9 @@ void AddGroups(const std::string& weights, const std::string& inputs) {
     AddLine<RowStepWeights<F>, X, B>(weights + "PerRow*" + inputs, "Simd", line, tokens == 1);
     (AddLine<GroupedWeights<F, kGroup>, X, B>(weights + "/" + std::to_string(kGroup) + "*" + inputs, "Simd", line,
                                               tokens == 1),
+     ...);
+    (AddLine<HalfGroupedWeights<F, kGroup>, X, B>(weights + "/" + std::to_string(kGroup) + "Half*" + inputs, "Simd",
+                                                  line, false),
      ...);
   }
 }

@@ -3,6 +3,7 @@
 #define BITNET_TESTS_TESTING_CONFORMANCE_PRODUCTS_H_
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -12,6 +13,7 @@
 #include "bitnet/backend/backend.h"
 #include "bitnet/backend/reference_operations.h"
 #include "bitnet/base/random.h"
+#include "bitnet/format/real16.h"
 #include "testing/awkward_formats.h"
 #include "testing/device_matrix.h"
 #include "testing/same_bits.h"
@@ -19,7 +21,7 @@
 namespace bitnet::testing {
 
 // What fills the operands of a product.
-enum class Fill { kRandom, kSparse, kTop, kBottom, kZero, kBadSteps, kBadWeights };
+enum class Fill { kRandom, kSparse, kTop, kBottom, kZero, kHalfSteps, kBadSteps, kBadWeights };
 
 struct ProductCase {
   size_t rows;
@@ -39,10 +41,11 @@ inline constexpr ProductCase kProductCases[] = {
 };
 // With steps for groups of columns, of the operands that have them.
 inline constexpr ProductCase kGroupedCases[] = {
-    {9, 2, {true, 32}, 32, Fill::kRandom},   {4, 9, {true, 3}, 5, Fill::kSparse},
-    {2, 1, {true, 1}, 1000, Fill::kTop},     {70, 1, {true, 64}, 128, Fill::kRandom},
-    {67, 17, {true, 64}, 32, Fill::kBottom}, {3, 2, {true, 16}, 7, Fill::kBadSteps},
-    {5, 70, {true, 128}, 16, Fill::kRandom}, {3, 2, {true, 300}, 400, Fill::kRandom},
+    {9, 2, {true, 32}, 32, Fill::kRandom},     {4, 9, {true, 3}, 5, Fill::kSparse},
+    {2, 1, {true, 1}, 1000, Fill::kTop},       {70, 1, {true, 64}, 128, Fill::kRandom},
+    {67, 17, {true, 64}, 32, Fill::kBottom},   {3, 2, {true, 16}, 7, Fill::kBadSteps},
+    {5, 70, {true, 128}, 16, Fill::kRandom},   {3, 2, {true, 300}, 400, Fill::kRandom},
+    {70, 1, {true, 32}, 64, Fill::kHalfSteps}, {67, 17, {true, 64}, 32, Fill::kHalfSteps},
 };
 
 // The columns: around the lengths of vectors of 16, 32 and 64 bytes, of blocks of 2-bit codes, and ones that divide
@@ -94,6 +97,10 @@ inline float DrawStep(Random& random, Fill fill) {
   constexpr float kBad[] = {0.0f, 1e30f, std::numeric_limits<float>::quiet_NaN(),
                             std::numeric_limits<float>::infinity()};
   if (fill == Fill::kBadSteps && UniformBelow(random, 2) == 0) return kBad[UniformBelow(random, 4)];
+  if (fill == Fill::kHalfSteps) {
+    // Normal and subnormal ones.
+    return Float16::Nearest(static_cast<float>(std::ldexp(0.01 + UniformReal(random), -int(UniformBelow(random, 20)))));
+  }
   return static_cast<float>(0.01 + UniformReal(random));
 }
 

@@ -69,9 +69,6 @@ class QuadProduct {
   // Of each block's stream (LookupDot).
   static constexpr size_t kAhead = 1024;
 
-  const float* Steps(const uint8_t* block, const ColumnRun& run) const {
-    return reinterpret_cast<const float*>(block + run.steps);
-  }
   // totals of kCount blocks from `block` on, for one token. At their end it prefetches the beginnings of the next
   // blocks, if they are to follow.
   template <size_t kCount>
@@ -111,7 +108,9 @@ class QuadProduct {
         HWY_UNROLL(4) for (size_t v = 0; v < kRowVectors; ++v) {
           hn::Store(CorrectedDots<W>(sums[b][v].sum, corrections[r]), DI32(), dots + v * kLanes);
         }
-        AddScaled(dots, Steps(packed + b * block_bytes, run), x_.Step(token, run.x_group), totals + b * kVectorBytes);
+        HWY_ALIGN float buffer[kVectorBytes];
+        const float* steps = weights_.StepsAt(packed + b * block_bytes + run.steps, buffer);
+        AddScaled(dots, steps, x_.Step(token, run.x_group), totals + b * kVectorBytes);
       }
     }
   }

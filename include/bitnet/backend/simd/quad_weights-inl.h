@@ -3,8 +3,10 @@
 //
 //   [block of N rows][group of columns]: [steps of the N rows][unit]
 //
-// A vector of 32-bit lanes is N / 4 rows, so that steps need no sums of lanes, and are read as they lie. A block is one
-// stream of memory. Units begin anew with each group; padding is code 0, whose offset is 0: its inputs do not matter.
+// A vector of 32-bit lanes is N / 4 rows, so that steps need no sums of lanes. A block is one stream of memory. Units
+// begin anew with each group; padding is code 0, whose offset is 0: its inputs do not matter.
+//
+// Steps of groups that are all halves, as those of public files are, are stored in 16 bits; others in 32.
 #if defined(BITNET_BACKEND_SIMD_QUAD_WEIGHTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITNET_BACKEND_SIMD_QUAD_WEIGHTS_INL_H_
 #undef BITNET_BACKEND_SIMD_QUAD_WEIGHTS_INL_H_
@@ -13,9 +15,10 @@
 #endif
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <span>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -23,8 +26,10 @@
 #include "bitnet/backend/simd/codes-inl.h"
 #include "bitnet/backend/simd/quad_packing-inl.h"
 #include "bitnet/backend/simd/quads-inl.h"
+#include "bitnet/backend/simd/vectors-inl.h"
 #include "bitnet/base/executor.h"
 #include "bitnet/base/size.h"
+#include "bitnet/format/real16.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/quantized_matrix.h"
 #include "bitnet/tensor/step_groups.h"
@@ -42,12 +47,10 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
   // Codes as they are, or offsets of a byte.
   using Packing = QuadPacking<OffsetTraits<W>::kIsCode ? static_cast<size_t>(FormatTraits<W>::kCodeBits) : 8>;
   using Quads = UnpackedQuads<W>;
-  using StoredStep = float;
-  static constexpr size_t kStepBytes = kVectorBytes * sizeof(StoredStep);  // of a group of a block
 
   QuadWeights() = default;
   QuadWeights(const QuantizedMatrix<W>& weights, Executor& executor)
-      : rows_(weights.rows()), step_groups_(weights.step_groups()) {
+      : rows_(weights.rows()), step_groups_(weights.step_groups()), has_half_steps_(AreHalves(weights)) {
     const size_t last_cols = cols() - (step_groups_.Count() - 1) * step_groups_.group;
     block_bytes_ =
         SizeSum(SizeProduct(step_groups_.Count() - 1, GroupBytes(step_groups_.group)), GroupBytes(last_cols));
@@ -63,19 +66,25 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
   size_t StoredBytes() const { return bytes_.size(); }
   StepGroups step_groups() const { return step_groups_; }
   float Step(size_t row, size_t step_group = 0) const {
-    StoredStep step;
-    std::memcpy(&step, Block(row / kVectorBytes) + StepsOffset(step_group) + row % kVectorBytes * sizeof(step),
-                sizeof(step));
-    return step;
+    const uint8_t* steps = Block(row / kVectorBytes) + StepsOffset(step_group);
+    const size_t i = row % kVectorBytes;
+    return has_half_steps_ ? reinterpret_cast<const Float16*>(steps)[i] : reinterpret_cast<const float*>(steps)[i];
   }
 
-  // Those of the first group, of rows from `row` on up to the end of its block, side by side.
+  // Where a row has one step: those of rows from `row` on up to the end of its block, side by side.
   const float* StepsOfRows(size_t row) const {
     return reinterpret_cast<const float*>(Block(row / kVectorBytes)) + row % kVectorBytes;
   }
-  // Those of a block's rows and of the rows that it lacks (0), where they lie.
-  const float* StepsOfBlock(size_t block, size_t step_group, const float*) const {
-    return reinterpret_cast<const float*>(Block(block) + StepsOffset(step_group));
+  // Those of a block's rows and of the rows that it lacks (0): where they lie, or in the buffer.
+  const float* StepsOfBlock(size_t block, size_t step_group, float* buffer) const {
+    return StepsAt(Block(block) + StepsOffset(step_group), buffer);
+  }
+  HWY_INLINE const float* StepsAt(const uint8_t* steps, float* HWY_RESTRICT buffer) const {
+    if (!has_half_steps_) return reinterpret_cast<const float*>(steps);
+    HWY_UNROLL(4) for (size_t i = 0; i < kVectorBytes; i += kVectorBytes / 4) {
+      hn::Store(LoadReals(DF32(), reinterpret_cast<const Float16*>(steps) + i), DF32(), buffer + i);
+    }
+    return buffer;
   }
   Quads quads() const { return Quads(*this); }
 
@@ -86,7 +95,7 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
   size_t StepsOffset(size_t step_group) const { return step_group * GroupBytes(step_groups_.group); }
   size_t UnitOffset(size_t col) const {
     const size_t step_group = step_groups_.Of(col);
-    return StepsOffset(step_group) + kStepBytes +
+    return StepsOffset(step_group) + StepBytes() +
            (col - step_group * step_groups_.group) / Packing::kUnitCols * Packing::kUnitBytes;
   }
   // The column, counted from its group's first, where units begin.
@@ -97,7 +106,7 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
   void UnpackRow(size_t row, size_t first, size_t n, T* HWY_RESTRICT to) const {
     const uint8_t* block = Block(row / kVectorBytes);
     for (size_t c = first; c < first + n;) {
-      const uint8_t* group = block + StepsOffset(step_groups_.Of(c)) + kStepBytes;
+      const uint8_t* group = block + StepsOffset(step_groups_.Of(c)) + StepBytes();
       const size_t end = std::min(first + n, step_groups_.End(c));
       for (size_t i = ColumnInGroup(c); c < end; ++c, ++i) {
         const size_t in_unit = i % Packing::kUnitCols;
@@ -110,9 +119,16 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
   }
 
  private:
-  static size_t GroupBytes(size_t cols) {
+  static bool AreHalves(const QuantizedMatrix<W>& weights) {
+    const auto is_half = [](float step) { return std::isfinite(step) && float{Float16::Nearest(step)} == step; };
+    const std::span<const float> steps = weights.steps();
+    return weights.step_groups().Count() > 1 && std::all_of(steps.begin(), steps.end(), is_half);
+  }
+  // Of a group of a block.
+  size_t StepBytes() const { return kVectorBytes * (has_half_steps_ ? sizeof(Float16) : sizeof(float)); }
+  size_t GroupBytes(size_t cols) const {
     const size_t units = (cols + Packing::kUnitCols - 1) / Packing::kUnitCols;
-    return SizeSum(kStepBytes, SizeProduct(Packing::kUnitBytes, units));
+    return SizeSum(StepBytes(), SizeProduct(Packing::kUnitBytes, units));
   }
 
   void Store(const QuantizedMatrix<W>& weights, size_t row) {
@@ -121,8 +137,12 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
     uint8_t* block = bytes_.data() + row / kVectorBytes * block_bytes_;
     const size_t r = row % kVectorBytes;
     for (size_t s = 0; s < step_groups_.Count(); ++s) {
-      const StoredStep step = weights.Step(row, s);
-      std::memcpy(block + StepsOffset(s) + r * sizeof(step), &step, sizeof(step));
+      const float step = weights.Step(row, s);
+      if (has_half_steps_) {
+        reinterpret_cast<Float16*>(block + StepsOffset(s))[r] = Float16::Nearest(step);
+      } else {
+        reinterpret_cast<float*>(block + StepsOffset(s))[r] = step;
+      }
     }
     for (size_t c = 0; c < cols(); ++c) {
       const size_t in_unit = ColumnInGroup(c) % Packing::kUnitCols;
@@ -133,6 +153,7 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
 
   size_t rows_ = 0;
   StepGroups step_groups_;
+  bool has_half_steps_ = false;
   size_t block_bytes_ = 0;
   AlignedVector<uint8_t> bytes_;
 };
