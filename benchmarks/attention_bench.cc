@@ -87,8 +87,9 @@ struct Layers {
     caches.clear();
     const B backend;
     auto stream = backend.NewStream();
-    auto cache = backend.template NewCache<C>(s.kv_heads, s.head_dim);
-    backend.ResizeCache(cache, PagesFor(n));
+    const size_t bytes = PagesFor(n) * backend.template PageBytes<C>(s.kv_heads, s.head_dim).value();
+    caches = NewCaches<C>(backend, RotatedBytes() / bytes + 1, s.kv_heads, s.head_dim, PagesFor(n));
+    auto& cache = caches[0];
     constexpr size_t kPass = 256;
     typename B::Where where;
     for (size_t t = 0; t < n; t += kPass) {
@@ -96,9 +97,9 @@ struct Layers {
       StoreInto<C>(backend, stream, NormalValues(kPass * s.kv_heads * s.head_dim, 2 * t),
                    NormalValues(kPass * s.kv_heads * s.head_dim, 2 * t + 1), where, kPass, cache);
     }
-    const size_t bytes = cache.StoredBytes();
-    caches.push_back(std::move(cache));
-    while (caches.size() * bytes < RotatedBytes()) caches.push_back(CopyOfCache(caches[0]));
+    for (auto& other : caches) {
+      for (size_t page = 0; page < PagesFor(n) && &other != &cache; ++page) other[page].CopyFrom(cache[page]);
+    }
   }
 };
 

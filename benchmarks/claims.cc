@@ -19,7 +19,6 @@
 #include <cstdio>
 #include <cstring>
 #include <iterator>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -92,25 +91,30 @@ double PrefillRate(const Timing& t, const ModelConfig& c) {
 
 // ---- Measuring a model.
 
-// As many as the model has, or as exceed RotatedBytes(), taken in turn.
+// As many as the model has, or as exceed RotatedBytes().
+size_t CopiesOf(size_t bytes, size_t most) {
+  return std::clamp<size_t>(RotatedBytes() / std::max<size_t>(1, bytes) + 1, 1, most);
+}
+
+// Taken in turn.
 template <class T>
 class Copies {
  public:
-  // make() returns one in a std::unique_ptr; bytes_of says how large it is.
+  explicit Copies(std::vector<T> copies) : copies_(std::move(copies)) {}
+  // make() returns one; bytes_of says how large it is.
   template <class Make, class BytesOf>
   Copies(size_t most, Make&& make, BytesOf&& bytes_of) {
     copies_.push_back(make());
-    bytes_ = bytes_of(*copies_.front());
-    const size_t count = std::clamp<size_t>(RotatedBytes() / std::max<size_t>(1, bytes_) + 1, 1, most);
+    const size_t count = CopiesOf(bytes_of(copies_.front()), most);
+    copies_.reserve(count);
     while (copies_.size() < count) copies_.push_back(make());
   }
-  T& Next() { return *copies_[next_++ % copies_.size()]; }
+  T& Next() { return copies_[next_++ % copies_.size()]; }
+  const T& First() const { return copies_.front(); }
   size_t Count() const { return copies_.size(); }
-  double Bytes() const { return static_cast<double>(bytes_); }  // of one
 
  private:
-  std::vector<std::unique_ptr<T>> copies_;
-  size_t bytes_ = 0;
+  std::vector<T> copies_;
   size_t next_ = 0;
 };
 
@@ -133,36 +137,34 @@ class Model {
     const auto attention = [&] { return Attention<S, B>(q, k, k, o, {}, c_.heads, c_.kv_heads, backend_); };
     const FfnWeights w(c_);
     const auto ffn = [&] { return Ffn(w.up, w.up, w.down, {}, backend_); };
-    return {c_.layers, [&] { return std::make_unique<Layer>(norm(), attention, norm(), ffn); },
+    return {c_.layers, [&] { return Layer(norm(), attention, norm(), ffn); },
             [](const Layer& layer) { return layer.WeightBytes(); }};
   }
   Copies<Ffn> Ffns() const {
     const FfnWeights w(c_);
-    return {c_.layers, [&] { return std::make_unique<Ffn>(w.up, w.up, w.down, RmsNorm<B>(), backend_); },
+    return {c_.layers, [&] { return Ffn(w.up, w.up, w.down, RmsNorm<B>(), backend_); },
             [](const Ffn& ffn) { return ffn.WeightBytes(); }};
   }
   // Full of random tokens.
   Copies<Cache> Caches(size_t tokens) const {
     constexpr size_t kAtOnce = 128;
     const std::vector<float> reals = Normals(kAtOnce * c_.kv_width(), 7);
-    const auto make = [&] {
-      auto cache = std::make_unique<Cache>(backend_.template NewCache<CacheQuantizersOf<S>>(c_.kv_heads, c_.head_dim));
-      backend_.ResizeCache(*cache, PagesFor(tokens));
-      auto stream = backend_.NewStream();
-      for (size_t t = 0; t < tokens; t += kAtOnce) {
-        const MatrixView<const float> heads(reals.data(), kAtOnce, c_.kv_width());
-        backend_.Store(stream, heads, heads, Where(t, kAtOnce), *cache);
-      }
-      return cache;
+    const MatrixView<const float> heads(reals.data(), kAtOnce, c_.kv_width());
+    const auto new_caches = [&](size_t count) {
+      return NewCaches<CacheQuantizersOf<S>>(backend_, count, c_.kv_heads, c_.head_dim, PagesFor(tokens));
     };
-    return {c_.layers, make, [](const Cache& cache) { return cache.StoredBytes(); }};
+    auto caches = new_caches(CopiesOf(new_caches(1)[0].StoredBytes(), c_.layers));
+    auto stream = backend_.NewStream();
+    for (auto& cache : caches) {
+      for (size_t t = 0; t < tokens; t += kAtOnce) backend_.Store(stream, heads, heads, Where(t, kAtOnce), cache);
+    }
+    return Copies<Cache>(std::move(caches));
   }
   // A head is large, and the layers push it out of the caches: few copies.
   Copies<Head> Heads() const {
     const auto w = MadeUp<HeadWeight>(c_.vocab, c_.hidden);
     const auto make = [&] {
-      return std::make_unique<Head>(
-          backend_.template PrepareMatrix<OperandOf<HeadWeight>, OperandOf<HeadInput>, Uses<Dense, RowLookup>>(w));
+      return backend_.template PrepareMatrix<OperandOf<HeadWeight>, OperandOf<HeadInput>, Uses<Dense, RowLookup>>(w);
     };
     return {c_.layers, make, [](const Head& head) { return head.StoredBytes(); }};
   }
@@ -210,7 +212,7 @@ Measured Measure(const char* name, const ModelShape& shape, const MakeBackend& m
   const MatrixView<const float> one(inputs.data(), 1, c.hidden);
   {
     auto heads = model.Heads();
-    m.embedding_bytes = heads.Bytes() * (c.tied_embedding ? 1 : 2);
+    m.embedding_bytes = static_cast<double>(heads.First().StoredBytes()) * (c.tied_embedding ? 1 : 2);
     std::vector<float> logits(c.vocab);
     typename B::template Rows<OperandOf<typename S::HeadInput>> quantized;
     each_thread_count([&](const B& backend, auto& stream, Timing& t) {
@@ -230,7 +232,7 @@ Measured Measure(const char* name, const ModelShape& shape, const MakeBackend& m
     });
   }
   auto layers = model.Layers();
-  m.weight_bytes = layers.Bytes() * c.layers;
+  m.weight_bytes = static_cast<double>(layers.First().WeightBytes()) * c.layers;
   m.layer_copies = layers.Count();
   typename DecoderLayer<S, B>::Buffers buffers;
   const auto run_layer = [&](const B& backend, auto& stream, const HostWhere& where, auto& cache, WeightUse* use) {
@@ -244,7 +246,7 @@ Measured Measure(const char* name, const ModelShape& shape, const MakeBackend& m
       t.layer[i] = Median(
           TimeCalls(kSeconds, 2 * layers.Count(), [&] { run_layer(backend, stream, last, caches.Next(), nullptr); }));
     });
-    if (kContexts[i] == kContext) m.cache_bytes = caches.Bytes() * c.layers;
+    if (kContexts[i] == kContext) m.cache_bytes = static_cast<double>(caches.First().StoredBytes()) * c.layers;
   }
   auto caches = model.Caches(kPrompt);
   const HostWhere prompt = model.Where(0, kPrompt);

@@ -27,13 +27,17 @@ class PagesInOrder {
   PageTable table_;
 };
 
-// A cache of the same pages.
-template <class Cache>
-Cache CopyOfCache(const Cache& cache) {
-  Cache copy(cache.kv_heads(), cache.head_dim());
-  copy.Resize(cache.pages());
-  for (size_t page = 0; page < cache.pages(); ++page) copy[page] = cache[page];
-  return copy;
+// So many caches that have so many pages, as a pool takes them.
+template <class Quantizers, class B>
+auto NewCaches(const B& backend, size_t count, size_t kv_heads, size_t head_dim, size_t pages) {
+  std::vector<typename B::template Cache<Quantizers>> caches;
+  while (caches.size() < count) caches.push_back(backend.template NewCache<Quantizers>(kv_heads, head_dim));
+  if constexpr (requires { backend.ResizeCaches(pages, caches); }) {
+    backend.ResizeCaches(pages, caches);
+  } else {
+    for (auto& cache : caches) backend.ResizeCache(cache, pages);
+  }
+  return caches;
 }
 
 }  // namespace bitnet

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "bitnet/backend/reference.h"
+#include "bitnet/backend/simd/simd_backend.h"
 #include "bitnet/layer/attention.h"
 #include "bitnet/scheme/scheme.h"
 
@@ -103,6 +105,45 @@ TEST_CASE("CachePool: where memory ends no page is taken, and a pool without use
   CHECK(stored() == 10 * pool.PageBytes());
   pool.Release(pages);
   CHECK(stored() == 0);
+}
+
+// Layers that are large enough for that.
+TEST_CASE("CachePool: pages that are taken together lie in one block of memory, layer after layer") {
+  ModelConfig config;
+  config.layers = 3;
+  config.kv_heads = 16;
+  config.head_dim = 128;
+  using Large = CachePool<A48, SimdBackend>;
+  const auto pool = std::make_shared<Large>(SimdBackend(), config, 20);
+  PageList<Large> list(pool);
+  std::vector<uint32_t> taken;
+  // Bytes between the first and the last head of these pages, all layers.
+  const auto spread = [&](size_t begin, size_t end) {
+    uintptr_t first = ~uintptr_t{0}, last = 0;
+    pool->ForEachLayer([&](const auto& cache) {
+      for (size_t page = begin; page < end; ++page) {
+        for (const uint8_t* head : {cache[page].keys.Group(0, 0), cache[page].values.Group(0, 0)}) {
+          first = std::min(first, reinterpret_cast<uintptr_t>(head));
+          last = std::max(last, reinterpret_cast<uintptr_t>(head));
+        }
+      }
+    });
+    return static_cast<size_t>(last - first);
+  };
+  REQUIRE(pool->PageBytes() * 2 > kHugePage);
+  for (size_t i = 0; i < 3; ++i) {
+    taken.clear();
+    REQUIRE(pool->Take(2, taken).ok());
+    for (const uint32_t page : taken) list.Append(page);
+    CHECK(spread(2 * i, 2 * i + 2) < 2 * pool->PageBytes() + 3 * 2 * 4 * kAlignment);
+  }
+  size_t stored = 0;
+  pool->ForEachLayer([&](const auto& cache) { stored += cache.StoredBytes(); });
+  CHECK(stored == 6 * pool->PageBytes());
+  list.Truncate(0);
+  stored = 0;
+  pool->ForEachLayer([&](const auto& cache) { stored += cache.StoredBytes(); });
+  CHECK(stored == 0);
 }
 
 TEST_CASE("CachePool: no more pages than its limit; what is refused takes none") {

@@ -139,12 +139,10 @@ class CachePool {
       struct GivesBack {
         CachePool& pool;
         ~GivesBack() {
-          if (pool.numbers_.all() == 0) pool.ForEachLayer([&](auto& cache) { pool.backend_.ResizeCache(cache, 0); });
+          if (pool.numbers_.all() == 0) pool.Resize(0);
         }
       } const gives_back{*this};
-      ForEachLayer([&](auto& cache) {
-        if (cache.pages() < all) backend_.ResizeCache(cache, all);
-      });
+      Resize(all);
       numbers_.Add(all);
     }
     for (size_t i = 0; i < count; ++i) pages.push_back(numbers_.Take());
@@ -160,7 +158,7 @@ class CachePool {
     for (const uint32_t page : pages) numbers_.Release(page);
     if (numbers_.used() != 0) return;
     numbers_.Clear();
-    ForEachLayer([&](auto& cache) { backend_.ResizeCache(cache, 0); });
+    Resize(0);
   }
   bool IsShared(uint32_t page) const {
     const std::lock_guard lock(mutex_);
@@ -168,6 +166,16 @@ class CachePool {
   }
 
  private:
+  // Of all layers, to at least so many pages, or to none. A backend may offer it as one operation (`ResizeCaches`).
+  void Resize(size_t pages) {
+    if constexpr (requires { backend_.ResizeCaches(pages, caches_.layers, caches_.edges); }) {
+      backend_.ResizeCaches(pages, caches_.layers, caches_.edges);
+    } else {
+      ForEachLayer([&](auto& cache) {
+        if (pages == 0 || cache.pages() < pages) backend_.ResizeCache(cache, pages);
+      });
+    }
+  }
   template <class L>
   void Make(size_t layers, std::vector<CacheOf<L>>& caches) {
     for (size_t i = 0; i < layers; ++i) {

@@ -3,6 +3,7 @@
 #ifndef BITNET_TENSOR_KEY_VALUES_H_
 #define BITNET_TENSOR_KEY_VALUES_H_
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -13,6 +14,7 @@
 #include "bitnet/base/size.h"
 #include "bitnet/format/format.h"
 #include "bitnet/quant/quantizer.h"
+#include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/pages.h"
 
 namespace bitnet {
@@ -53,9 +55,10 @@ struct KeyValues {
     return *this = std::move(copy);
   }
   KeyValues& operator=(KeyValues&&) noexcept = default;
-  // Room for max_tokens tokens; all memory is taken here.
-  KeyValues(size_t kv_heads, size_t head_dim, size_t max_tokens)
-      : keys(kv_heads, head_dim, max_tokens), values(kv_heads, head_dim, max_tokens) {}
+  // Room for max_tokens tokens; all memory is taken here, of a slab where there is one and both can be in one.
+  template <class... FromSlab>
+  KeyValues(size_t kv_heads, size_t head_dim, size_t max_tokens, const FromSlab&... slab)
+      : keys(kv_heads, head_dim, max_tokens, slab...), values(kv_heads, head_dim, max_tokens, slab...) {}
 
   size_t kv_heads() const { return keys.heads(); }
   size_t head_dim() const { return keys.head_dim(); }
@@ -95,11 +98,20 @@ class PagedKeyValues {
   size_t head_dim() const { return no_tokens_.head_dim(); }
   size_t BytesPerToken() const { return no_tokens_.BytesPerToken(); }
 
-  // Grows to so many pages, or gives all memory back (0). Growing moves no page.
-  void Resize(size_t pages) {
+  // Grows to so many pages, in memory of `slab` where one is given, or gives all memory back (0). Growing moves no
+  // page.
+  template <class... FromSlab>
+  void Resize(size_t pages, const FromSlab&... slab) {
     BITNET_ASSERT(pages == 0 || pages >= pages_.size(), "ResizeCache: a cache grows, or loses all pages");
     if (pages == 0) return pages_.Clear();
-    pages_.Grow(pages, [&] { return KeyValues_(kv_heads(), head_dim(), kPageTokens); });
+    pages_.Grow(pages, [&] { return KeyValues_(kv_heads(), head_dim(), kPageTokens, slab...); });
+  }
+  // What growing to so many pages takes of a slab, at most.
+  size_t SlabBytes(size_t pages) const {
+    constexpr size_t kParts = 4;  // codes and steps of keys and of values
+    const size_t of_page =
+        SizeSum(no_tokens_.StoredBytes(kv_heads(), head_dim(), kPageTokens).value_or(0), kParts * kAlignment);
+    return pages <= this->pages() ? 0 : SizeProduct(pages - this->pages(), of_page);
   }
   size_t pages() const { return pages_.size(); }
   // Takes no memory.
@@ -116,6 +128,12 @@ class PagedKeyValues {
  private:
   KeyValues_ no_tokens_;
   Pages<KeyValues_> pages_;
+};
+
+// Layers of caches that can take their pages of a slab.
+template <class Layers>
+concept GrowsInSlabs = requires(Layers& layers) {
+  { layers[0].SlabBytes(size_t{1}) } -> std::same_as<size_t>;
 };
 
 // A sequence of a cache: the page and the slot of each position.

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <span>
 #include <utility>
@@ -21,7 +22,7 @@
 #include "bitnet/base/assert.h"
 #include "bitnet/base/size.h"
 #include "bitnet/format/format.h"
-#include "bitnet/tensor/aligned_vector.h"
+#include "bitnet/tensor/slab.h"
 #include "bitnet/tensor/stored_reals.h"
 
 namespace bitnet {
@@ -46,15 +47,17 @@ class SimdHeads {
     return *this = std::move(copy);
   }
   SimdHeads& operator=(SimdHeads&&) noexcept = default;
-  SimdHeads(size_t heads, size_t head_dim, size_t max_tokens)
+  // In memory of a slab, if there is one.
+  SimdHeads(size_t heads, size_t head_dim, size_t max_tokens, const std::shared_ptr<Slab>& slab = nullptr)
       : heads_(heads),
         head_dim_(head_dim),
         max_tokens_(max_tokens),
         head_stride_(SizeProduct(RoundUp(max_tokens, kGroupTokens), TokenBytes())),
-        bytes_(ElementCount<uint8_t>(SizeSum(SizeProduct(heads, SizeSum(head_stride_, ApartBytes())), kReadBeyond))),
-        steps_(kIsFloat<F>
-                   ? 0
-                   : ElementCount<float>(SizeSum(SizeProduct(heads, max_tokens), kReadBeyond / sizeof(float)))) {}
+        bytes_(ElementCount<uint8_t>(SizeSum(SizeProduct(heads, SizeSum(head_stride_, ApartBytes())), kReadBeyond)),
+               SlabAllocator<uint8_t>(slab)),
+        steps_(
+            kIsFloat<F> ? 0 : ElementCount<float>(SizeSum(SizeProduct(heads, max_tokens), kReadBeyond / sizeof(float))),
+            SlabAllocator<float>(slab)) {}
 
   size_t heads() const { return heads_; }
   size_t head_dim() const { return head_dim_; }
@@ -193,8 +196,8 @@ class SimdHeads {
   size_t head_dim_ = 0;
   size_t max_tokens_ = 0;
   size_t head_stride_ = 0;  // bytes of the groups of a head
-  AlignedVector<uint8_t> bytes_;
-  AlignedVector<float> steps_;
+  SlabVector<uint8_t> bytes_;
+  SlabVector<float> steps_;
 };
 
 }  // namespace bitnet
