@@ -23,7 +23,8 @@ int main() {
   std::vector<Model::State> states(3);
   for (size_t i = 0; i < 2; ++i) {
     states[i] = model.NewState(128);
-    const std::vector<bitnet::Token> tokens(prompts[i].begin(), prompts[i].end());
+    std::vector<bitnet::Token> tokens;
+    for (const char byte : prompts[i]) tokens.push_back(static_cast<unsigned char>(byte));
     if (const auto fed = model.Feed(tokens, states[i]); !fed.ok()) {
       std::printf("%s\n", fed.error().c_str());
       return 1;

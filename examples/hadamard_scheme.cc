@@ -55,7 +55,8 @@ void TrainAndExport(const Corpus& corpus, const TrainOptions& options) {
   const Transformer<S> model(ModelWeights<S>::Quantize(trainer.weights()));
   auto state = model.NewState();
   const std::string prompt = "// The ";
-  std::vector<Token> tokens(prompt.begin(), prompt.end());
+  std::vector<Token> tokens;
+  for (const char byte : prompt) tokens.push_back(static_cast<unsigned char>(byte));
   std::string text;
   for (int i = 0; i < 24; ++i) {
     const std::span<const float> logits = Need(model.Forward(tokens, state));

@@ -38,7 +38,8 @@ void Compare(const char* name, const ModelConfig& config, const TrainOptions& op
   const Transformer<Stage2> model(ModelWeights<Stage2>::Quantize(trainer.weights()));
   auto state = model.NewState();
   const std::string prompt = "// The ";
-  std::vector<Token> tokens(prompt.begin(), prompt.end());
+  std::vector<Token> tokens;
+  for (const char byte : prompt) tokens.push_back(static_cast<unsigned char>(byte));
   Need(model.Feed(tokens, state));
   const ModelBytes bytes = model.Bytes();
   std::printf("%-12s loss %.3f nats a byte; projections %zu KB, embedding and head %zu KB; cache %zu bytes a token\n",

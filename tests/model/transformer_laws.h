@@ -555,6 +555,13 @@ void CheckTurns(std::initializer_list<size_t> thread_counts = {1, 2, 4}) {
   CHECK(!model.Forward(one, a).ok());
   auto elsewhere = model.NewState(4, model.NewPool(1));
   CHECK(Breaks("of one pool", [&] { (void)model.Forward({{&b, one}, {&elsewhere, one}}, workspace); }));
+  // A workspace that is moved takes the logits along.
+  static_assert(!std::is_copy_constructible_v<typename Transformer<S>::Workspace>);
+  REQUIRE(model.Feed({{{&b, one}}}, workspace).ok());
+  auto moved = std::move(workspace);
+  CHECK(model.Sample(moved, 0, {}, 1).ok());
+  CHECK(Breaks("must come first", [&] { (void)model.Sample(workspace, 0, {}, 1); }));  // NOLINT: that is the law
+  b.Truncate(0);
   typename Transformer<S>::Workspace empty;
   CHECK(Breaks("NewWorkspace", [&] { (void)model.Forward({{&b, one}}, empty); }));
 }

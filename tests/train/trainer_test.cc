@@ -211,6 +211,7 @@ TEST_CASE("Trainer: two shares of a batch, added up, are the batch but for the o
   auto first = NewTrainer(options);
   options.share = {1, 2};
   auto second = NewTrainer(options);
+  CHECK(Breaks("add up the gradients() of all ranks", [&] { (void)first.Step(); }));
   double most = 0.0, least = 1.0;
   while (!whole.done()) {
     INFO("step " << whole.step());

@@ -166,8 +166,9 @@ class Transformer<S, B> {
   }
   template <class F>
   Result<Done> EditLogits(Workspace& workspace, size_t turn, F&& f) const {
-    BITNET_ASSERT(turn < workspace.last_logits_.rows(), "Transformer::EditLogits: Forward or Feed must come first");
-    const MatrixView<float> row = workspace.last_logits_.Rows(turn, 1);
+    BITNET_ASSERT(turn < workspace.last_logits_.rows.rows(),
+                  "Transformer::EditLogits: Forward or Feed must come first");
+    const MatrixView<float> row = workspace.last_logits_.rows.Rows(turn, 1);
     const MatrixView<const float> read = backend_.Read(workspace.stream_, row, workspace.read_);
     if (Result<Done> finished = backend_.Finish(workspace.stream_); !finished.ok()) return finished;
     const MatrixView<float> edited = workspace.edited_.Shape(1, config_.vocab);
@@ -185,8 +186,8 @@ class Transformer<S, B> {
   }
   // ... from those of a turn of the workspace's last pass.
   Result<Token> Sample(Workspace& workspace, size_t turn, const SamplerOptions& options, uint64_t random) const {
-    BITNET_ASSERT(turn < workspace.last_logits_.rows(), "Transformer::Sample: Forward or Feed must come first");
-    return backend_.Sample(workspace.stream_, workspace.last_logits_.Rows(turn, 1), options, random);
+    BITNET_ASSERT(turn < workspace.last_logits_.rows.rows(), "Transformer::Sample: Forward or Feed must come first");
+    return backend_.Sample(workspace.stream_, workspace.last_logits_.rows.Rows(turn, 1), options, random);
   }
 
   // The same, with the logits [tokens, vocab] after each token: what perplexity needs.
@@ -318,7 +319,7 @@ class Transformer<S, B> {
       backend_.MatMul(workspace.stream_, head_, workspace.head_inputs_,
                       logits.Rows(first + skipped - first_wanted, rows.rows()));
     });
-    if (result.ok()) workspace.last_logits_ = logits.Rows(logits.rows() - turns.size(), turns.size());
+    if (result.ok()) workspace.last_logits_.rows = logits.Rows(logits.rows() - turns.size(), turns.size());
     return result;
   }
 
@@ -329,8 +330,8 @@ class Transformer<S, B> {
   template <class F>
   Result<MatrixView<const float>> RunChunks(std::span<const Turn> turns, Workspace& workspace,
                                             MatrixView<const float> results, bool read, F&& f) const {
-    for (const Turn& turn : turns) turn.state->workspace_.last_logits_ = {};
-    workspace.last_logits_ = {};
+    for (const Turn& turn : turns) turn.state->workspace_.last_logits_.rows = {};
+    workspace.last_logits_.rows = {};
     PagesOfPass<S, B> pages(backend_, turns, workspace);
     if (Result<Done> taken = pages.Take(); !taken.ok()) return Error{taken.error()};
     std::fill(workspace.use_.begin(), workspace.use_.end(), WeightUse());

@@ -85,9 +85,19 @@ class TransformerWorkspace {
   typename B::Where where_;
   typename B::Reals hidden_, normed_, logits_;
   typename B::template Rows<OperandOf<typename S::HeadInput>> head_inputs_;
-  std::vector<WeightUse> use_;     // of a pass, for each layer
-  GrowingMatrix read_, edited_;    // what the host reads, and changes
-  MatrixView<float> last_logits_;  // [turns, vocab], which Sample draws from: rows of logits_, or nothing
+  std::vector<WeightUse> use_;   // of a pass, for each layer
+  GrowingMatrix read_, edited_;  // what the host reads, and changes
+  // [turns, vocab], which Sample draws from: rows of logits_, or nothing. Another workspace has none of them, so that
+  // one is moved, not copied.
+  struct LastLogits {
+    MatrixView<float> rows;
+    LastLogits() = default;
+    LastLogits(LastLogits&& other) noexcept : rows(std::exchange(other.rows, {})) {}
+    LastLogits& operator=(LastLogits&& other) noexcept {
+      rows = std::exchange(other.rows, {});
+      return *this;
+    }
+  } last_logits_;
 };
 
 // What one conversation needs: its pages of the caches, its length so far, a workspace.
@@ -123,7 +133,6 @@ class TransformerState {
     pages_ = std::move(other.pages_);
     use_ = std::exchange(other.use_, {});
     workspace_ = std::move(other.workspace_);
-    other.workspace_.last_logits_ = {};
     length_ = std::exchange(other.length_, 0);
     max_tokens_ = std::exchange(other.max_tokens_, 0);
     counting_ = std::exchange(other.counting_, false);
@@ -144,7 +153,7 @@ class TransformerState {
   // Forgets all tokens, or those from `length` on, and gives their pages back to the pool.
   void Truncate(size_t length) {
     if (length >= length_) return;
-    workspace_.last_logits_ = {};
+    workspace_.last_logits_.rows = {};
     length_ = length;
     pages_.Truncate(PagesFor(length));
   }
@@ -227,7 +236,7 @@ class TransformerState {
     };
     for (size_t i = 0; i < config.layers; ++i) AtLayer<S>(config, i, write, saved, pages.pool()->caches());
     if (Result<Done> finished = backend_->Finish(workspace_.stream_); !finished.ok()) return finished;
-    workspace_.last_logits_ = {};
+    workspace_.last_logits_.rows = {};
     std::swap(pages_, pages);
     length_ = saved.length;
     return Done{};

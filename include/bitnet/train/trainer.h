@@ -134,8 +134,12 @@ class Trainer<Stage1, Stage2, B> {
   int stage() const { return state_.step == 0 ? 1 : StageOf(state_.step - 1); }
   int StageOf(uint64_t step) const { return step >= options_.Stage2Begin() ? 2 : 1; }
 
-  // One step: Gradients(Batch()), then Apply().
+  // One step: Gradients(Batch()), then Apply(). Of the whole batch: who has a share adds gradients up in between.
   Result<StepReport> Step() {
+    BITNET_ASSERT(
+        options_.share.ranks == 1,
+        "Trainer::Step: this trainer has a share of each batch: call Gradients, add up the gradients() of all "
+        "ranks, and Apply");
     Gradients(Batch());
     return Apply();
   }
@@ -186,7 +190,7 @@ class Trainer<Stage1, Stage2, B> {
     return report;
   }
 
-  // Steps until all are done or on_step(report) -> bool says false.
+  // Steps (of the whole batch) until all are done or on_step(report) -> bool says false.
   template <class OnStep>
   Result<Done> Run(OnStep&& on_step) {
     while (!done()) {
