@@ -11,6 +11,7 @@
 
 #include "bitnet/backend/reference.h"
 #include "bitnet/backend/simd/default_backend.h"
+#include "testing/expect_assertion.h"
 #include "testing/same_bits.h"
 #include "testing/temporary_file.h"
 #include "testing/tiny_model.h"
@@ -138,6 +139,14 @@ TEST_CASE("conversation file: of another shape, other formats, or too many token
   const auto read = DeserializeState<A48>(other.config(), c.payload);
   REQUIRE(!read.ok());
   CHECK(Says(read.error(), "reading layer0.keys: the file has the levels -2, -1, 0, 1, 2; the scheme A48 expects"));
+
+  // Of a state of another model.
+  ModelConfig deeper = TinyConfig();
+  ++deeper.layers;
+  const Transformer<OddCache> deep(TinyWeights<OddCache>(deeper));
+  CHECK(testing::Breaks("another model's", [&] { (void)SaveState(deep, c.state, "unused"); }));
+  CHECK(testing::Breaks("another model's", [&] { (void)LoadState(deep, "unused", c.state); }));
+  CHECK(testing::Breaks("other layers", [&] { (void)SerializeState(deeper, *c.state.Save()); }));
 
   // A file that is not one, and a state without room: by the file's name, and the state stays.
   const TemporaryFile file;

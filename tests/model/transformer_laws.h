@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -581,10 +582,13 @@ void CheckThreadsOnOnePool() {
   std::vector<std::thread> threads;
   for (size_t t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
-      for (size_t i = 0; done[t] < 3 && i < 10000; ++i) {
+      for (size_t i = 0; done[t] < 3 && i < 100000; ++i) {
         auto state = model.NewState(kTokens, pages);
         const size_t prompt = 245 + t;
-        if (!model.Feed(std::span(tokens).first(prompt), state).ok()) continue;
+        if (!model.Feed(std::span(tokens).first(prompt), state).ok()) {
+          std::this_thread::sleep_for(std::chrono::microseconds(200));  // until another thread has given pages back
+          continue;
+        }
         auto fork = state;
         for (auto* each : {&fork, &state}) {
           for (size_t at = prompt; at < kTokens; ++at) {

@@ -129,9 +129,9 @@ class CachePool {
     pages.reserve(pages.size() + count);
     const std::lock_guard lock(mutex_);
     if (count > max_pages_ - numbers_.used()) {
-      return Error{"the pool of pages is exhausted: " + std::to_string(count) + " of " + std::to_string(kPageTokens) +
-                   " tokens are needed, " + std::to_string(numbers_.used()) + " of its " + std::to_string(max_pages_) +
-                   " are in use"};
+      return Error{"the pool of pages is exhausted: " + std::to_string(count) + " pages of " +
+                   std::to_string(kPageTokens) + " tokens are needed, " + std::to_string(numbers_.used()) + " of its " +
+                   std::to_string(max_pages_) + " are in use"};
     }
     if (count > numbers_.free()) {
       const size_t all = numbers_.used() + count;

@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "bitnet/base/assert.h"
 #include "bitnet/base/bytes.h"
 #include "bitnet/model/model_file.h"
 #include "bitnet/model/transformer.h"
@@ -58,6 +59,9 @@ void ReadHeads(ByteReader& from, const std::string& name, const char* scheme, si
 // `config` of the model whose state it was.
 template <Scheme S>
 std::vector<uint8_t> SerializeState(const ModelConfig& config, const SavedState<S>& saved) {
+  BITNET_ASSERT(
+      saved.length == 0 || (saved.layers.size() == InnerCount<S>(config) && saved.edges.size() == EdgeCount<S>(config)),
+      "SerializeState: what was saved is of a model with other layers");
   ByteWriter to;
   to.Number(config.layers);
   to.Number(config.kv_heads);
@@ -108,6 +112,7 @@ Result<SavedState<S>> DeserializeState(const ModelConfig& config, std::span<cons
 
 template <Scheme S, Backend B>
 Result<Done> SaveState(const Transformer<S, B>& model, TransformerState<S, B>& state, const std::string& path) {
+  BITNET_ASSERT(model.IsOwn(state), "SaveState: the state is another model's");
   const Result<SavedState<S>> saved = state.Save();
   if (!saved.ok()) return Error{saved.error()};
   return SaveSealed(path, kStateFile, SerializeState(model.config(), *saved));
@@ -117,6 +122,7 @@ Result<Done> SaveState(const Transformer<S, B>& model, TransformerState<S, B>& s
 template <Scheme S, Backend B>
 Result<Done> LoadState(const Transformer<S, B>& model, const std::string& path, TransformerState<S, B>& state,
                        const ReadLimits& limits = {}) {
+  BITNET_ASSERT(model.IsOwn(state), "LoadState: the state is another model's");
   const Result<std::vector<uint8_t>> payload = LoadSealed(path, kStateFile, limits);
   if (!payload.ok()) return Error{payload.error()};
   const Result<SavedState<S>> saved = DeserializeState<S>(model.config(), *payload);

@@ -122,6 +122,12 @@ class Transformer<S, B> {
   // Bytes of a page of kPageTokens tokens in all layers, if that fits size_t.
   std::optional<size_t> PageBytes() const { return CacheBytes(1); }
 
+  // Whether it is a state of a model of this configuration. (One that NewState did not make, or that was moved from,
+  // has no room and no tokens: it is any model's.)
+  bool IsOwn(const State& state) const {
+    return state.max_tokens_ == 0 || (IsOwn(*state.pages_.pool()) && state.max_tokens_ <= config_.max_positions);
+  }
+
   Workspace NewWorkspace() const { return Workspace(backend_, config_.layers); }
 
   // State::CacheBytes() of so many tokens, to ask before; nothing if that does not fit size_t.
@@ -292,10 +298,8 @@ class Transformer<S, B> {
 
   bool IsOwn(const Pool& pool) const { return pool.config() == config_; }
 
-  // (A state that NewState did not make, or that was moved from, has no room, and no tokens.)
   void CheckIsOwn(const State& state) const {
-    BITNET_ASSERT(state.max_tokens_ == 0 || (IsOwn(*state.pages_.pool()) && state.max_tokens_ <= config_.max_positions),
-                  "Transformer: the state is another model's; make it with NewState");
+    BITNET_ASSERT(IsOwn(state), "Transformer: the state is another model's; make it with NewState");
   }
 
   // Their logits; `read`: as the host reads them.

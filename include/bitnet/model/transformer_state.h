@@ -14,13 +14,17 @@
 #include <vector>
 
 #include "bitnet/backend/backend.h"
+#include "bitnet/base/assert.h"
 #include "bitnet/base/result.h"
 #include "bitnet/layer/decoder_layer.h"
 #include "bitnet/layer/weight_use.h"
 #include "bitnet/model/cache_pool.h"
 #include "bitnet/model/config.h"
 #include "bitnet/model/weights.h"
+#include "bitnet/scheme/scheme.h"
 #include "bitnet/tensor/growing_matrix.h"
+#include "bitnet/tensor/matrix_view.h"
+#include "bitnet/tensor/operand.h"
 #include "bitnet/tensor/quantized_heads.h"
 
 namespace bitnet {

@@ -27,9 +27,9 @@ class Slab {
   Slab& operator=(const Slab&) = delete;
   ~Slab() { AlignedAllocator<std::byte>().deallocate(memory_, bytes_); }
 
-  // nullptr: there are not as many left.
+  // nullptr: there are not as many left. (Not for several threads at once.)
   void* Take(size_t n) {
-    if (n > bytes_ - used_) return nullptr;
+    if (n == 0 || n > bytes_ - used_) return nullptr;
     return memory_ + std::exchange(used_, used_ + std::min(Rounded(n), bytes_ - used_));
   }
   bool Has(const void* p) const {
@@ -46,11 +46,15 @@ class Slab {
 // Of a slab, or where it has nothing left, and without one, as AlignedAllocator. A copied vector has memory of its own.
 template <class T>
 struct SlabAllocator {
+  static_assert(alignof(T) <= kAlignment);
   using value_type = T;
   using propagate_on_container_move_assignment = std::true_type;
   using propagate_on_container_swap = std::true_type;
 
   SlabAllocator() = default;
+  // Moving copies: what an allocator was moved from must stay equal.
+  SlabAllocator(const SlabAllocator&) = default;
+  SlabAllocator& operator=(const SlabAllocator&) = default;
   explicit SlabAllocator(std::shared_ptr<Slab> from) : slab(std::move(from)) {}
   template <class U>
   SlabAllocator(const SlabAllocator<U>& other) : slab(other.slab) {}  // NOLINT: implicit by the standard

@@ -120,7 +120,11 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
 
  private:
   static bool AreHalves(const QuantizedMatrix<W>& weights) {
-    const auto is_half = [](float step) { return std::isfinite(step) && float{Float16::Nearest(step)} == step; };
+    // (Without an instruction subnormal halves would be lost where subnormal floats are flushed to zero.)
+    const auto is_half = [](float step) {
+      return std::isfinite(step) && float{Float16::Nearest(step)} == step &&
+             (kConvertsFloat16 || step == 0.0f || std::abs(step) >= 0x1p-14f);
+    };
     const std::span<const float> steps = weights.steps();
     return weights.step_groups().Count() > 1 && std::all_of(steps.begin(), steps.end(), is_half);
   }
