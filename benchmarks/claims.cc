@@ -10,8 +10,7 @@
 //   bf16     weights, head and cache in bfloat16, sums in float (bf16_backend.h)
 //   W1.58A8  B158: ternary weights, 8-bit inputs, all products dense; head and cache as bf16
 //   a4.8     A48 and A48Fp4: skipping, 3-bit cache; embedding and head in INT4 (a step a row), their inputs in INT8;
-//   gates
-//            and inputs of `down` at the densities of the paper's table 2 (drawn_gates.h)
+//            gates and inputs of `down` at the densities of the paper's table 2 (drawn_gates.h)
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>

@@ -27,7 +27,7 @@ class PagesInOrder {
   PageTable table_;
 };
 
-// So many caches that have so many pages, as a pool takes them.
+// So many caches that have so many pages, as a pool takes them for a long prompt: all at once.
 template <class Quantizers, class B>
 auto NewCaches(const B& backend, size_t count, size_t kv_heads, size_t head_dim, size_t pages) {
   std::vector<typename B::template Cache<Quantizers>> caches;

@@ -146,5 +146,53 @@ TEST_CASE("Transformer: an error of the device in a pass of several leaves all s
   CHECK(SameBits(*of_first, alone(10, 27)));
 }
 
+// Forks of other lengths that all write to one page: the last of them in the pass may keep it, and may not write over
+// what the others have again.
+TEST_CASE("Transformer: a fork and its original in one pass need one page more, and both survive that it fails") {
+  const ModelWeights<A48> weights = TinyWeights<A48>(TinyConfig());
+  const std::vector<Token> tokens = RandomTokens(60, TinyConfig().vocab);
+  const auto part = [&](size_t first, size_t count) { return std::span(tokens).subspan(first, count); };
+  for (const size_t cut : {20u, 12u}) {
+    for (const bool longer_first : {true, false}) {
+      CAPTURE(cut);
+      CAPTURE(longer_first);
+      bool fails = false;
+      const Transformer<A48, FailingBackend> model(weights, FailingBackend(&fails));
+      // Two pages do unless the last would write over the other's tokens.
+      const size_t pages_needed = cut < 20 && longer_first ? 3 : 2;
+      const auto pages = model.NewPool(pages_needed);
+      auto a = model.NewState(60, pages);
+      REQUIRE(model.Feed(part(0, 20), a).ok());
+      auto b = a;
+      b.Truncate(cut);
+      auto workspace = model.NewWorkspace();
+      const auto pass = [&] {
+        if (longer_first) return model.Forward({{&a, part(20, 5)}, {&b, part(40, 5)}}, workspace);
+        return model.Forward({{&b, part(40, 5)}, {&a, part(20, 5)}}, workspace);
+      };
+      fails = true;
+      CHECK(!pass().ok());
+      fails = false;
+      CHECK(pages->used_pages() == 1);
+      auto alone_a = model.NewState(), alone_b = model.NewState();
+      REQUIRE(model.Feed(part(0, 20), alone_a).ok());
+      REQUIRE(model.Feed(part(0, cut), alone_b).ok());
+      const std::vector<float> of_a = [&] {
+        const auto logits = model.Forward(part(20, 5), alone_a);
+        return std::vector<float>(logits->begin(), logits->end());
+      }();
+      const std::vector<float> of_b = [&] {
+        const auto logits = model.Forward(part(40, 5), alone_b);
+        return std::vector<float>(logits->begin(), logits->end());
+      }();
+      const auto logits = pass();
+      REQUIRE(logits.ok());
+      CHECK(pages->used_pages() == 2);
+      CHECK(SameBits((*logits)[longer_first ? 0 : 1], of_a));
+      CHECK(SameBits((*logits)[longer_first ? 1 : 0], of_b));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace bitnet::testing

@@ -62,7 +62,7 @@ class PageNumbers {
   void Release(uint32_t page) {
     if (--users_[page] == 0) free_.push_back(page);
   }
-  bool IsShared(uint32_t page) const { return users_[page] > 1; }
+  size_t Users(uint32_t page) const { return users_[page]; }
 
  private:
   std::vector<uint32_t> free_, users_;
@@ -160,9 +160,10 @@ class CachePool {
     numbers_.Clear();
     Resize(0);
   }
-  bool IsShared(uint32_t page) const {
+  // How many conversations have a page.
+  size_t Users(uint32_t page) const {
     const std::lock_guard lock(mutex_);
-    return numbers_.IsShared(page);
+    return numbers_.Users(page);
   }
 
  private:

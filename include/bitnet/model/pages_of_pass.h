@@ -28,6 +28,7 @@ class PagesOfPass {
   PagesOfPass(const B& backend, std::span<const Turn> turns, Workspace& workspace)
       : backend_(backend), turns_(turns), workspace_(workspace) {
     workspace_.taken_.clear();
+    workspace_.copying_.clear();
     workspace_.replaced_.clear();
   }
   ~PagesOfPass() {
@@ -46,19 +47,24 @@ class PagesOfPass {
 
   Result<Done> Take() {
     Pool& pool = *turns_[0].state->pages_.pool();
+    workspace_.copying_.reserve(turns_.size());
     workspace_.replaced_.reserve(turns_.size());
     size_t needed = 0;
-    for (const Turn& turn : turns_) {
-      BITNET_ASSERT(turn.state->pages_.pool() == &pool, "Transformer: the states of a pass must be of one pool");
-      const size_t pages = PagesFor(turn.state->length_ + turn.tokens.size());
-      turn.state->pages_.Reserve(pages);
-      needed = SizeSum(needed, pages - turn.state->pages_.size() + (WritesToShared(pool, turn) ? 1 : 0));
+    for (size_t i = 0; i < turns_.size(); ++i) {
+      TransformerState<S, B>& state = *turns_[i].state;
+      BITNET_ASSERT(state.pages_.pool() == &pool, "Transformer: the states of a pass must be of one pool");
+      const size_t pages = PagesFor(state.length_ + turns_[i].tokens.size());
+      state.pages_.Reserve(pages);
+      const bool copies = NeedsCopy(pool, i);
+      needed = SizeSum(needed, pages - state.pages_.size() + (copies ? 1 : 0));
+      if (copies) workspace_.copying_.push_back(i);
     }
     workspace_.tables_.resize(turns_.size());
     if (Result<Done> pages = pool.Take(needed, workspace_.taken_); !pages.ok()) return pages;
     for (size_t i = 0; i < turns_.size(); ++i) {
       TransformerState<S, B>& state = *turns_[i].state;
-      if (WritesToShared(pool, turns_[i])) {
+      const size_t replaced = workspace_.replaced_.size();
+      if (replaced < workspace_.copying_.size() && workspace_.copying_[replaced] == i) {
         const size_t index = state.length_ / kPageTokens;
         const uint32_t copy = Next();
         workspace_.replaced_.push_back({i, index, state.pages_.Exchange(index, copy)});
@@ -73,9 +79,20 @@ class PagesOfPass {
   void Keep() { kept_ = true; }
 
  private:
-  static bool WritesToShared(const Pool& pool, const Turn& turn) {
-    const TransformerState<S, B>& state = *turn.state;
-    return state.length_ % kPageTokens != 0 && pool.IsShared(state.pages_.table().back());
+  static bool BeginsWithinPage(const TransformerState<S, B>& state) { return state.length_ % kPageTokens != 0; }
+  // Whether a turn writes to a page that it shares. Of forks that all write to one in this pass the last keeps it: the
+  // others have copies then. (Not where it would write over tokens of theirs, which they have again if the pass fails.)
+  bool NeedsCopy(const Pool& pool, size_t turn) const {
+    const TransformerState<S, B>& state = *turns_[turn].state;
+    if (!BeginsWithinPage(state)) return false;
+    const uint32_t page = state.pages_.table().back();
+    size_t others = pool.Users(page) - 1;
+    for (const Turn& earlier : turns_.first(turn)) {
+      if (!BeginsWithinPage(*earlier.state) || earlier.state->pages_.table().back() != page) continue;
+      if (earlier.state->length_ > state.length_) return true;
+      --others;
+    }
+    return others != 0;
   }
   uint32_t Next() {
     const uint32_t page = workspace_.taken_.back();

@@ -85,6 +85,7 @@ class TransformerWorkspace {
   std::vector<Place> places_;
   std::vector<PageTable> tables_;  // of each turn
   std::vector<uint32_t> taken_;    // pages for a pass
+  std::vector<size_t> copying_;    // turns that write to a copy of a shared page
   std::vector<Replaced> replaced_;
   typename B::Where where_;
   typename B::Reals hidden_, normed_, logits_;
@@ -112,7 +113,7 @@ class TransformerState {
  public:
   TransformerState() = default;
   // A copy has the tokens and their counts, and a stream and buffers of its own. It shares the pages: the first of
-  // the two to write to the last, not yet full one takes a copy of it (in a pass of both each does).
+  // the two to write to the last, not yet full one takes a copy of it.
   TransformerState(const TransformerState& other)
       : backend_(other.backend_),
         pages_(other.pages_),
@@ -151,7 +152,7 @@ class TransformerState {
     if (tokens > max_tokens_ - length_) return false;
     const Pool* pool = pages_.pool();
     if (pool == nullptr || tokens == 0) return true;
-    const bool copies = length_ % kPageTokens != 0 && pool->IsShared(pages_.table().back());
+    const bool copies = length_ % kPageTokens != 0 && pool->Users(pages_.table().back()) > 1;
     return PagesFor(length_ + tokens) - pages_.size() + (copies ? 1 : 0) <= pool->free_pages();
   }
   // Forgets all tokens, or those from `length` on, and gives their pages back to the pool.

@@ -3,19 +3,20 @@
 #ifndef BITNET_TENSOR_KEY_VALUES_H_
 #define BITNET_TENSOR_KEY_VALUES_H_
 
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 #include "bitnet/base/assert.h"
 #include "bitnet/base/size.h"
 #include "bitnet/format/format.h"
 #include "bitnet/quant/quantizer.h"
-#include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/pages.h"
+#include "bitnet/tensor/slab.h"
 
 namespace bitnet {
 
@@ -106,6 +107,9 @@ class PagedKeyValues {
     if (pages == 0) return pages_.Clear();
     pages_.Grow(pages, [&] { return KeyValues_(kv_heads(), head_dim(), kPageTokens, slab...); });
   }
+  // Whether pages can be in one: of the host's own form they cannot.
+  static constexpr bool kTakesSlab =
+      std::is_constructible_v<decltype(KeyValues_::keys), size_t, size_t, size_t, const std::shared_ptr<Slab>&>;
   // What growing to so many pages takes of a slab, at most.
   size_t SlabBytes(size_t pages) const {
     constexpr size_t kParts = 4;  // codes and steps of keys and of values
@@ -132,8 +136,8 @@ class PagedKeyValues {
 
 // Layers of caches that can take their pages of a slab.
 template <class Layers>
-concept GrowsInSlabs = requires(Layers& layers) {
-  { layers[0].SlabBytes(size_t{1}) } -> std::same_as<size_t>;
+concept GrowsInSlabs = requires {
+  requires Layers::value_type::kTakesSlab;
 };
 
 // A sequence of a cache: the page and the slot of each position.
