@@ -12,7 +12,7 @@
 namespace bitnet {
 
 // Gates [tokens, ffn] take the place of those that were computed: `closed` of them are below zero; more are so little
-// above it that `down_zeros` of the inputs of down are quantized to zero.
+// above it that at least `down_zeros` of the inputs of down are quantized to zero.
 class DrawnGates : public SimdBackend {
  public:
   DrawnGates(Executor& executor, size_t tokens, size_t ffn, double closed, double down_zeros)
