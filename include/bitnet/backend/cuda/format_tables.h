@@ -1,0 +1,79 @@
+// A format's levels in device code: a kernel cannot read the arrays of FormatTraits, which are the host's.
+#ifndef BITNET_BACKEND_CUDA_FORMAT_TABLES_H_
+#define BITNET_BACKEND_CUDA_FORMAT_TABLES_H_
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#include "bitnet/base/host_device.h"
+#include "bitnet/format/format.h"
+
+namespace bitnet::cuda {
+
+// An array that a device can index.
+template <class T, size_t kSize>
+struct Table {
+  T values[kSize];
+  BITNET_HOST_DEVICE constexpr T operator[](size_t i) const { return values[i]; }
+};
+
+template <LevelFormat F>
+inline constexpr auto kLevelTable = [] {
+  Table<int16_t, FormatTraits<F>::kCount> table{};
+  for (size_t i = 0; i < FormatTraits<F>::kCount; ++i) table.values[i] = static_cast<int16_t>(F::kLevels[i]);
+  return table;
+}();
+
+// FormatTraits<F>::kTwiceThreshold, and whether a tie goes up, in the lowest bit below it.
+template <LevelFormat F>
+inline constexpr auto kThresholdTable = [] {
+  Table<int32_t, FormatTraits<F>::kCount - 1> table{};
+  for (size_t i = 0; i + 1 < FormatTraits<F>::kCount; ++i) {
+    table.values[i] = FormatTraits<F>::kTwiceThreshold[i] * 2 + (FormatTraits<F>::kTieUp[i] ? 1 : 0);
+  }
+  return table;
+}();
+
+// FormatTraits<F>::Level(code).
+template <LevelFormat F>
+BITNET_HOST_DEVICE inline int Level(unsigned code) {
+  using Traits = FormatTraits<F>;
+  if constexpr (Traits::kIsUniform) {
+    return Traits::kBottom + static_cast<int>(code) * Traits::kSpacing;
+  } else {
+    static constexpr auto table = kLevelTable<F>;
+    return table[code];
+  }
+}
+
+// NearestCode<F>(v); v must not be NaN.
+template <LevelFormat F>
+BITNET_HOST_DEVICE inline unsigned NearestCode(float v) {
+  using Traits = FormatTraits<F>;
+  constexpr auto kLast = static_cast<int>(Traits::kCount - 1);
+  if constexpr (Traits::kIsUniform &&
+                (Traits::kSpacing == 1 ? Traits::kHasZero : Traits::kSpacing == 2 && !Traits::kHasZero)) {
+    // A tie goes to the even integer; where there is no zero (odd levels), up.
+    constexpr float kBelow = Traits::kBottom - 1;
+    constexpr float kAbove = Traits::kTop + 1;
+    const float within = v < kBelow ? kBelow : v > kAbove ? kAbove : v;
+    const int code = Traits::kSpacing == 1
+                         ? static_cast<int>(std::rint(within)) - Traits::kBottom
+                         : (static_cast<int>(std::floor(within * 0.5f)) * 2 + 1 - Traits::kBottom) / 2;
+    return static_cast<unsigned>(code < 0 ? 0 : code > kLast ? kLast : code);
+  } else {
+    static constexpr auto table = kThresholdTable<F>;
+    unsigned code = 0;
+    for (int i = 0; i < kLast; ++i) {
+      const int threshold = table[static_cast<size_t>(i)];
+      const auto twice = static_cast<float>(threshold >> 1);
+      code += ((threshold & 1) != 0 ? 2.0f * v >= twice : 2.0f * v > twice) ? 1u : 0u;
+    }
+    return code;
+  }
+}
+
+}  // namespace bitnet::cuda
+
+#endif  // BITNET_BACKEND_CUDA_FORMAT_TABLES_H_
