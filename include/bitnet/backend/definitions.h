@@ -9,7 +9,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 
 #include "bitnet/base/exact_math.h"
 #include "bitnet/base/host_device.h"
@@ -69,9 +68,6 @@ BITNET_HOST_DEVICE inline float InverseRms(double sum_of_squares, size_t n, floa
 BITNET_HOST_DEVICE inline float ScoreFactor(float q_step, size_t head_dim) {
   return q_step * static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
 }
-
-// (Here, since a device cannot call quiet_NaN().)
-inline constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 // exp(score - max), not yet divided by the sum. A NaN score stays NaN; an infinite maximum gives NaN too.
 BITNET_HOST_DEVICE inline float Probability(float score, float max) {

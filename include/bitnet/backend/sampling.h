@@ -16,6 +16,7 @@
 
 #include "bitnet/base/assert.h"
 #include "bitnet/base/exp_row.h"
+#include "bitnet/base/host_device.h"
 #include "bitnet/base/random.h"
 #include "bitnet/base/result.h"
 
@@ -44,6 +45,29 @@ struct SamplerOptions {
   }
 };
 
+// Why no token can be drawn.
+enum class SampleRefusal : uint32_t { kNone, kNoLogits, kNan, kInfinite, kAllMinusInfinity };
+
+// The same in a sentence; `token` is the one whose logit is at fault.
+inline Error RefusalError(SampleRefusal refusal, uint32_t token) {
+  switch (refusal) {
+    case SampleRefusal::kNan:
+      return {"the logit of token " + std::to_string(token) + " is NaN: the model's weights or inputs are not finite"};
+    case SampleRefusal::kInfinite:
+      return {"no token can be drawn: the logit of token " + std::to_string(token) + " is infinite"};
+    case SampleRefusal::kAllMinusInfinity:
+      return {"no token can be drawn: the logits of all tokens are minus infinity"};
+    default:
+      return {"no token can be drawn: there are no logits"};
+  }
+}
+
+// What every backend asserts before it draws.
+inline void CheckSample(size_t vocab, const SamplerOptions& options) {
+  BITNET_ASSERT(vocab <= kMostSampledTokens, "SampleToken: sums of the weights of 2^24 tokens could overflow");
+  BITNET_ASSERT(options.Validate().ok(), "SampleToken: the options are not valid: see SamplerOptions::Validate");
+}
+
 // Memory of SampleToken, kept between calls.
 struct SampleScratch {
   std::vector<uint64_t> keys;     // of the tokens that top-k leaves
@@ -54,8 +78,8 @@ struct SampleScratch {
 namespace detail {
 
 // Numbers with the order of the logits; both zeros have one.
-inline uint32_t OrderOfLogit(float logit) {
-  const auto bits = std::bit_cast<uint32_t>(logit + 0.0f);
+BITNET_HOST_DEVICE inline uint32_t OrderOfLogit(float logit) {
+  const auto bits = BitCast<uint32_t>(logit + 0.0f);
   return (bits >> 31) != 0 ? ~bits : bits | 0x80000000u;
 }
 
@@ -137,20 +161,16 @@ inline void KeepMostProbable(std::span<const float> logits, uint64_t wanted, std
 // minus infinity.
 inline Result<uint32_t> SampleToken(std::span<const float> logits, const SamplerOptions& options, uint64_t random,
                                     SampleScratch& scratch) {
-  BITNET_ASSERT(logits.size() <= kMostSampledTokens, "SampleToken: sums of the weights of 2^24 tokens could overflow");
-  BITNET_ASSERT(options.Validate().ok(), "SampleToken: the options are not valid: see SamplerOptions::Validate");
+  CheckSample(logits.size(), options);
   size_t best = 0;
   for (size_t i = 0; i < logits.size(); ++i) {
-    if (std::isnan(logits[i])) {
-      return Error{"the logit of token " + std::to_string(i) + " is NaN: the model's weights or inputs are not finite"};
-    }
+    if (std::isnan(logits[i])) return RefusalError(SampleRefusal::kNan, static_cast<uint32_t>(i));
     if (logits[i] > logits[best]) best = i;
   }
-  if (logits.empty()) return Error{"no token can be drawn: there are no logits"};
+  if (logits.empty()) return RefusalError(SampleRefusal::kNoLogits, 0);
   if (std::isinf(logits[best])) {
-    return Error{logits[best] > 0.0f
-                     ? "no token can be drawn: the logit of token " + std::to_string(best) + " is infinite"
-                     : "no token can be drawn: the logits of all tokens are minus infinity"};
+    return RefusalError(logits[best] > 0.0f ? SampleRefusal::kInfinite : SampleRefusal::kAllMinusInfinity,
+                        static_cast<uint32_t>(best));
   }
   if (options.temperature == 0.0f) return static_cast<uint32_t>(best);
 

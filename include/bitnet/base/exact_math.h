@@ -9,12 +9,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 #include "bitnet/base/assert.h"
 #include "bitnet/base/host_device.h"
 
 namespace bitnet {
+
+// (A device cannot call quiet_NaN().)
+inline constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 inline constexpr size_t kSumLanes = 8;
 // Terms of a block: 0 ... 255, 256 ... 511, ... of the sum. Within a block a lane adds one term after the other.

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "bitnet/base/host_device.h"
+
 namespace bitnet {
 
 // SplitMix64 (Steele, Lea, Flood 2014): 8 bytes of state, passes BigCrush. A uniform random bit generator.
@@ -45,7 +47,7 @@ double UniformReal(Generator& generator) {
 }
 
 // floor(bits * n / 2^64): uniform in [0, n), n > 0, if bits is in [0, 2^64).
-constexpr uint64_t ScaleBits(uint64_t bits, uint64_t n) {
+BITNET_HOST_DEVICE constexpr uint64_t ScaleBits(uint64_t bits, uint64_t n) {
   constexpr uint64_t kLow = 0xffffffffu;
   const uint64_t low = (bits & kLow) * (n & kLow);
   const uint64_t middle = (bits >> 32) * (n & kLow) + (low >> 32);

@@ -4,15 +4,16 @@
 #ifndef BITNET_FORMAT_REAL16_H_
 #define BITNET_FORMAT_REAL16_H_
 
-#include <bit>
 #include <cstdint>
+
+#include "bitnet/base/host_device.h"
 
 namespace bitnet {
 
 namespace detail {
 
 // The bits of v / 2^shift, rounded to nearest, ties to even.
-constexpr uint32_t ShiftToNearest(uint32_t v, uint32_t shift) {
+BITNET_HOST_DEVICE constexpr uint32_t ShiftToNearest(uint32_t v, uint32_t shift) {
   const uint32_t half = uint32_t{1} << (shift - 1);
   return (v + (half - 1) + ((v >> shift) & 1u)) >> shift;
 }
@@ -22,19 +23,19 @@ constexpr uint32_t ShiftToNearest(uint32_t v, uint32_t shift) {
 struct BFloat16 {
   uint16_t bits = 0;
 
-  static constexpr BFloat16 Nearest(float x) {
-    const auto wide = std::bit_cast<uint32_t>(x);
+  BITNET_HOST_DEVICE static constexpr BFloat16 Nearest(float x) {
+    const auto wide = BitCast<uint32_t>(x);
     const bool is_nan = (wide & 0x7fffffffu) > 0x7f800000u;
     return {static_cast<uint16_t>(is_nan ? (wide >> 16) | 0x0040u : detail::ShiftToNearest(wide, 16))};
   }
-  constexpr operator float() const { return std::bit_cast<float>(uint32_t{bits} << 16); }
+  BITNET_HOST_DEVICE constexpr operator float() const { return BitCast<float>(uint32_t{bits} << 16); }
 };
 
 struct Float16 {
   uint16_t bits = 0;
 
-  static constexpr Float16 Nearest(float x) {
-    const auto wide = std::bit_cast<uint32_t>(x);
+  BITNET_HOST_DEVICE static constexpr Float16 Nearest(float x) {
+    const auto wide = BitCast<uint32_t>(x);
     const uint32_t sign = wide >> 31 << 15;
     const uint32_t magnitude = wide & 0x7fffffffu;
     uint32_t half = 0x7c00u;  // infinity
@@ -50,16 +51,16 @@ struct Float16 {
     return {static_cast<uint16_t>(sign | half)};
   }
 
-  constexpr operator float() const {
+  BITNET_HOST_DEVICE constexpr operator float() const {
     const uint32_t sign = uint32_t{bits} >> 15 << 31;
     const uint32_t magnitude = bits & 0x7fffu;
     if (magnitude >= 0x7c00u) {
       const uint32_t quiet = magnitude == 0x7c00u ? 0u : 0x00400000u;
-      return std::bit_cast<float>(sign | 0x7f800000u | magnitude << 13 | quiet);
+      return BitCast<float>(sign | 0x7f800000u | magnitude << 13 | quiet);
     }
-    if (magnitude >= 0x0400u) return std::bit_cast<float>(sign | ((magnitude << 13) + kRebias));
+    if (magnitude >= 0x0400u) return BitCast<float>(sign | ((magnitude << 13) + kRebias));
     const float value = static_cast<float>(magnitude) * 0x1p-24f;
-    return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(value));
+    return BitCast<float>(sign | BitCast<uint32_t>(value));
   }
 
  private:

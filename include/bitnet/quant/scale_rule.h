@@ -4,7 +4,8 @@
 //   template <LevelFormat F> static double Step(std::span<const float> x);
 // which returns the step before rounding to float; a NaN or an infinity says that the span cannot be quantized.
 // A rule may instead name a statistic (SumOfMagnitudes, LargestMagnitude, Range) and derive the step from it; backends
-// then compute the statistic in vectors.
+// then compute the statistic in vectors. With `static constexpr bool kRunsOnDevice = true` too, and StepFrom marked
+// BITNET_HOST_DEVICE (base/host_device.h), a device need not ask the host for the step.
 #ifndef BITNET_QUANT_SCALE_RULE_H_
 #define BITNET_QUANT_SCALE_RULE_H_
 
@@ -14,7 +15,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <span>
 
 #include "bitnet/base/exact_math.h"
@@ -64,8 +64,9 @@ template <int kNumerator = 1, int kDenominator = 1>
 struct AbsMeanTimes {
   static_assert(kNumerator > 0 && kDenominator > 0, "bitnet: the factor of AbsMeanTimes must be positive");
   using Statistic = SumOfMagnitudes;
+  static constexpr bool kRunsOnDevice = true;
   template <LevelFormat F>
-  static double StepFrom(SumOfMagnitudes s, size_t n) {
+  BITNET_HOST_DEVICE static double StepFrom(SumOfMagnitudes s, size_t n) {
     if (n == 0) return 0.0;
     const double factor = static_cast<double>(kNumerator) / kDenominator;
     return factor * (s.sum / static_cast<double>(n)) / std::sqrt(static_cast<double>(FormatTraits<F>::kTop));
@@ -76,8 +77,9 @@ using AbsMean = AbsMeanTimes<>;
 // step = max|x| / largest level: eq. 3 for INT8.
 struct AbsMax {
   using Statistic = LargestMagnitude;
+  static constexpr bool kRunsOnDevice = true;
   template <LevelFormat F>
-  static double StepFrom(LargestMagnitude s, size_t) {
+  BITNET_HOST_DEVICE static double StepFrom(LargestMagnitude s, size_t) {
     return static_cast<double>(s.max) / FormatTraits<F>::kTop;
   }
 };
@@ -85,12 +87,13 @@ struct AbsMax {
 // The smallest step that clips nothing: eqs. 8 and 9 for the FP4 formats.
 struct MinMax {
   using Statistic = Range;
+  static constexpr bool kRunsOnDevice = true;
   template <LevelFormat F>
-  static double StepFrom(Range s, size_t) {
+  BITNET_HOST_DEVICE static double StepFrom(Range s, size_t) {
     const double up = static_cast<double>(s.max) / FormatTraits<F>::kTop;
     if constexpr (FormatTraits<F>::kBottom < 0) {
       const double down = static_cast<double>(s.min) / FormatTraits<F>::kBottom;
-      return std::isnan(up) ? up : std::max(up, down);
+      return up < down ? down : up;  // (NaN in both, if at all)
     } else {
       return up;
     }
@@ -111,14 +114,14 @@ template <class R, class F>
 concept ScaleRule = LevelFormat<F> &&(StatisticRule<R, F> || SpanRule<R, F>);
 
 // The step as it is stored: rounded to float; 0 where it would be subnormal, NaN where it is not finite or negative.
-inline float RoundStep(double step) {
+BITNET_HOST_DEVICE inline float RoundStep(double step) {
   const float rounded = static_cast<float>(step);
-  if (!(rounded >= 0.0f) || std::isinf(rounded)) return std::numeric_limits<float>::quiet_NaN();
+  if (!(rounded >= 0.0f) || std::isinf(rounded)) return kNaN;
   return rounded < FLT_MIN ? 0.0f : rounded;
 }
 
 // The factor that turns reals into units of the step; 0 where the step is 0 or NaN.
-inline float InverseStep(float step) { return step > 0.0f ? 1.0f / step : 0.0f; }
+BITNET_HOST_DEVICE inline float InverseStep(float step) { return step > 0.0f ? 1.0f / step : 0.0f; }
 
 // The step of the span x under rule R for format F.
 template <LevelFormat F, ScaleRule<F> R>
