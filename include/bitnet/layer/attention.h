@@ -21,7 +21,9 @@
 #include "bitnet/backend/default_backend.h"
 #include "bitnet/backend/uses.h"
 #include "bitnet/base/assert.h"
+#include "bitnet/layer/fused_products.h"
 #include "bitnet/layer/rms_norm.h"
+#include "bitnet/layer/store_heads.h"
 #include "bitnet/layer/transform_inputs.h"
 #include "bitnet/layer/weight_use.h"
 #include "bitnet/scheme/scheme.h"
@@ -104,55 +106,56 @@ class Attention {
   // The same of inputs that S::Input has quantized.
   void operator()(const B& backend, Stream& stream, Inputs& x, const typename B::Where& where, Cache& cache,
                   Buffers& buffers, MatrixView<float> y, WeightUse* use) const {
-    const size_t tokens = y.rows();
-    const MatrixView<float> q = backend.Shape(stream, buffers.q, tokens, q_.rows());
-    const MatrixView<float> k = backend.Shape(stream, buffers.k, tokens, k_.rows());
-    const MatrixView<float> v = backend.Shape(stream, buffers.v, tokens, v_.rows());
-    backend.MatMul(stream, q_, x, q);
-    backend.MatMul(stream, k_, x, k);
-    backend.MatMul(stream, v_, x, v);
-    backend.Rotate(stream, where, q);
-    backend.Rotate(stream, where, k);
-    const MatrixView<float> queries = Heads(q);
-    TransformHeads<TransformOf<typename S::Key>>(backend, stream, queries);
-    TransformHeads<TransformOf<typename S::Key>>(backend, stream, Heads(k));
-    TransformHeads<TransformOf<typename S::Value>>(backend, stream, Heads(v));
-    backend.Store(stream, k, v, where, cache);
-    backend.template Quantize<Untransformed<typename S::Query>>(stream, queries, buffers.queries);
-
-    const MatrixView<float> attended = backend.Shape(stream, buffers.attended, tokens, q_.rows());
-    backend.Attend(stream, buffers.queries, where, cache, shape_, attended);
-    TransformHeads<Transposed<TransformOf<typename S::Value>>>(backend, stream, Heads(attended));
-    if (sub_norm_.width() != 0) sub_norm_(backend, stream, attended, attended);
-
-    using OutputInput = typename S::OutputInput;
-    const auto inputs = TransformInputs<OutputInput>(backend, stream, attended, buffers.transformed);
-    if constexpr (S::OutputKeep::kAll) {
-      backend.template Quantize<Untransformed<OutputInput>>(stream, inputs, buffers.output_inputs);
-      backend.MatMul(stream, o_, buffers.output_inputs, y);
-    } else {
-      backend.template QuantizeTopK<Untransformed<OutputInput>>(stream, inputs, S::OutputKeep::Count(inputs.cols()),
-                                                                buffers.output_inputs);
-      backend.FindNonzero(stream, buffers.output_inputs);
-      backend.MatMulColumns(stream, o_, buffers.output_inputs, y);
-    }
-    if (use != nullptr) {
-      use->qkv.AddDense(backend.CountNonzero(stream, x), tokens, q_.cols(), q_.rows() + k_.rows() + v_.rows());
-      use->out.AddDense(backend.CountNonzero(stream, buffers.output_inputs), tokens, o_.cols(), o_.rows());
-    }
+    Run<false>(backend, stream, x, where, cache, buffers, nullptr, y, use);
+  }
+  // y += that; `memory` for what is added.
+  void AddTo(const B& backend, Stream& stream, Inputs& x, const typename B::Where& where, Cache& cache,
+             Buffers& buffers, typename B::Reals& memory, MatrixView<float> y, WeightUse* use) const {
+    Run<true>(backend, stream, x, where, cache, buffers, &memory, y, use);
   }
 
   size_t WeightBytes() const { return q_.StoredBytes() + k_.StoredBytes() + v_.StoredBytes() + o_.StoredBytes(); }
   size_t sub_norm_width() const { return sub_norm_.width(); }
 
  private:
-  // The heads of x [tokens, n * head_dim], contiguous: [tokens * n, head_dim].
-  MatrixView<float> Heads(MatrixView<float> x) const {
-    return {x.data(), x.rows() * (x.cols() / shape_.head_dim), shape_.head_dim};
-  }
-  template <AnyTransform T>
-  static void TransformHeads(const B& backend, Stream& stream, MatrixView<float> heads) {
-    if constexpr (!kIsIdentity<T>) backend.template Transform<T>(stream, heads, heads);
+  template <bool kAdds>
+  void Run(const B& backend, Stream& stream, Inputs& x, const typename B::Where& where, Cache& cache, Buffers& buffers,
+           [[maybe_unused]] typename B::Reals* memory, MatrixView<float> y, WeightUse* use) const {
+    const size_t tokens = y.rows();
+    const MatrixView<float> q = backend.Shape(stream, buffers.q, tokens, q_.rows());
+    const MatrixView<float> k = backend.Shape(stream, buffers.k, tokens, k_.rows());
+    const MatrixView<float> v = backend.Shape(stream, buffers.v, tokens, v_.rows());
+    MatMulAll(backend, stream, x, ProductTo{q_, q}, ProductTo{k_, k}, ProductTo{v_, v});
+    StoreHeads<S>(backend, stream, q, k, v, shape_.head_dim, where, cache, buffers.queries);
+
+    const MatrixView<float> attended = backend.Shape(stream, buffers.attended, tokens, q_.rows());
+    backend.Attend(stream, buffers.queries, where, cache, shape_, attended);
+    TransformHeads<Transposed<TransformOf<typename S::Value>>>(backend, stream, HeadsOf(attended, shape_.head_dim));
+    if (sub_norm_.width() != 0) sub_norm_(backend, stream, attended, attended);
+
+    using OutputInput = typename S::OutputInput;
+    const auto inputs = TransformInputs<OutputInput>(backend, stream, attended, buffers.transformed);
+    if constexpr (S::OutputKeep::kAll) {
+      backend.template Quantize<Untransformed<OutputInput>>(stream, inputs, buffers.output_inputs);
+      if constexpr (kAdds) {
+        MatMulAdd(backend, stream, o_, buffers.output_inputs, *memory, y);
+      } else {
+        backend.MatMul(stream, o_, buffers.output_inputs, y);
+      }
+    } else {
+      backend.template QuantizeTopK<Untransformed<OutputInput>>(stream, inputs, S::OutputKeep::Count(inputs.cols()),
+                                                                buffers.output_inputs);
+      backend.FindNonzero(stream, buffers.output_inputs);
+      if constexpr (kAdds) {
+        MatMulColumnsAdd(backend, stream, o_, buffers.output_inputs, *memory, y);
+      } else {
+        backend.MatMulColumns(stream, o_, buffers.output_inputs, y);
+      }
+    }
+    if (use != nullptr) {
+      use->qkv.AddDense(backend.CountNonzero(stream, x), tokens, q_.cols(), q_.rows() + k_.rows() + v_.rows());
+      use->out.AddDense(backend.CountNonzero(stream, buffers.output_inputs), tokens, o_.cols(), o_.rows());
+    }
   }
 
   static Matrix Prepared(const Weights& weights, const B& backend) {

@@ -40,14 +40,11 @@ class DecoderLayer {
   void operator()(const B& backend, Stream& stream, MatrixView<float> x, const typename B::Where& where, Cache& cache,
                   Buffers& buffers, WeightUse* use) const {
     using Input = typename S::Input;
-    const MatrixView<float> added = backend.Shape(stream, buffers.added, x.rows(), x.cols());
     auto& attention = buffers.attention;
     NormQuantize<Input>(backend, stream, attention_norm_, x, buffers.normed, attention.inputs);
-    attention_(backend, stream, attention.inputs, where, cache, attention, added, use);
-    backend.Add(stream, added, x);
+    attention_.AddTo(backend, stream, attention.inputs, where, cache, attention, buffers.added, x, use);
     NormQuantize<Input>(backend, stream, ffn_norm_, x, buffers.normed, buffers.ffn.inputs);
-    ffn_(backend, stream, buffers.ffn.inputs, buffers.ffn, added, use);
-    backend.Add(stream, added, x);
+    ffn_.AddTo(backend, stream, buffers.ffn.inputs, buffers.ffn, buffers.added, x, use);
   }
 
   size_t WeightBytes() const { return attention_.WeightBytes() + ffn_.WeightBytes(); }

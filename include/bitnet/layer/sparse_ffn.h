@@ -18,6 +18,7 @@
 #include "bitnet/backend/default_backend.h"
 #include "bitnet/backend/uses.h"
 #include "bitnet/base/assert.h"
+#include "bitnet/layer/fused_products.h"
 #include "bitnet/layer/rms_norm.h"
 #include "bitnet/layer/transform_inputs.h"
 #include "bitnet/layer/weight_use.h"
@@ -82,38 +83,50 @@ class SparseFfn {
   // The same of inputs that S::Input has quantized.
   void operator()(const B& backend, Stream& stream, Inputs& x, Buffers& buffers, MatrixView<float> y,
                   WeightUse* use) const {
-    const size_t tokens = y.rows();
-    const MatrixView<float> gate = backend.Shape(stream, buffers.gate, tokens, gate_.rows());
-    const MatrixView<float> up = backend.Shape(stream, buffers.up, tokens, up_.rows());
-    backend.MatMul(stream, gate_, x, gate);
-    backend.template OpenGates<Act>(stream, gate, buffers.open);
-    if constexpr (Act::kMakesZeros) {
-      backend.MatMulRows(stream, up_, x, buffers.open, up);
-    } else {
-      backend.MatMul(stream, up_, x, up);
-    }
-    backend.template Glu<Act>(stream, gate, up, buffers.open, up);
-    if (sub_norm_.width() != 0) sub_norm_(backend, stream, up, up);
-
-    backend.template Quantize<Untransformed<typename S::DownInput>>(
-        stream, TransformInputs<typename S::DownInput>(backend, stream, up, buffers.transformed), buffers.down_inputs);
-    if constexpr (kDownSeesZeros) {
-      backend.FindNonzero(stream, buffers.down_inputs);
-      backend.MatMulColumns(stream, down_, buffers.down_inputs, y);
-    } else {
-      backend.MatMul(stream, down_, buffers.down_inputs, y);
-    }
-    if (use != nullptr) {
-      use->gate.AddDense(backend.CountNonzero(stream, x), tokens, gate_.cols(), gate_.rows());
-      use->up.AddRows(backend.CountNonzero(stream, x, buffers.open), tokens, up_.cols(), up_.rows());
-      use->down.AddDense(backend.CountNonzero(stream, buffers.down_inputs), tokens, down_.cols(), down_.rows());
-    }
+    Run<false>(backend, stream, x, buffers, nullptr, y, use);
+  }
+  // y += that; `memory` for what is added.
+  void AddTo(const B& backend, Stream& stream, Inputs& x, Buffers& buffers, typename B::Reals& memory,
+             MatrixView<float> y, WeightUse* use) const {
+    Run<true>(backend, stream, x, buffers, &memory, y, use);
   }
 
   size_t WeightBytes() const { return gate_.StoredBytes() + up_.StoredBytes() + down_.StoredBytes(); }
   size_t sub_norm_width() const { return sub_norm_.width(); }
 
  private:
+  template <bool kAdds>
+  void Run(const B& backend, Stream& stream, Inputs& x, Buffers& buffers, [[maybe_unused]] typename B::Reals* memory,
+           MatrixView<float> y, WeightUse* use) const {
+    const size_t tokens = y.rows();
+    const MatrixView<float> gate = backend.Shape(stream, buffers.gate, tokens, gate_.rows());
+    const MatrixView<float> up = backend.Shape(stream, buffers.up, tokens, up_.rows());
+    backend.MatMul(stream, gate_, x, gate);
+    MatMulGated<Act>(backend, stream, up_, x, gate, buffers.open, up);
+    if (sub_norm_.width() != 0) sub_norm_(backend, stream, up, up);
+
+    backend.template Quantize<Untransformed<typename S::DownInput>>(
+        stream, TransformInputs<typename S::DownInput>(backend, stream, up, buffers.transformed), buffers.down_inputs);
+    if constexpr (kDownSeesZeros) {
+      backend.FindNonzero(stream, buffers.down_inputs);
+      if constexpr (kAdds) {
+        MatMulColumnsAdd(backend, stream, down_, buffers.down_inputs, *memory, y);
+      } else {
+        backend.MatMulColumns(stream, down_, buffers.down_inputs, y);
+      }
+    } else if constexpr (kAdds) {
+      MatMulAdd(backend, stream, down_, buffers.down_inputs, *memory, y);
+    } else {
+      backend.MatMul(stream, down_, buffers.down_inputs, y);
+    }
+    if (use != nullptr) {
+      backend.template OpenGates<Act>(stream, gate, buffers.open);
+      use->gate.AddDense(backend.CountNonzero(stream, x), tokens, gate_.cols(), gate_.rows());
+      use->up.AddRows(backend.CountNonzero(stream, x, buffers.open), tokens, up_.cols(), up_.rows());
+      use->down.AddDense(backend.CountNonzero(stream, buffers.down_inputs), tokens, down_.cols(), down_.rows());
+    }
+  }
+
   GateMatrix gate_;
   UpMatrix up_;
   DownMatrix down_;

@@ -1,0 +1,52 @@
+// StoreHeads: what a pass does with queries, keys and values before it attends. A backend may offer it as one operation
+// (`RotateAndStore`); where it does not, it is composed here. The bits are the same.
+#ifndef BITNET_LAYER_STORE_HEADS_H_
+#define BITNET_LAYER_STORE_HEADS_H_
+
+#include <cstddef>
+
+#include "bitnet/backend/backend.h"
+#include "bitnet/quant/transform.h"
+#include "bitnet/scheme/scheme.h"
+#include "bitnet/tensor/matrix_view.h"
+#include "bitnet/tensor/operand.h"
+
+namespace bitnet {
+
+// x = T x, head by head.
+template <AnyTransform T, Backend B>
+void TransformHeads(const B& backend, typename B::Stream& stream, MatrixView<float> heads) {
+  if constexpr (!kIsIdentity<T>) backend.template Transform<T>(stream, heads, heads);
+}
+
+// The heads of x [tokens, n * head_dim], contiguous: [tokens * n, head_dim].
+inline MatrixView<float> HeadsOf(MatrixView<float> x, size_t head_dim) {
+  return {x.data(), x.rows() * (x.cols() / head_dim), head_dim};
+}
+
+// Rotates queries q and keys k, transforms the three where the scheme does, stores keys and values in the cache,
+// quantizes the queries. q, k and v [tokens, heads * head_dim], contiguous, may be changed.
+template <Scheme S, Backend B, class Cache>
+void StoreHeads(const B& backend, typename B::Stream& stream, MatrixView<float> q, MatrixView<float> k,
+                MatrixView<float> v, size_t head_dim, const typename B::Where& where, Cache& cache,
+                typename B::template Rows<OperandOf<typename S::Query>>& queries) {
+  using Query = Untransformed<typename S::Query>;
+  constexpr bool kTransforms = !(kTransformsNothing<typename S::Query> && kTransformsNothing<typename S::Key> &&
+                                 kTransformsNothing<typename S::Value>);
+  if constexpr (!kTransforms &&
+                requires { backend.template RotateAndStore<Query>(stream, q, k, v, where, cache, queries); }) {
+    backend.template RotateAndStore<Query>(stream, q, k, v, where, cache, queries);
+  } else {
+    backend.Rotate(stream, where, q);
+    backend.Rotate(stream, where, k);
+    TransformHeads<TransformOf<typename S::Key>>(backend, stream, HeadsOf(q, head_dim));
+    TransformHeads<TransformOf<typename S::Key>>(backend, stream, HeadsOf(k, head_dim));
+    TransformHeads<TransformOf<typename S::Value>>(backend, stream, HeadsOf(v, head_dim));
+    backend.Store(stream, k, v, where, cache);
+    backend.template Quantize<Query>(stream, HeadsOf(q, head_dim), queries);
+  }
+}
+
+}  // namespace bitnet
+
+#endif  // BITNET_LAYER_STORE_HEADS_H_
