@@ -125,19 +125,14 @@ class Stream {
   // Waits for all of it. After an error the stream can be used again, unless the device is lost.
   Result<Done> Finish() {
     if (state_ == nullptr) return Done{};
-    Submit();
-    State& s = *state_;
-    if (const Fault fault = machine().Wait(s.queue); fault && !s.fault) s.fault = fault;
-    const Fault fault = std::exchange(s.fault, Fault());
-    if (!fault) {
-      for (const Delivery& delivery : s.deliveries) std::memcpy(delivery.to, delivery.from, delivery.bytes);
-    }
-    s.deliveries.clear();
-    s.staging.TakeBack();
-    s.kept.clear();
-    if (s.memory_ended.exchange(false)) ThrowHostMemoryEnded();
-    if (fault) return ErrorOf(fault);
+    if (const Fault fault = WaitAndDeliver()) return ErrorOf(fault);
     return Done{};
+  }
+  // The same, where the caller has no Result to give: a fault comes out of the next Finish.
+  void FinishQuietly() {
+    if (state_ == nullptr) return;
+    const Fault fault = WaitAndDeliver();
+    if (fault) state_->fault = fault;
   }
 
   // How many passes went out as a graph (for tests and benchmarks).
@@ -194,6 +189,20 @@ class Stream {
     if (state_->commands.bytes() >= kMostBytes) Submit();
   }
 
+  Fault WaitAndDeliver() {
+    Submit();
+    State& s = *state_;
+    if (const Fault fault = machine().Wait(s.queue); fault && !s.fault) s.fault = fault;
+    const Fault fault = std::exchange(s.fault, Fault());
+    if (!fault) {
+      for (const Delivery& delivery : s.deliveries) std::memcpy(delivery.to, delivery.from, delivery.bytes);
+    }
+    s.deliveries.clear();
+    s.staging.TakeBack();
+    s.kept.clear();
+    if (s.memory_ended.exchange(false)) ThrowHostMemoryEnded();
+    return fault;
+  }
   void Submit() {
     State& s = *state_;
     if (s.commands.count() == 0) return;
