@@ -52,15 +52,21 @@ template <LevelFormat F>
 BITNET_HOST_DEVICE inline unsigned NearestCode(float v) {
   using Traits = FormatTraits<F>;
   constexpr auto kLast = static_cast<int>(Traits::kCount - 1);
-  if constexpr (Traits::kIsUniform &&
-                (Traits::kSpacing == 1 ? Traits::kHasZero : Traits::kSpacing == 2 && !Traits::kHasZero)) {
-    // A tie goes to the even integer; where there is no zero (odd levels), up.
+  // Thresholds at all integers and a half, ties to even.
+  constexpr bool kByRounding = Traits::kIsUniform && Traits::kSpacing == 1 && Traits::kHasZero;
+  // Levels are the odd integers, thresholds the even ones, ties go up.
+  constexpr bool kByFloor = Traits::kIsUniform && Traits::kSpacing == 2 && Traits::kBottom % 2 != 0;
+  if constexpr (kByRounding || kByFloor) {
     constexpr float kBelow = Traits::kBottom - 1;
     constexpr float kAbove = Traits::kTop + 1;
     const float within = v < kBelow ? kBelow : v > kAbove ? kAbove : v;
-    const int code = Traits::kSpacing == 1
-                         ? static_cast<int>(std::rint(within)) - Traits::kBottom
-                         : (static_cast<int>(std::floor(within * 0.5f)) * 2 + 1 - Traits::kBottom) / 2;
+    int code = 0;
+    if constexpr (kByRounding) {
+      code = static_cast<int>(std::rint(within)) - Traits::kBottom;
+    } else {
+      // The inner floor keeps the sign of values so small that half of them is zero.
+      code = static_cast<int>(std::floor(std::floor(within) * 0.5f)) + (1 - Traits::kBottom) / 2;
+    }
     return static_cast<unsigned>(code < 0 ? 0 : code > kLast ? kLast : code);
   } else {
     static constexpr auto table = kThresholdTable<F>;
