@@ -16,11 +16,12 @@ endif()
 
 find_package(Threads REQUIRED)
 
-# The table: what we need, the Debian packages, the source archive. Eigen is needed by training only: a project that
-# includes bitnet without its tests gets bitnet::train if Eigen is there, and no Eigen is fetched for it.
+# The table: what we need, the Debian packages, the source archive. Eigen is needed by training only, nlohmann-json by
+# public checkpoints only: a project that includes bitnet without its tests gets bitnet::train and bitnet::io if they are
+# there, and neither is fetched for it.
 set(needed Highway)
 if(BITNET_BUILD_TESTS OR BITNET_BUILD_EXAMPLES OR BITNET_BUILD_BENCHMARKS)
-  list(APPEND needed Eigen)
+  list(APPEND needed Eigen nlohmann_json)
 endif()
 if(BITNET_BUILD_TESTS)
   list(APPEND needed doctest)
@@ -38,6 +39,11 @@ set(Eigen_minimum 3.4)
 set(Eigen_package libeigen3-dev)
 set(Eigen_url https://gitlab.com/libeigen/eigen/-/archive/3.4.0/eigen-3.4.0.tar.bz2)
 set(Eigen_sha256 b4c198460eba6f28d34894e3a5710998818515104d6e74e5cc331ce31e46e626)
+
+set(nlohmann_json_minimum 3.11)
+set(nlohmann_json_package nlohmann-json3-dev)
+set(nlohmann_json_url https://github.com/nlohmann/json/releases/download/v3.11.3/json.tar.xz)
+set(nlohmann_json_sha256 d6c65aca6b1ed68e7a182f4757257b107ae403032760ed6ef121c9d55e81757d)
 
 set(doctest_minimum 2.4)
 set(doctest_package doctest-dev)
@@ -61,6 +67,9 @@ macro(bitnet_find_dependencies)
   if(NOT TARGET Eigen3::Eigen)
     find_package(Eigen3 5 CONFIG QUIET)  # Its config accepts requests for its own major version only.
   endif()
+  if(NOT TARGET nlohmann_json::nlohmann_json)
+    find_package(nlohmann_json ${nlohmann_json_minimum} CONFIG QUIET)
+  endif()
   if("doctest" IN_LIST needed AND NOT TARGET doctest::doctest)
     # By its header: Debian's package config holds only where the package is installed in /usr.
     find_path(DOCTEST_INCLUDE_DIR doctest/doctest.h)
@@ -75,8 +84,8 @@ macro(bitnet_find_dependencies)
   endif()
 
   set(missing ${needed})
-  foreach(pair Highway=Highway::headers Eigen=Eigen3::Eigen doctest=doctest::doctest
-          benchmark=benchmark::benchmark)
+  foreach(pair Highway=Highway::headers Eigen=Eigen3::Eigen nlohmann_json=nlohmann_json::nlohmann_json
+          doctest=doctest::doctest benchmark=benchmark::benchmark)
     string(REGEX MATCH "^([^=]+)=(.+)$" unused "${pair}")
     if(TARGET ${CMAKE_MATCH_2})
       list(REMOVE_ITEM missing ${CMAKE_MATCH_1})
@@ -138,19 +147,22 @@ and put its prefix on CMAKE_PREFIX_PATH")
     FetchContent_MakeAvailable(bitnet_${name})
     string(TOLOWER "bitnet_${name}" content)
     set(target ${name}::${name})
+    set(folder "${${content}_SOURCE_DIR}")
     if(name STREQUAL "Highway")
       set(target Highway::headers)
     elseif(name STREQUAL "Eigen")
       set(target Eigen3::Eigen)
+    elseif(name STREQUAL "nlohmann_json")
+      string(APPEND folder "/include")
     endif()
     add_library(${target} INTERFACE IMPORTED GLOBAL)
-    target_include_directories(${target} INTERFACE "${${content}_SOURCE_DIR}")
+    target_include_directories(${target} INTERFACE "${folder}")
   endif()
 endforeach()
 
 # A project that includes bitnet links these from its own folders, so they must be visible there.
 get_directory_property(imported_here IMPORTED_TARGETS)
-foreach(target Highway::headers Eigen3::Eigen Threads::Threads)
+foreach(target Highway::headers Eigen3::Eigen nlohmann_json::nlohmann_json Threads::Threads)
   if(target IN_LIST imported_here)
     set_target_properties(${target} PROPERTIES IMPORTED_GLOBAL TRUE)
   endif()

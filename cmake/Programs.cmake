@@ -68,7 +68,8 @@ function(bitnet_mentions out regex)
 endfunction()
 
 # bitnet_add_program(TARGET SOURCE...): an executable with our warnings. Sources that include the training headers get
-# Eigen; sources that use foreach_target.h (which compiles them once for each SIMD target) get no BITNET_ARCH_FLAGS.
+# Eigen, those that include bitnet/io get nlohmann-json; sources that use foreach_target.h (which compiles them once for
+# each SIMD target) get no BITNET_ARCH_FLAGS.
 function(bitnet_add_program target)
   add_executable(${target} ${ARGN})
   bitnet_link_program(${target} ${ARGN})
@@ -76,6 +77,7 @@ endfunction()
 
 function(bitnet_link_program target)
   bitnet_mentions(trains "^ *#include.*(bitnet/train|Eigen/)" ${ARGN})
+  bitnet_mentions(reads_checkpoints "^ *#include.*(bitnet/io|nlohmann/)" ${ARGN})
   bitnet_mentions(many_targets "^ *#include.*hwy/foreach_target\\.h" ${ARGN})
   if(trains)
     target_link_libraries(${target} PRIVATE bitnet::train)
@@ -84,6 +86,9 @@ function(bitnet_link_program target)
       target_compile_options(${target} PRIVATE -Wno-uninitialized -Wno-maybe-uninitialized)
     endif()
   endif()
+  if(reads_checkpoints)
+    target_link_libraries(${target} PRIVATE bitnet::io)
+  endif()
   if(NOT many_targets)
     target_link_libraries(${target} PRIVATE bitnet_arch)
   endif()
@@ -91,8 +96,15 @@ function(bitnet_link_program target)
 endfunction()
 
 # The folders that a compiler needs to see every header, for the tests that run the compiler themselves.
+set(BITNET_COMPILE_COMMAND "${CMAKE_CXX_COMPILER}" -std=c++20 "-I${PROJECT_SOURCE_DIR}/include")
 get_target_property(highway_include Highway::headers INTERFACE_INCLUDE_DIRECTORIES)
-get_target_property(eigen_include Eigen3::Eigen INTERFACE_INCLUDE_DIRECTORIES)
-set(BITNET_COMPILE_COMMAND "${CMAKE_CXX_COMPILER}" -std=c++20 "-I${PROJECT_SOURCE_DIR}/include"
-    -isystem "${highway_include}")
-set(BITNET_TRAIN_COMPILE_COMMAND ${BITNET_COMPILE_COMMAND} -isystem "${eigen_include}")
+list(APPEND BITNET_COMPILE_COMMAND -isystem "${highway_include}")
+# ... those of training and of public checkpoints too.
+set(BITNET_FULL_COMPILE_COMMAND ${BITNET_COMPILE_COMMAND})
+foreach(target Eigen3::Eigen nlohmann_json::nlohmann_json)
+  get_target_property(folders ${target} INTERFACE_INCLUDE_DIRECTORIES)
+  list(REMOVE_DUPLICATES folders)
+  foreach(folder IN LISTS folders)
+    list(APPEND BITNET_FULL_COMPILE_COMMAND -isystem "${folder}")
+  endforeach()
+endforeach()
