@@ -14,7 +14,6 @@
 #include <utility>
 #include <vector>
 
-#include "bitnet/backend/cuda/cuda_backend.h"
 #include "bitnet/backend/cuda/machine.h"
 #include "testing/simt.h"
 
@@ -50,7 +49,7 @@ class EmulatedMachine {
   Counts& counts() const { return *counts_; }
 
   Fault Allocate(size_t bytes, void*& p) const {
-    if (const Fault fault = Call("Allocate")) return fault;
+    if (const Fault fault = CallOrLose("Allocate")) return fault;
     if (posix_memalign(&p, kAlignment, bytes) != 0) return Failed("Allocate", FaultKind::kOutOfMemory);
     std::memset(p, 0xA5, bytes);
     ++counts_->allocations;
@@ -63,7 +62,7 @@ class EmulatedMachine {
   Fault AllocateHost(size_t bytes, void*& p) const { return Allocate(bytes, p); }
   void FreeHost(void* p) const noexcept { Free(p); }
   Fault Upload(void* to, const void* from, size_t bytes) const {
-    if (const Fault fault = Call("Upload")) return fault;
+    if (const Fault fault = CallOrLose("Upload")) return fault;
     std::memcpy(to, from, bytes);
     return {};
   }
@@ -140,6 +139,14 @@ class EmulatedMachine {
     }
     return {};
   }
+  Fault CallOrLose(const char* name) const {
+    Fault fault = Call(name);
+    if (fault.kind == FaultKind::kOther) {
+      fault.kind = FaultKind::kLost;
+      counts_->is_lost = true;
+    }
+    return fault;
+  }
   Fault Put(Queue& queue, const char* name, Work work) const {
     if (const Fault fault = Call(name)) return fault;
     if (queue.is_capturing) {
@@ -156,12 +163,6 @@ class EmulatedMachine {
 };
 
 static_assert(cuda::Machine<EmulatedMachine>);
-
-// The CUDA backend on it.
-struct EmulatedBackend : cuda::BasicCudaBackend<EmulatedMachine> {
-  EmulatedBackend() : BasicCudaBackend(EmulatedMachine()) {}
-  explicit EmulatedBackend(EmulatedMachine machine) : BasicCudaBackend(std::move(machine)) {}
-};
 
 }  // namespace bitnet::testing
 

@@ -83,22 +83,22 @@ class CudaMachine {
   int device() const { return device_; }
 
   Fault Allocate(size_t bytes, void*& p) const {
-    return Call("cudaMalloc", [&] { return cudaMalloc(&p, bytes); });
+    return CallOrLose("cudaMalloc", [&] { return cudaMalloc(&p, bytes); });
   }
   void Free(void* p) const noexcept {
     static_cast<void>(Call("cudaFree", [&] { return cudaFree(p); }));
   }
   Fault AllocateHost(size_t bytes, void*& p) const {
-    return Call("cudaHostAlloc", [&] { return cudaHostAlloc(&p, bytes, cudaHostAllocPortable); });
+    return CallOrLose("cudaHostAlloc", [&] { return cudaHostAlloc(&p, bytes, cudaHostAllocPortable); });
   }
   void FreeHost(void* p) const noexcept {
     static_cast<void>(Call("cudaFreeHost", [&] { return cudaFreeHost(p); }));
   }
   Fault Upload(void* to, const void* from, size_t bytes) const {
-    return Call("cudaMemcpy", [&] { return cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice); });
+    return CallOrLose("cudaMemcpy", [&] { return cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice); });
   }
   Fault Download(void* to, const void* from, size_t bytes) const {
-    return Call("cudaMemcpy", [&] { return cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToHost); });
+    return CallOrLose("cudaMemcpy", [&] { return cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToHost); });
   }
 
   Fault Open(Queue& queue) const {
@@ -148,8 +148,19 @@ class CudaMachine {
     if (error == cudaSuccess) error = f();
     if (error == cudaSuccess) return {};
     static_cast<void>(cudaGetLastError());  // it is told once
-    const Fault fault = FaultOf(name, error);
+    Fault fault = FaultOf(name, error);
+    if (lost_->load(std::memory_order_relaxed) != 0) fault.kind = FaultKind::kLost;
     if (fault.kind == FaultKind::kLost) lost_->store(static_cast<int>(error), std::memory_order_relaxed);
+    return fault;
+  }
+  // Of calls whose faults nobody waits for: all but the end of memory are remembered.
+  template <class F>
+  Fault CallOrLose(const char* name, F&& f) const {
+    Fault fault = Call(name, f);
+    if (fault.kind == FaultKind::kOther) {
+      fault.kind = FaultKind::kLost;
+      lost_->store(fault.code, std::memory_order_relaxed);
+    }
     return fault;
   }
   static Fault FaultOf(const char* call, cudaError_t error) {

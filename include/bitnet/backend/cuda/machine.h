@@ -32,6 +32,7 @@ concept Machine = std::copy_constructible<M> && std::default_initializable<typen
     requires(const M machine, typename M::Queue& queue, typename M::Graph& graph, void* p, const void* from,
              size_t bytes, void (*function)(void*)) {
   // Memory of the device, at a multiple of 256 bytes; and of the host, which copies in a queue may read and write.
+  // Where it has not ended, and where a copy at once fails, the device is lost: nobody waits there for a Result.
   { machine.Allocate(bytes, p) } -> std::same_as<Fault>;
   { machine.Free(p) }
   noexcept;

@@ -14,8 +14,8 @@ namespace bitnet::cuda {
 
 enum class MemoryKind { kDevice, kHost };
 
-// Where memory ends the constructor throws DeviceMemoryEnded; after any other fault there is none (data() is null): the
-// fault is the machine's, and every later call has it.
+// Where memory ends the constructor throws DeviceMemoryEnded; of a device that is lost there is none (data() is null),
+// and every later call says so.
 template <Machine M, MemoryKind kKind = MemoryKind::kDevice>
 class Memory {
  public:

@@ -1,0 +1,19 @@
+// EmulatedBackend: the CUDA backend on a machine that is emulated on the host.
+#ifndef BITNET_TESTS_TESTING_EMULATED_BACKEND_H_
+#define BITNET_TESTS_TESTING_EMULATED_BACKEND_H_
+
+#include <utility>
+
+#include "bitnet/backend/cuda/cuda_backend.h"
+#include "testing/emulated_machine.h"
+
+namespace bitnet::testing {
+
+struct EmulatedBackend : cuda::BasicCudaBackend<EmulatedMachine> {
+  EmulatedBackend() : BasicCudaBackend(EmulatedMachine()) {}
+  explicit EmulatedBackend(EmulatedMachine machine) : BasicCudaBackend(std::move(machine)) {}
+};
+
+}  // namespace bitnet::testing
+
+#endif  // BITNET_TESTS_TESTING_EMULATED_BACKEND_H_
