@@ -94,6 +94,16 @@ TEST_CASE("Stream: a pass like the one before goes out as a graph, with the numb
     CHECK(stream.replays() == 5);
     CHECK(IsThreeTimesPlusOne(Pass(stream, memory, Iota(100, 3)), 3));
     CHECK(stream.replays() == 6);
+    // Two that take turns are two graphs.
+    for (int pass = 0; pass < 3; ++pass) {
+      CHECK(IsThreeTimesPlusOne(Pass(stream, memory, Iota(60, pass)), pass));
+      CHECK(IsThreeTimesPlusOne(Pass(stream, memory, Iota(100, pass)), pass));
+    }
+    CHECK(stream.replays() == 12);
+    // Of many that never come again none is one, and they push the others out.
+    for (size_t n = 1; n < 9; ++n) CHECK(IsThreeTimesPlusOne(Pass(stream, memory, Iota(n)), 0));
+    CHECK(IsThreeTimesPlusOne(Pass(stream, memory, Iota(100)), 0));
+    CHECK(stream.replays() == 12);
   }
 }
 

@@ -1,9 +1,10 @@
 // Stream: the operations of one state in order, on a machine. They are kept as commands until somebody waits for a
-// result; the commands of a pass that is the same as the one before, as those of decoding are, go out as one graph.
+// result; the commands of a pass that is the same as one before, as those of decoding are, go out as one graph.
 // What the host gives is copied when it is given, what the host asks for is there after Finish.
 #ifndef BITNET_BACKEND_CUDA_STREAM_H_
 #define BITNET_BACKEND_CUDA_STREAM_H_
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -158,6 +159,14 @@ class Stream {
     void* argument;
     Fault operator()(const M& machine, Queue& queue) const { return machine.CallHost(queue, function, argument); }
   };
+  // Commands that went out, and from the second time on their graph.
+  struct Known {
+    Commands<M> commands;
+    Graph graph;
+    bool is_captured = false;
+  };
+  // As many as take turns: a pass, a sampler, what a caller's hook writes.
+  static constexpr size_t kKnown = 4;
   struct Delivery {
     void* to;
     const void* from;
@@ -167,10 +176,8 @@ class Stream {
     explicit State(const M& m) : machine(m) {}
     M machine;
     Queue queue;
-    Commands<M> commands;  // that wait
-    Commands<M> last;      // that went out before them
-    Commands<M> captured;  // what the graph does
-    Graph graph;
+    Commands<M> commands;             // that wait
+    std::array<Known, kKnown> known;  // that went out, the last first
     Fault fault;
     Staging<M> staging;
     std::array<Memory<M>, kScratchSlots> scratch;
@@ -207,27 +214,40 @@ class Stream {
     State& s = *state_;
     if (s.commands.count() == 0) return;
     if (!s.fault) s.fault = Send();
-    std::swap(s.commands, s.last);
     s.commands.Clear();
   }
   Fault Send() {
     State& s = *state_;
-    if (s.captured.count() == 0 || !(s.commands == s.captured)) {
-      // (A graph that cannot be had is no fault.)
-      if (!(s.commands == s.last) || !Capture()) return s.commands.Run(s.machine, s.queue);
+    Known* known = Find();
+    if (known == nullptr) {
+      // The one that was met longest ago makes room.
+      std::rotate(s.known.begin(), s.known.end() - 1, s.known.end());
+      s.known[0].is_captured = false;
+      const Fault fault = s.commands.Run(s.machine, s.queue);
+      std::swap(s.known[0].commands, s.commands);
+      return fault;
     }
+    // (A graph that cannot be had is no fault.)
+    if (!known->is_captured) known->is_captured = Capture(known->graph);
+    if (!known->is_captured) return s.commands.Run(s.machine, s.queue);
     ++s.replays;
-    return s.machine.Replay(s.queue, s.graph);
+    return s.machine.Replay(s.queue, known->graph);
   }
-  bool Capture() {
+  // The same commands, if they were met lately; then they are the first.
+  Known* Find() {
     State& s = *state_;
-    s.captured.Clear();
+    const auto at =
+        std::find_if(s.known.begin(), s.known.end(), [&](const Known& known) { return known.commands == s.commands; });
+    if (at == s.known.end()) return nullptr;
+    std::rotate(s.known.begin(), at, at + 1);
+    return &s.known[0];
+  }
+  bool Capture(Graph& graph) {
+    State& s = *state_;
     if (s.machine.BeginCapture(s.queue)) return false;
     const Fault ran = s.commands.Run(s.machine, s.queue);
-    const Fault ended = s.machine.EndCapture(s.queue, s.graph);
-    if (ran || ended) return false;
-    s.captured = s.commands;
-    return true;
+    const Fault ended = s.machine.EndCapture(s.queue, graph);
+    return !ran && !ended;
   }
   [[noreturn]] static void ThrowHostMemoryEnded() {
 #if defined(__cpp_exceptions)
