@@ -1,0 +1,395 @@
+// Attention where something is reals. Scores are sums in doubles, in the definition's order, if the query or the keys
+// are; sums of values, if the values are. A thread has a token of a page, then a dimension of a head.
+#ifndef BITNET_BACKEND_CUDA_ATTENTION_REALS_H_
+#define BITNET_BACKEND_CUDA_ATTENTION_REALS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "bitnet/backend/cuda/attention_math.h"
+#include "bitnet/backend/cuda/attention_tiles.h"
+#include "bitnet/backend/cuda/attention_weights.h"
+#include "bitnet/backend/cuda/cache_layout.h"
+#include "bitnet/backend/cuda/device.h"
+#include "bitnet/backend/cuda/head_codes.h"
+#include "bitnet/backend/cuda/unroll.h"
+#include "bitnet/backend/cuda/views.h"
+#include "bitnet/format/format.h"
+
+namespace bitnet::cuda {
+
+// What is kept of a real or a level, as a double.
+template <class Kept>
+BITNET_DEVICE double AsDouble(Kept kept) {
+  if constexpr (std::is_integral_v<Kept>) {
+    return static_cast<double>(static_cast<int>(kept));
+  } else {
+    return static_cast<double>(static_cast<float>(kept));
+  }
+}
+
+// Keys of one page and head, for the threads of which each has a token.
+template <class Quantizers>
+struct KeysOfTokens {
+  using Layout = CacheLayout<Quantizers>;
+  using Key = typename Layout::Key;
+
+  const std::byte* head;
+  uint32_t token;
+  uint32_t head_dim;
+
+  // use(eight, k) for the eights of values of this thread's token, from `first` up to `end`, which are multiples of 4,
+  // one after the other. What is beyond the head is 0.
+  template <class Device, class Use>
+  BITNET_DEVICE void EachEight(Device& d, uint32_t first, uint32_t end, const Use& use) const {
+    double k[8];
+    if constexpr (kIsFloat<Key>) {
+      const auto* reals = reinterpret_cast<const KeptLevel<Key>*>(head);
+      for (uint32_t eight = first; eight < end; ++eight) {
+        BITNET_UNROLL
+        for (uint32_t i = 0; i < 8; ++i) {
+          const uint32_t dim = 8 * eight + i;
+          k[i] = dim < head_dim ? AsDouble(reals[size_t{dim} * kPageTokens + token]) : 0.0;
+        }
+        use(eight, k);
+      }
+    } else {
+      using Codes = HeadCodes<Key>;
+      for (uint32_t eight = first; eight < end; eight += 4) {
+        const auto* from = reinterpret_cast<const uint32_t*>(head + KeyByteAt<Codes::kWords>(eight, token));
+        uint32_t words[Codes::kWords];
+        BITNET_UNROLL
+        for (unsigned w = 0; w < Codes::kWords; ++w) words[w] = from[w * (kKeyWordBytes / sizeof(uint32_t))];
+        uint32_t bytes[Codes::kParts][8];
+        Codes::template Unpack<0>(d, words, bytes[0]);
+        if constexpr (Codes::kParts == 2) Codes::template Unpack<1>(d, words, bytes[1]);
+        BITNET_UNROLL
+        for (uint32_t of_bundle = 0; of_bundle < 4; ++of_bundle) {
+          BITNET_UNROLL
+          for (uint32_t i = 0; i < 8; ++i) {
+            int level = Codes::kBase;
+            BITNET_UNROLL
+            for (int part = 0; part < Codes::kParts; ++part) {
+              level += Codes::Scale(part) * static_cast<int8_t>(bytes[part][i] >> 8 * of_bundle & 0xffu);
+            }
+            k[i] = 8 * (eight + of_bundle) + i < head_dim ? AsDouble(level) : 0.0;
+          }
+          use(eight + of_bundle, k);
+        }
+      }
+    }
+  }
+
+  // One value, wherever it is.
+  BITNET_DEVICE double At(uint32_t dim) const {
+    if constexpr (kIsFloat<Key>) {
+      return AsDouble(reinterpret_cast<const KeptLevel<Key>*>(head)[size_t{dim} * kPageTokens + token]);
+    } else {
+      using Codes = HeadCodes<Key>;
+      uint8_t bytes[Codes::kWords];
+      const auto* from = reinterpret_cast<const uint8_t*>(head + KeyByteAt<Codes::kWords>(dim / 8, token));
+      BITNET_UNROLL
+      for (unsigned w = 0; w < Codes::kWords; ++w) bytes[w] = from[w * kKeyWordBytes];
+      int levels[8];
+      Codes::LevelsOf(bytes, levels);
+      int level = 0;
+      BITNET_UNROLL
+      for (uint32_t i = 0; i < 8; ++i) level = dim % 8 == i ? levels[i] : level;
+      return AsDouble(level);
+    }
+  }
+};
+
+template <Format Q, class Quantizers, class Sum>
+struct ScoreReals {
+  using Layout = CacheLayout<Quantizers>;
+  using Keys = KeysOfTokens<Quantizers>;
+  static constexpr unsigned kThreads = static_cast<unsigned>(kPageTokens);
+  static constexpr unsigned kRows = 8;        // of a tile
+  static constexpr unsigned kRowsAtOnce = 4;  // for which a key is read once
+  static constexpr unsigned kWarps = kThreads / kWarp;
+  static constexpr uint32_t kDims = static_cast<uint32_t>(kSumBlock);  // of queries in shared memory
+  static constexpr uint32_t kLanes = static_cast<uint32_t>(kSumLanes);
+
+  struct Shared {
+    alignas(16) double q[kRows][kDims];
+    float factor[kRows];
+    float first[kRows];  // dots with a first key that lies apart
+    uint32_t visible[kRows];
+    float max[kWarps][kRows];
+  };
+
+  RowsView<Q> q;
+  WhereView where;
+  typename Layout::View cache;
+  AttentionTiles tiles;
+  AttentionScratch<Sum> scratch;
+
+  template <class Device>
+  BITNET_DEVICE void operator()(Device& d, Shared& shared) const {
+    const AttentionTile tile(tiles, d.block());
+    for (uint32_t token = tile.begin; token < tile.end;) {
+      const uint32_t end = tile.EndOfRun(where.places, token);
+      const AttentionRows rows(tile, where.places, token, end);
+      if (tile.first_page < rows.pages) {
+        if (token != tile.begin) d.Barrier();
+        ScoreRows(d, shared, tile, rows);
+      }
+      token = end;
+    }
+  }
+
+ private:
+  template <class Device>
+  BITNET_DEVICE void ScoreRows(Device& d, Shared& shared, const AttentionTile& tile, const AttentionRows& rows) const {
+    ShareRows(d, shared, tile, rows);
+    d.Barrier();
+    const uint32_t end_page = tile.end_page < rows.pages ? tile.end_page : rows.pages;
+    float max[kRows];
+    BITNET_UNROLL
+    for (unsigned row = 0; row < kRows; ++row) max[row] = kNoScore;
+    for (uint32_t page = tile.first_page; page < end_page; ++page) {
+      const auto page_begin = page * static_cast<uint32_t>(kPageTokens);
+      const std::byte* head = cache.Head(where.Page(rows.first_token, page_begin), tile.kv_head);
+      BITNET_UNROLL
+      for (unsigned first = 0; first < kRows; first += kRowsAtOnce) {
+        if (first >= rows.rows) continue;
+        float dots[kRowsAtOnce] = {};
+        if (cache.head_dim <= kDims) {
+          if (page_begin + d.thread() < rows.visible) {
+            DotsOfBlock(d, shared, {head, d.thread(), cache.head_dim}, first, rows.rows, dots);
+          }
+        } else {
+          DotsByWarps(d, rows, page_begin, head, first, dots);
+        }
+        BITNET_UNROLL
+        for (unsigned i = 0; i < kRowsAtOnce; ++i) {
+          const unsigned row = first + i;
+          const uint32_t position = page_begin + d.thread();
+          if (row >= rows.rows || position >= shared.visible[row]) continue;
+          const float dot = Layout::kFirstKeyApart && position == 0 ? shared.first[row] : dots[i];
+          const float score = dot * (shared.factor[row] * KeyStep(head, d.thread()));
+          const size_t row_number = tiles.RowOf(rows.Token(row), rows.Head(row));
+          scratch.scores[row_number * tiles.pages * kPageTokens + position] = score;
+          if (score > max[row]) max[row] = score;
+        }
+      }
+    }
+    BITNET_UNROLL
+    for (unsigned row = 0; row < kRows; ++row) {
+      if (row >= rows.rows) continue;
+      const float of_warp = WarpMax(d, max[row]);
+      if (d.lane() == 0) shared.max[d.warp()][row] = of_warp;
+    }
+    d.Barrier();
+    if (d.thread() < rows.rows) {
+      float largest = shared.max[0][d.thread()];
+      for (unsigned warp = 1; warp < kWarps; ++warp) {
+        const float other = shared.max[warp][d.thread()];
+        largest = other > largest ? other : largest;
+      }
+      scratch.maxima[tiles.RowOf(rows.Token(d.thread()), rows.Head(d.thread())) * tiles.spans + tile.span] = largest;
+    }
+  }
+
+  BITNET_DEVICE float KeyStep(const std::byte* head, uint32_t token) const {
+    if constexpr (kIsFloat<typename Layout::Key>) {
+      return 1.0f;
+    } else {
+      return reinterpret_cast<const float*>(head + cache.key_steps)[token];
+    }
+  }
+
+  // Queries (of heads that are not too wide), factors and dots with the first key: a warp a row.
+  template <class Device>
+  BITNET_DEVICE void ShareRows(Device& d, Shared& shared, const AttentionTile& tile, const AttentionRows& rows) const {
+    const bool has_first = Layout::kFirstKeyApart && tile.first_page == 0;
+    const uint32_t row = d.warp();
+    if (row >= rows.rows) return;
+    const uint32_t token = rows.Token(row);
+    const size_t q_row = size_t{token} * tiles.heads + rows.Head(row);
+    const LevelOf<Q>* values = q.Row(q_row);
+    const uint32_t padded = cache.Bundles() * 32;
+    for (uint32_t i = d.lane(); i < padded && i < kDims; i += kWarp) {
+      shared.q[row][i] = i < cache.head_dim ? AsDouble(values[i]) : 0.0;
+    }
+    float dot = 0.0f;
+    if (has_first) {
+      using FirstKey = KeptLevel<typename Layout::FirstKey>;
+      const auto* first = reinterpret_cast<const FirstKey*>(cache.Head(where.Page(rows.first_token, 0), tile.kv_head) +
+                                                            cache.first_key);
+      dot = static_cast<float>(
+          OrderedSumOfWarp(d, cache.head_dim, [&](uint32_t i) { return AsDouble(values[i]) * AsDouble(first[i]); }));
+    }
+    if (d.lane() == 0) {
+      shared.factor[row] = ScoreFactor(q.Steps(q_row)[0], cache.head_dim);
+      shared.visible[row] = where.places[token].position + 1;
+      shared.first[row] = dot;
+    }
+  }
+
+  // Of this thread's token and some rows: the eight lanes of each sum, one after the other.
+  template <class Device>
+  static BITNET_DEVICE void DotsOfBlock(Device& d, const Shared& shared, const Keys& keys, unsigned first,
+                                        uint32_t rows, float (&dots)[kRowsAtOnce]) {
+    double lanes[kRowsAtOnce][8] = {};
+    keys.EachEight(d, 0, (keys.head_dim + 31) / 32 * 4, [&](uint32_t eight, const double(&k)[8]) {
+      BITNET_UNROLL
+      for (unsigned i = 0; i < kRowsAtOnce; ++i) {
+        if (first + i >= rows) continue;
+        const double* values = &shared.q[first + i][8 * eight];
+        BITNET_UNROLL
+        for (unsigned j = 0; j < 8; ++j) lanes[i][j] += values[j] * k[j];
+      }
+    });
+    BITNET_UNROLL
+    for (unsigned i = 0; i < kRowsAtOnce; ++i) {
+      const double(&l)[8] = lanes[i];
+      dots[i] = static_cast<float>(((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7])));
+    }
+  }
+
+  // The same of wide heads, whose sums have several blocks: a warp for each of its tokens in turn.
+  template <class Device>
+  BITNET_DEVICE void DotsByWarps(Device& d, const AttentionRows& rows, uint32_t page_begin, const std::byte* head,
+                                 unsigned first, float (&dots)[kRowsAtOnce]) const {
+    for (uint32_t lane = 0; lane < kWarp; ++lane) {
+      const Keys keys = {head, d.warp() * kWarp + lane, cache.head_dim};
+      if (page_begin + keys.token >= rows.visible) break;
+      BITNET_UNROLL
+      for (unsigned i = 0; i < kRowsAtOnce; ++i) {
+        if (first + i >= rows.rows) continue;
+        const LevelOf<Q>* values = q.Row(size_t{rows.Token(first + i)} * tiles.heads + rows.Head(first + i));
+        const double sum =
+            OrderedSumOfWarp(d, cache.head_dim, [&](uint32_t dim) { return AsDouble(values[dim]) * keys.At(dim); });
+        dots[i] = d.lane() == lane ? static_cast<float>(sum) : dots[i];
+      }
+    }
+  }
+};
+
+template <class Quantizers>
+struct SumReals {
+  using Layout = CacheLayout<Quantizers>;
+  static constexpr unsigned kThreads = 256;
+  static constexpr unsigned kRows = 8;        // of a tile: one for each warp
+  static constexpr unsigned kRowsAtOnce = 4;  // for which a value is read once
+  static_assert(kRows == kThreads / kWarp);
+
+  struct Shared {
+    alignas(16) SharedProbabilities<kRows> p;
+    double totals[kRows];
+    uint32_t visible[kRows];
+  };
+
+  WhereView where;
+  typename Layout::View cache;
+  AttentionTiles tiles;
+  AttentionScratch<double> scratch;
+  Reals y;  // written where all sequences have one page
+
+  template <class Device>
+  BITNET_DEVICE void operator()(Device& d, Shared& shared) const {
+    const AttentionTile tile(tiles, d.block());
+    for (uint32_t token = tile.begin; token < tile.end;) {
+      const uint32_t end = tile.EndOfRun(where.places, token);
+      const AttentionRows rows(tile, where.places, token, end);
+      if (tile.first_page < rows.pages) {
+        if (token != tile.begin) d.Barrier();
+        SumRows(d, shared, tile, rows);
+      }
+      token = end;
+    }
+  }
+
+ private:
+  template <class Device>
+  BITNET_DEVICE void SumRows(Device& d, Shared& shared, const AttentionTile& tile, const AttentionRows& rows) const {
+    const uint32_t end_page = tile.end_page < rows.pages ? tile.end_page : rows.pages;
+    const uint32_t row = d.warp();
+    float max = kNoScore;
+    uint32_t visible = 0;
+    if (row < rows.rows) {
+      visible = where.places[rows.Token(row)].position + 1;
+      const uint32_t spans = (AttentionRows::PagesOf(visible) - 1) / tiles.span + 1;
+      max = LargestScore(d, scratch.maxima + RowOf(rows, row) * tiles.spans, spans);
+      if (d.lane() == 0) shared.visible[row] = visible;
+    }
+    for (uint32_t page = tile.first_page; page < end_page; ++page) {
+      if (page != tile.first_page) d.Barrier();
+      if (row < rows.rows) {
+        float p[8];
+        const float* scores = scratch.scores + (RowOf(rows, row) * tiles.pages + page) * kPageTokens;
+        ProbabilitiesOfLane(d, scores, max, VisibleInPage(page, visible), p);
+        StoreEightFloats(p, &shared.p[row][d.lane() * kTokensOfLane]);
+      }
+      d.Barrier();
+      SumProbabilities<kRows>(d, shared.p, rows.rows, [&](uint32_t r, double sum) {
+        shared.totals[r] = sum;
+        if (tiles.pages != 1) scratch.totals[RowOf(rows, r) * tiles.pages + page] = sum;
+      });
+      if (tiles.pages == 1) d.Barrier();
+      SumPage(d, shared, tile, rows, page);
+    }
+  }
+
+  BITNET_DEVICE size_t RowOf(const AttentionRows& rows, uint32_t row) const {
+    return tiles.RowOf(rows.Token(row), rows.Head(row));
+  }
+
+  // A thread has a dimension, and of the rows every so many-th, some at a time.
+  template <class Device>
+  BITNET_DEVICE void SumPage(Device& d, const Shared& shared, const AttentionTile& tile, const AttentionRows& rows,
+                             uint32_t page) const {
+    const std::byte* head =
+        cache.Head(where.Page(rows.first_token, page * static_cast<uint32_t>(kPageTokens)), tile.kv_head);
+    const auto* values = reinterpret_cast<const KeptLevel<typename Layout::Value>*>(head + cache.values);
+    const auto* first_values =
+        reinterpret_cast<const KeptLevel<typename Layout::FirstValue>*>(head + cache.first_value);
+    const uint32_t padded = (cache.head_dim + kWarp - 1) / kWarp * kWarp;
+    const uint32_t width = padded < kThreads ? padded : kThreads;
+    const uint32_t teams = kThreads / width;  // of threads that have all dimensions
+    const uint32_t team = d.thread() / width;
+    if (team >= teams) return;
+    const uint32_t tokens = VisibleInPage(page, rows.visible);
+    for (uint32_t dim = d.thread() % width; dim < cache.head_dim; dim += width) {
+      for (uint32_t first = team; first < rows.rows; first += teams * kRowsAtOnce) {
+        double sums[kRowsAtOnce] = {};
+        uint32_t visible[kRowsAtOnce];
+        BITNET_UNROLL
+        for (unsigned i = 0; i < kRowsAtOnce; ++i) {
+          const uint32_t row = first + i * teams;
+          visible[i] = row < rows.rows ? VisibleInPage(page, shared.visible[row]) : 0;
+        }
+        for (uint32_t s = 0; s < tokens; ++s) {
+          double v = 0.0;
+          if (Layout::kFirstValueApart && page == 0 && s == 0) {
+            v = AsDouble(first_values[dim]);
+          } else {
+            v = AsDouble(values[size_t{s} * cache.head_dim + dim]);
+          }
+          BITNET_UNROLL
+          for (unsigned i = 0; i < kRowsAtOnce; ++i) {
+            if (s < visible[i]) sums[i] += static_cast<double>(shared.p[first + i * teams][s]) * v;
+          }
+        }
+        BITNET_UNROLL
+        for (unsigned i = 0; i < kRowsAtOnce; ++i) {
+          const uint32_t row = first + i * teams;
+          if (visible[i] == 0) continue;
+          if (tiles.pages == 1) {
+            y.Row(rows.Token(row))[rows.Head(row) * cache.head_dim + dim] =
+                static_cast<float>((0.0 + sums[i]) / (0.0 + shared.totals[row]));
+          } else {
+            scratch.sums[(RowOf(rows, row) * tiles.pages + page) * cache.head_dim + dim] = sums[i];
+          }
+        }
+      }
+    }
+  }
+};
+
+}  // namespace bitnet::cuda
+
+#endif  // BITNET_BACKEND_CUDA_ATTENTION_REALS_H_
