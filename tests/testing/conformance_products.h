@@ -311,7 +311,8 @@ void TestManyResultsOf(const B& backend, const char* name) {
   GrowingMatrix host;
   backend.Write(stream, x, rows);
   const MatrixView<float> y = backend.Shape(stream, memory, c.tokens, c.rows);
-  backend.MatMul(stream, backend.template PrepareMatrix<Ternary, Int<4>, U>(weights), rows, y);
+  const auto matrix = backend.template PrepareMatrix<Ternary, Int<4>, U>(weights);
+  backend.MatMul(stream, matrix, rows, y);
   const MatrixView<const float> read = backend.Read(stream, y, host);
   ExpectFinished(backend, stream, name);
   Expect(std::equal(expected.begin(), expected.end(), read.data(), SameBits), name,
@@ -358,6 +359,7 @@ void TestSharedInputs(const B& backend) {
       DeviceMatrix reals(backend, sides[i].stream, c.tokens, kCols, x);
       reference::Quantize<Quantizer<Int<4>, AbsMean>>({x.data(), c.tokens, kCols}, sides[i].host);
       backend.template Quantize<Quantizer<Int<4>, AbsMean>>(sides[i].stream, reals.view(), sides[i].rows);
+      ExpectFinished(backend, sides[i].stream, "shared inputs");  // before the reals go
     }
     for (const char* which : {"the first time", "once more"}) {
       for (Side& side : sides) {

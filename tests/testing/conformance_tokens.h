@@ -333,7 +333,8 @@ void TestRmsNormQuantize(const B& backend, const char* name) {
       QuantizedRows<OperandOf<Q>> expected, actual;
       reference::RmsNorm(host.view(), gain, 1e-5f, normed.view());
       reference::Quantize<Q>(normed.view(), expected);
-      backend.template RmsNormQuantize<Q>(stream, x.view(), backend.PrepareVector(gain), 1e-5f, rows);
+      const typename B::Vector prepared = backend.PrepareVector(gain);
+      backend.template RmsNormQuantize<Q>(stream, x.view(), prepared, 1e-5f, rows);
       backend.Read(stream, rows, actual);
       ExpectFinished(backend, stream, c.place);
       ExpectSameRows(actual, expected, "RmsNormQuantize", c.place);

@@ -64,8 +64,9 @@ struct BackendExample {
 //   Stream           operations of one stream happen one after the other, those of several streams may overlap; it has
 //                    the scratch of its operations and, on a device, its queue and its errors; a state has one
 // Views (MatrixView) are of memory that the backend can read; the host looks into none of them. What the host passes
-// (spans, objects of the host's, `from` of Write) is read before the call returns. A member is kept between calls by
-// its owner, so that steady decoding allocates nothing.
+// (spans, objects of the host's, `from` of Write) is read before the call returns; what the backend owns must live
+// until the stream has finished what it was passed to. A member is kept between calls by its owner, so that steady
+// decoding allocates nothing.
 //
 // A backend is a handle, which layers and states copy. All that it owns can be default-constructed (empty) and moved,
 // without throwing.
