@@ -1,5 +1,5 @@
-// A backend that offers the operations of layer/fused_products.h and layer/store_heads.h: layers use them, and the bits
-// are those of what they are composed of.
+// A backend that offers the operations of layer/fused_products.h, layer/glu_quantize.h and layer/store_heads.h: layers
+// use them, and the bits are those of what they are composed of.
 #include <doctest/doctest.h>
 
 #include <cstddef>
@@ -15,7 +15,7 @@ namespace bitnet {
 namespace {
 
 struct Calls {
-  size_t all = 0, add = 0, columns_add = 0, gated = 0, heads = 0;
+  size_t all = 0, add = 0, columns_add = 0, glu = 0, heads = 0;
 };
 Calls calls;
 
@@ -38,14 +38,12 @@ class ManyFusions : public ReferenceBackend {
     MatMulColumns(stream, matrix, x, {product.data(), y.rows(), y.cols()});
     Add(stream, {product.data(), y.rows(), y.cols()}, y);
   }
-  template <Activation A>
-  void MatMulGated(Stream& stream, const auto& matrix, auto& x, MatrixView<const float> gate,
-                   MatrixView<float> y) const {
-    ++calls.gated;
-    MatMul(stream, matrix, x, y);
-    Lists open;
-    OpenGates<A>(stream, gate, open);
-    Glu<A>(stream, gate, y, open, y);
+  template <Activation A, AnyQuantizer Q>
+  void GluQuantize(Stream& stream, MatrixView<const float> gate, MatrixView<float> up, const Lists& open,
+                   Rows<OperandOf<Q>>& out) const {
+    ++calls.glu;
+    Glu<A>(stream, gate, up, open, up);
+    Quantize<Q>(stream, up, out);
   }
   template <AnyQuantizer Q>
   void RotateAndStore(Stream& stream, MatrixView<float> q, MatrixView<float> k, MatrixView<float> v, const Where& where,
@@ -86,7 +84,7 @@ TEST_CASE("Fused operations: the layers use those that a backend has, with the s
   CHECK(a48.all == layers);
   CHECK(a48.columns_add == 2 * layers);
   CHECK(a48.add == 0);
-  CHECK(a48.gated == layers);
+  CHECK(a48.glu == layers);
   CHECK(a48.heads == layers);
   Calls b158 = CallsOf<B158>();
   CHECK(b158.add == layers);  // of the attention, whose inputs are all kept
@@ -97,6 +95,7 @@ TEST_CASE("Fused operations: not where something is transformed between their pa
   const size_t layers = testing::TinyConfig().layers;
   const Calls rotated = CallsOf<testing::Rotated>();
   CHECK(rotated.heads == 0);
+  CHECK(rotated.glu == 0);
   CHECK(rotated.all == layers);
   CHECK(rotated.add == layers);  // of T h, which has no zeros to speak of
 }

@@ -5,13 +5,16 @@
 #include <utility>
 
 #include "bitnet/backend/cuda/cuda_backend.h"
+#include "bitnet/base/executor.h"
 #include "testing/emulated_machine.h"
 
 namespace bitnet::testing {
 
 struct EmulatedBackend : cuda::BasicCudaBackend<EmulatedMachine> {
-  EmulatedBackend() : BasicCudaBackend(EmulatedMachine()) {}
-  explicit EmulatedBackend(EmulatedMachine machine) : BasicCudaBackend(std::move(machine)) {}
+  EmulatedBackend() : EmulatedBackend(EmulatedMachine()) {}
+  // (A test of backends gives them threads.)
+  explicit EmulatedBackend(Executor&) : EmulatedBackend() {}
+  explicit EmulatedBackend(EmulatedMachine on) : BasicCudaBackend(std::move(on)) {}
 };
 
 }  // namespace bitnet::testing

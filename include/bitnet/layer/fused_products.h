@@ -6,7 +6,6 @@
 #include <cstddef>
 
 #include "bitnet/backend/backend.h"
-#include "bitnet/scheme/activation.h"
 #include "bitnet/tensor/matrix_view.h"
 
 namespace bitnet {
@@ -52,24 +51,6 @@ void MatMulColumnsAdd(const B& backend, typename B::Stream& stream, const Matrix
     const MatrixView<float> product = backend.Shape(stream, memory, y.rows(), y.cols());
     backend.MatMulColumns(stream, matrix, x, product);
     backend.Add(stream, product, y);
-  }
-}
-
-// y = A(gate) * (x * matrix^T) where A(gate) is not zero, 0 elsewhere (eq. 5), of a matrix whose rows are chosen:
-// `MatMulGated`. Composed, it lists the channels with an open gate in `open`.
-template <Activation A, Backend B, class Matrix, class X>
-void MatMulGated(const B& backend, typename B::Stream& stream, const Matrix& matrix, X& x, MatrixView<const float> gate,
-                 typename B::Lists& open, MatrixView<float> y) {
-  if constexpr (requires { backend.template MatMulGated<A>(stream, matrix, x, gate, y); }) {
-    backend.template MatMulGated<A>(stream, matrix, x, gate, y);
-  } else {
-    backend.template OpenGates<A>(stream, gate, open);
-    if constexpr (A::kMakesZeros) {
-      backend.MatMulRows(stream, matrix, x, open, y);
-    } else {
-      backend.MatMul(stream, matrix, x, y);
-    }
-    backend.template Glu<A>(stream, gate, y, open, y);
   }
 }
 

@@ -19,6 +19,7 @@
 #include "bitnet/backend/uses.h"
 #include "bitnet/base/assert.h"
 #include "bitnet/layer/fused_products.h"
+#include "bitnet/layer/glu_quantize.h"
 #include "bitnet/layer/rms_norm.h"
 #include "bitnet/layer/transform_inputs.h"
 #include "bitnet/layer/weight_use.h"
@@ -102,11 +103,22 @@ class SparseFfn {
     const MatrixView<float> gate = backend.Shape(stream, buffers.gate, tokens, gate_.rows());
     const MatrixView<float> up = backend.Shape(stream, buffers.up, tokens, up_.rows());
     backend.MatMul(stream, gate_, x, gate);
-    MatMulGated<Act>(backend, stream, up_, x, gate, buffers.open, up);
-    if (sub_norm_.width() != 0) sub_norm_(backend, stream, up, up);
-
-    backend.template Quantize<Untransformed<typename S::DownInput>>(
-        stream, TransformInputs<typename S::DownInput>(backend, stream, up, buffers.transformed), buffers.down_inputs);
+    backend.template OpenGates<Act>(stream, gate, buffers.open);
+    if constexpr (Act::kMakesZeros) {
+      backend.MatMulRows(stream, up_, x, buffers.open, up);
+    } else {
+      backend.MatMul(stream, up_, x, up);
+    }
+    using DownInput = Untransformed<typename S::DownInput>;
+    if (kTransformsNothing<typename S::DownInput> && sub_norm_.width() == 0) {
+      GluQuantize<Act, DownInput>(backend, stream, gate, up, buffers.open, buffers.down_inputs);
+    } else {
+      backend.template Glu<Act>(stream, gate, up, buffers.open, up);
+      if (sub_norm_.width() != 0) sub_norm_(backend, stream, up, up);
+      backend.template Quantize<DownInput>(
+          stream, TransformInputs<typename S::DownInput>(backend, stream, up, buffers.transformed),
+          buffers.down_inputs);
+    }
     if constexpr (kDownSeesZeros) {
       backend.FindNonzero(stream, buffers.down_inputs);
       if constexpr (kAdds) {
@@ -120,7 +132,6 @@ class SparseFfn {
       backend.MatMul(stream, down_, buffers.down_inputs, y);
     }
     if (use != nullptr) {
-      backend.template OpenGates<Act>(stream, gate, buffers.open);
       use->gate.AddDense(backend.CountNonzero(stream, x), tokens, gate_.cols(), gate_.rows());
       use->up.AddRows(backend.CountNonzero(stream, x, buffers.open), tokens, up_.cols(), up_.rows());
       use->down.AddDense(backend.CountNonzero(stream, buffers.down_inputs), tokens, down_.cols(), down_.rows());

@@ -21,6 +21,7 @@
 #include "bitnet/backend/cuda/cache.h"
 #include "bitnet/backend/cuda/elementwise.h"
 #include "bitnet/backend/cuda/gates.h"
+#include "bitnet/backend/cuda/gather.h"
 #include "bitnet/backend/cuda/host_calls.h"
 #include "bitnet/backend/cuda/lists.h"
 #include "bitnet/backend/cuda/matrices.h"
@@ -115,6 +116,33 @@ class BasicCudaBackend {
     cuda::MatMulColumns(stream, matrix.view(), x.view(), y);
   }
 
+  // ---- Products with what stands beside them (layer/fused_products.h).
+  template <Operand X, class... Matrix>
+  void MatMulAll(Stream& stream, RowsMemory<M, X>& x, const ProductTo<Matrix>&... to) const {
+    Gather<Stream> gather(stream);
+    const auto each = [&]<Operand W, class U>(const MatrixMemory<M, W, X, U>& matrix, MatrixView<float> y) {
+      CheckMultiplies<U>();
+      CheckProduct(matrix, x, y);
+      cuda::MatMul(gather, matrix.view(), x.view(), y);
+    };
+    (each(to.matrix, to.y), ...);
+  }
+  template <Operand W, Operand X, class U>
+  void MatMulAdd(Stream& stream, const MatrixMemory<M, W, X, U>& matrix, RowsMemory<M, X>& x,
+                 MatrixView<float> y) const {
+    CheckMultiplies<U>();
+    CheckProduct(matrix, x, y);
+    cuda::MatMulAdd(stream, matrix.view(), x.view(), y);
+  }
+  template <Operand W, Operand X, class U>
+  void MatMulColumnsAdd(Stream& stream, const MatrixMemory<M, W, X, U>& matrix, RowsMemory<M, X>& x,
+                        MatrixView<float> y) const {
+    CheckChoosesColumns<U>();
+    CheckProduct(matrix, x, y);
+    BITNET_ASSERT(x.HasNonzero(), "MatMulColumns: FindNonzero must come first");
+    cuda::MatMulColumnsAdd(stream, matrix.view(), x.view(), y);
+  }
+
   // ---- Quantized rows.
   template <AnyTransform T>
   void Transform(Stream& stream, MatrixView<const float> x, MatrixView<float> y) const {
@@ -128,11 +156,12 @@ class BasicCudaBackend {
   template <AnyQuantizer Q>
   void Quantize(Stream& stream, MatrixView<const float> x, Rows<OperandOf<Q>>& out) const {
     CheckQuantizes<Q>();
-    out.Resize(stream, x.rows(), x.cols(), kGroupSize<typename Q::Granularity>);
+    Resize<Q>(stream, x, out);
     if constexpr (kQuantizesOnDevice<Q>) {
-      cuda::Quantize<Q>(stream, x, out.view());
+      cuda::Quantize<Q>(stream, x, out.view(), out.WantsNonzero());
     } else {
       QuantizeOnHost<Q>(stream, x, 0, out.view());
+      if (out.WantsNonzero()) cuda::FindNonzero(stream, out.view());
     }
   }
   template <AnyQuantizer Q>
@@ -141,15 +170,17 @@ class BasicCudaBackend {
     static_assert(HasZero<typename Q::Format>(),
                   "bitnet: top-k sets inputs to zero, so its quantizer needs a format with the level 0");
     BITNET_ASSERT(x.rows() == 0 || (k >= 1 && k <= x.cols()), "top-k needs 1 <= k <= n");
-    out.Resize(stream, x.rows(), x.cols(), kGroupSize<typename Q::Granularity>);
+    Resize<Q>(stream, x, out);
     if constexpr (kQuantizesOnDevice<Q>) {
-      cuda::QuantizeTopK<Q>(stream, x, k, out.view());
+      cuda::QuantizeTopK<Q>(stream, x, k, out.view(), out.WantsNonzero());
     } else {
       QuantizeOnHost<Q>(stream, x, k, out.view());
+      if (out.WantsNonzero()) cuda::FindNonzero(stream, out.view());
     }
   }
   template <Operand X>
   void FindNonzero(Stream& stream, RowsMemory<M, X>& x) const {
+    if (x.HasNonzero()) return;
     x.ResizeNonzero(stream);
     cuda::FindNonzero(stream, x.view());
   }
@@ -171,7 +202,7 @@ class BasicCudaBackend {
   void RmsNormQuantize(Stream& stream, MatrixView<const float> x, const Vector& gain, float eps,
                        Rows<OperandOf<Q>>& out) const requires kQuantizesOnDevice<Q> {
     BITNET_ASSERT(gain.size() == x.cols(), "RmsNorm: x, y and gain must have the same width");
-    out.Resize(stream, x.rows(), x.cols(), kGroupSize<typename Q::Granularity>);
+    Resize<Q>(stream, x, out);
     cuda::RmsNormQuantize<Q>(stream, x, gain.data(), eps, out.view());
   }
   void Rotate(Stream& stream, const Where& where, MatrixView<float> y) const {
@@ -194,14 +225,22 @@ class BasicCudaBackend {
   template <Activation A>
   void Glu(Stream& stream, MatrixView<const float> gate, MatrixView<const float> up, const Lists& open,
            MatrixView<float> y) const {
-    BITNET_ASSERT(gate.rows() == y.rows() && gate.cols() == y.cols() && up.rows() == y.rows() &&
-                      up.cols() == y.cols() && open.tokens() == y.rows() && open.width() == y.cols(),
-                  "Glu: gate, up, the list of open gates and y must have the same shape");
+    CheckOfGlu(gate, up, open, y);
     if constexpr (kActivatesOnDevice<A>) {
       cuda::Glu<A>(stream, gate, up, open.view(), y);
     } else {
       cuda::Glu<Activated<A>>(stream, ActivateOnHost<A>(stream, gate), up, open.view(), y);
     }
+  }
+
+  // out = Q(up * A(gate)) (layer/glu_quantize.h).
+  template <Activation A, AnyQuantizer Q>
+  void GluQuantize(Stream& stream, MatrixView<const float> gate, MatrixView<float> up, const Lists& open,
+                   Rows<OperandOf<Q>>& out) const
+      requires(kActivatesOnDevice<A>&& kQuantizesOnDevice<Q> && !kIsGrouped<OperandOf<Q>>) {
+    CheckOfGlu(gate, up, open, up);
+    Resize<Q>(stream, up, out);
+    cuda::GluQuantize<A, Q>(stream, gate, MatrixView<const float>(up), out.view(), out.WantsNonzero());
   }
 
   // ---- The cache.
@@ -305,6 +344,17 @@ class BasicCudaBackend {
   }
 
  private:
+  static void CheckOfGlu(MatrixView<const float> gate, MatrixView<const float> up, const Lists& open,
+                         MatrixView<float> y) {
+    BITNET_ASSERT(gate.rows() == y.rows() && gate.cols() == y.cols() && up.rows() == y.rows() &&
+                      up.cols() == y.cols() && open.tokens() == y.rows() && open.width() == y.cols(),
+                  "Glu: gate, up, the list of open gates and y must have the same shape");
+  }
+  template <AnyQuantizer Q>
+  static void Resize(Stream& stream, MatrixView<const float> x, Rows<OperandOf<Q>>& out) {
+    out.Resize(stream, x.rows(), x.cols(), kGroupSize<typename Q::Granularity>);
+    if (out.WantsNonzero()) out.ResizeNonzero(stream);
+  }
   // f(the first value, how many, where they are) for rows that lie together, or each row.
   static void EachRun(MatrixView<const float> x, auto&& f) {
     if (x.IsContiguous()) return f(size_t{0}, x.rows() * x.cols(), x.data());

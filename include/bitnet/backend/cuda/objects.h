@@ -115,13 +115,16 @@ class RowsMemory {
              static_cast<uint32_t>(group == 0 ? cols : group),
              static_cast<uint32_t>(step_groups.Count())};
   }
-  // Room for the columns of each row whose level is not zero.
+  // Room for the columns of each row whose level is not zero. Rows of which somebody has asked for them once get them
+  // from then on with their levels (WantsNonzero).
   void ResizeNonzero(Stream<M>& stream) {
+    wants_nonzero_ = true;
     nonzero_.Resize(stream, rows(), cols());
     view_.channels = nonzero_.view().channels;
     view_.counts = nonzero_.view().counts;
   }
   bool HasNonzero() const { return rows() == 0 || view_.counts != nullptr; }
+  bool WantsNonzero() const { return wants_nonzero_; }
 
   size_t rows() const { return view_.rows; }
   size_t cols() const { return view_.cols; }
@@ -133,6 +136,7 @@ class RowsMemory {
   ListsMemory<M> nonzero_;
   StepGroups step_groups_;
   RowsView<X> view_ = {};
+  bool wants_nonzero_ = false;
 };
 
 // One block of memory, which a pass fills by one copy: only its contents change from token to token.
