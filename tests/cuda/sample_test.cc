@@ -83,7 +83,7 @@ TEST_CASE("Sample on a device: the token of SampleToken, for all options") {
   size_t run = 0;
   for (const char* kind :
        {"normal", "ties", "equal", "zeros", "one above", "mostly minus infinity", "huge", "below zero"}) {
-    for (const size_t vocab : {1u, 2u, 63u, 256u, 257u, 3000u}) {
+    for (const size_t vocab : {1u, 63u, 257u, 1000u}) {
       const std::vector<float> logits = Logits(kind, vocab);
       for (const SamplerOptions& options : kOptions) {
         // (One number each: borders of shares are the next test's.)
@@ -101,8 +101,8 @@ TEST_CASE("Sample on a device: every share of a draw, and ties that a filter cut
        {SamplerOptions{}, SamplerOptions{.top_k = 2}, SamplerOptions{.top_k = 3}, SamplerOptions{.top_k = 5},
         SamplerOptions{.top_p = 0.45f}, SamplerOptions{.top_p = 0.7f}, SamplerOptions{.top_p = 0.93f},
         SamplerOptions{.top_k = 3, .top_p = 0.6f}, SamplerOptions{.min_p = 0.3f}}) {
-    for (uint64_t i = 0; i <= 64; ++i) {
-      const uint64_t number = i == 64 ? ~uint64_t{0} : i << 58;
+    for (uint64_t i = 0; i <= 16; ++i) {
+      const uint64_t number = i == 16 ? ~uint64_t{0} : i << 60;
       ExpectSame(logits, options, number, testing::kSchedules[i % testing::kSchedules.size()], "few");
     }
   }
@@ -111,7 +111,7 @@ TEST_CASE("Sample on a device: every share of a draw, and ties that a filter cut
 TEST_CASE("Sample on a device: the largest vocabularies, ranges of several tokens a thread") {
   Random random(12);
   size_t run = 0;
-  for (const size_t vocab : {32768u, 32769u, 128256u}) {
+  for (const size_t vocab : {32769u, 128256u}) {
     for (const char* kind : {"normal", "ties"}) {
       const std::vector<float> logits = Logits(kind, vocab);
       for (const SamplerOptions& options : {SamplerOptions{}, SamplerOptions{.temperature = 0.0f},
@@ -119,6 +119,17 @@ TEST_CASE("Sample on a device: the largest vocabularies, ranges of several token
         ExpectSame(logits, options, RandomBits(random), testing::kSchedules[run++ % testing::kSchedules.size()], kind);
       }
     }
+  }
+}
+
+TEST_CASE("Sample on a device: a cut within what one thread has, between tokens that are equal") {
+  // (Two or three tokens a thread.)
+  std::vector<float> logits(66000);
+  Random random(13);
+  for (float& logit : logits) logit = random() % 2 == 0 ? 0.0f : 0.5f;
+  for (size_t i = 0; i < 6; ++i) {
+    ExpectSame(logits, {.top_k = 36000 + 4000 * i}, RandomBits(random),
+               testing::kSchedules[i % testing::kSchedules.size()], "two values");
   }
 }
 

@@ -25,12 +25,17 @@ inline constexpr auto kLevelTable = [] {
   return table;
 }();
 
-// FormatTraits<F>::kTwiceThreshold, and whether a tie goes up, in the lowest bit below it.
+// A value has at least the level i + 1 where it is above kBelowLevel[i]: half of FormatTraits<F>::kTwiceThreshold, and
+// where a tie goes up the float below that. (Not twice the value by twice the threshold: the value is a product, and
+// nvcc makes of v + v a fused multiply-add.)
 template <LevelFormat F>
-inline constexpr auto kThresholdTable = [] {
-  Table<int32_t, FormatTraits<F>::kCount - 1> table{};
+inline constexpr auto kBelowLevel = [] {
+  Table<float, FormatTraits<F>::kCount - 1> table{};
   for (size_t i = 0; i + 1 < FormatTraits<F>::kCount; ++i) {
-    table.values[i] = FormatTraits<F>::kTwiceThreshold[i] * 2 + (FormatTraits<F>::kTieUp[i] ? 1 : 0);
+    const float threshold = static_cast<float>(FormatTraits<F>::kTwiceThreshold[i]) * 0.5f;
+    const auto bits = BitCast<uint32_t>(threshold);
+    const uint32_t below = threshold == 0.0f ? 0x80000001u : threshold > 0.0f ? bits - 1 : bits + 1;
+    table.values[i] = FormatTraits<F>::kTieUp[i] ? BitCast<float>(below) : threshold;
   }
   return table;
 }();
@@ -69,13 +74,9 @@ BITNET_HOST_DEVICE inline unsigned NearestCode(float v) {
     }
     return static_cast<unsigned>(code < 0 ? 0 : code > kLast ? kLast : code);
   } else {
-    static constexpr auto table = kThresholdTable<F>;
+    static constexpr auto table = kBelowLevel<F>;
     unsigned code = 0;
-    for (int i = 0; i < kLast; ++i) {
-      const int threshold = table[static_cast<size_t>(i)];
-      const auto twice = static_cast<float>(threshold >> 1);
-      code += ((threshold & 1) != 0 ? 2.0f * v >= twice : 2.0f * v > twice) ? 1u : 0u;
-    }
+    for (size_t i = 0; i + 1 < Traits::kCount; ++i) code += v > table[i] ? 1u : 0u;
     return code;
   }
 }

@@ -388,7 +388,6 @@ struct DrawTokenKernel {
   template <class Device, class Left>
   BITNET_DEVICE static Owner FindOwner(Device& d, Shared& shared, const Share& share, const SampleKept& kept,
                                        const Left& left) {
-    d.Barrier();
     const uint64_t before = ScanBlock<kThreads>(d, shared.equals, share.equals).before;
     const uint64_t equals = before < kept.tokens ? kept.tokens - before : 0;
     const uint64_t weight = share.sum + (share.equals < equals ? share.equals : equals) * kept.weight;

@@ -74,7 +74,6 @@ class TopK {
   BITNET_DEVICE void AddDigit(Device& d, Shared& shared, Held& row, const Source& at) {
     constexpr uint32_t kDigits = 1u << kBits;
     constexpr uint32_t kOwn = kDigits / kThreads;
-    d.Barrier();
     for (uint32_t i = d.thread(); i < kDigits; i += kThreads) shared.counts[i] = 0;
     d.Barrier();
     row.EachPart(at, [&](uint32_t part) {
