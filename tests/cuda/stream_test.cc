@@ -211,10 +211,8 @@ TEST_CASE("Stream: whatever call fails, Finish says which and why, once, and the
       ++failures;
       CHECK(finished.error().find("CUDA: ") == 0);
       CHECK(finished.error().find("failed with 999 (emulatedError: it was told to)") != std::string::npos);
-      const bool is_lost = finished.error().find("lost") != std::string::npos;
-      CHECK(is_lost == machine.counts().is_lost);
-      CHECK(stream.Finish().ok() == !is_lost);
-      if (!is_lost) CHECK(IsThreeTimesPlusOne(Pass(stream, memory, Iota(100, 9)), 9));
+      CHECK(stream.Finish().ok());
+      CHECK(IsThreeTimesPlusOne(Pass(stream, memory, Iota(100, 9)), 9));
     }
     CHECK(failures > 8);
   }

@@ -42,7 +42,7 @@ class EmulatedMachine {
     std::atomic<size_t> calls = 0;
     std::atomic<size_t> launches = 0;
     std::atomic<size_t> queues = 0;
-    std::atomic<size_t> fails_at = 0;  // the call that fails, counted from here on: 1 is the next; 0: none
+    std::atomic<size_t> fails_at = 0;  // the call that fails, of those that can, from here on: 1 is the next; 0: none
     std::atomic<FaultKind> fails_with = FaultKind::kOther;
     std::atomic<bool> is_lost = false;
   };
@@ -139,13 +139,11 @@ class EmulatedMachine {
     }
     return {};
   }
+  // Of calls that fail by the end of memory or the loss of the device alone.
   Fault CallOrLose(const char* name) const {
-    Fault fault = Call(name);
-    if (fault.kind == FaultKind::kOther) {
-      fault.kind = FaultKind::kLost;
-      counts_->is_lost = true;
-    }
-    return fault;
+    if (counts_->fails_at == 0 || counts_->fails_with != FaultKind::kOther) return Call(name);
+    ++counts_->calls;
+    return {};
   }
   Fault Put(Queue& queue, const char* name, Work work) const {
     if (const Fault fault = Call(name)) return fault;
