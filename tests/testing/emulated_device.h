@@ -87,16 +87,22 @@ class EmulatedDevice {
 
   void CopyAsync(void* shared, const void* global, unsigned bytes) {
     const EmulatedBlock::Copy copy = {shared, global, bytes, 0};
-    bool now = false;
+    Schedule schedule;
     {
       const Unwatched unwatched;
       CheckCopy(copy);
-      now = block_.launched().schedule.copies == CopyTime::kEarly;
+      schedule = block_.launched().schedule;
       EmulatedBlock::Copies& copies = block_.CopiesOf(thread_);
       copies.list.push_back(copy);
       copies.list.back().group = copies.groups;
     }
-    if (now) DoCopy(copy);
+    if (schedule.copies == CopyTime::kEarly) {
+      DoCopy(copy);
+    } else {
+      unsigned char poison[16];
+      std::memset(poison, schedule.poison, 16);
+      std::memcpy(copy.to, poison, 16);  // what was there may be gone from now on
+    }
   }
   void CopyCommit() {
     const Unwatched unwatched;

@@ -91,6 +91,14 @@ class EmulatedBlock {
   };
   using Body = std::function<void(EmulatedBlock&, unsigned thread)>;
 
+  EmulatedBlock() = default;
+  ~EmulatedBlock() {
+    const Unwatched unwatched;
+    fibers_.clear();
+  }
+  EmulatedBlock(const EmulatedBlock&) = delete;
+  EmulatedBlock& operator=(const EmulatedBlock&) = delete;
+
   static EmulatedBlock& OfThisThread() {
     static thread_local EmulatedBlock block;
     return block;
@@ -219,7 +227,6 @@ class EmulatedBlock {
       if ((Unwatched(), error_ == nullptr)) {
         Acquire(&launch_begins_);
         body_(*this, thread);
-        Release(&launch_ends_);
         const Unwatched unwatched;
         CheckReturn(thread);
       }
@@ -229,6 +236,7 @@ class EmulatedBlock {
       error_ = std::current_exception();
       for (unsigned i = 0; i < warps_.size(); ++i) LetGo(i);
     }
+    Release(&launch_ends_);
     const Unwatched unwatched;
     warps_[thread / cuda::kWarp].returned |= 1u << thread % cuda::kWarp;
     ++returned_;

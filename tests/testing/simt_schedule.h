@@ -11,13 +11,13 @@ namespace bitnet::testing {
 // Which of the threads that can go on goes on, and which of the blocks comes next.
 enum class Order { kAscending, kDescending, kRandom };
 
-// When an asynchronous copy happens: where it begins, or where it is waited for.
+// When an asynchronous copy happens: where it begins, or where it is waited for (until then there is poison).
 enum class CopyTime { kEarly, kLate };
 
 struct Schedule {
   Order order = Order::kAscending;
   uint64_t seed = 0;            // of kRandom
-  unsigned char poison = 0xff;  // each byte of shared and scratch memory at the start
+  unsigned char poison = 0xff;  // each byte of shared and scratch memory at first
   CopyTime copies = CopyTime::kLate;
 };
 
