@@ -11,7 +11,8 @@
 // not.
 //
 // A tensor whose type is not known is kept, with `type` null, for whoever lists what a file holds; to decode it is an
-// error. Of several types with one number the one is taken whose length fits the place up to the next tensor.
+// error. Of several types with one number the one is taken whose length fits the place up to the next tensor; of small
+// tensors, which alignment leaves undecided, the one that the number has in the rest of the file.
 #ifndef BITNET_IO_GGUF_H_
 #define BITNET_IO_GGUF_H_
 
@@ -21,7 +22,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -127,7 +130,8 @@ class GgufFile {
 
   Result<Done> ReadAlignment();
   Result<Done> PlaceTensors();
-  Result<Done> PlaceTensor(GgufTensor& tensor, uint64_t place, bool is_last) const;
+  std::vector<const GgufType*> FittingTypes(const GgufTensor& tensor, bool is_last) const;
+  static std::string WhyNotPlaced(const GgufTensor& tensor, bool several_fit);
 
   MappedFile file_;
   uint32_t version_ = 0;
@@ -325,6 +329,8 @@ inline Result<Done> GgufFile::PlaceTensors() {
   for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<uint32_t>(i);
   std::sort(order.begin(), order.end(),
             [&](uint32_t a, uint32_t b) { return tensors_[a].offset < tensors_[b].offset; });
+  // Which type a number is in this file, as those tensors say whose length only one fits.
+  std::map<uint32_t, std::set<const GgufType*>> meanings;
   for (size_t i = 0; i < order.size(); ++i) {
     GgufTensor& tensor = tensors_[order[i]];
     const bool is_last = i + 1 == order.size();
@@ -333,56 +339,60 @@ inline Result<Done> GgufFile::PlaceTensors() {
       return Error{path() + ": tensors " + Quoted(tensor.name) + " and " + Quoted(tensors_[order[i + 1]].name) +
                    " are both at byte " + std::to_string(tensor.offset)};
     }
-    if (Result<Done> placed = PlaceTensor(tensor, end - tensor.offset, is_last); !placed.ok()) return placed;
+    // All up to the next one, for now.
+    tensor.bytes = file_.bytes().subspan(static_cast<size_t>(tensor.offset), static_cast<size_t>(end - tensor.offset));
+    if (const auto fitting = FittingTypes(tensor, is_last); fitting.size() == 1) {
+      meanings[tensor.type_id].insert(fitting[0]);
+    }
+  }
+  for (size_t i = 0; i < order.size(); ++i) {
+    GgufTensor& tensor = tensors_[order[i]];
+    std::vector<const GgufType*> fitting = FittingTypes(tensor, i + 1 == order.size());
+    if (const auto& meaning = meanings[tensor.type_id]; fitting.size() > 1 && meaning.size() == 1) {
+      std::erase_if(fitting, [&](const GgufType* type) { return type != *meaning.begin(); });
+    }
+    if (FindGgufTypes(tensor.type_id).empty()) continue;
+    if (fitting.size() != 1) return Error{path() + ": " + WhyNotPlaced(tensor, fitting.size() > 1)};
+    tensor.type = fitting[0];
+    if (tensor.type->block_values != 0) {
+      tensor.bytes = tensor.bytes.first(static_cast<size_t>(*tensor.type->Bytes(tensor.rows(), tensor.cols())));
+    }
   }
   return Done{};
 }
 
-// Decides which type of its number a tensor has that has `place` bytes, and takes the bytes of it.
-inline Result<Done> GgufFile::PlaceTensor(GgufTensor& tensor, uint64_t place, bool is_last) const {
-  const auto refuse = [&](const std::string& why) {
-    std::string shape = std::to_string(tensor.dims[0]);
-    for (uint32_t d = 1; d < tensor.rank; ++d) shape += " x " + std::to_string(tensor.dims[d]);
-    return Error{path() + ": tensor " + Quoted(tensor.name) + " of type " + std::to_string(tensor.type_id) + ", " +
-                 shape + ", at byte " + std::to_string(tensor.offset) + ": " + why};
-  };
-  const GgufType *exact = nullptr, *shorter = nullptr, *without_size = nullptr;
-  size_t exact_count = 0, shorter_count = 0;
-  uint64_t size = place;
-  std::string sizes;
-  const std::span<const GgufType> types = FindGgufTypes(tensor.type_id);
-  for (const GgufType& type : types) {
-    if (type.block_values == 0) {
-      without_size = &type;
-      continue;
-    }
+// The types of its number that a tensor may have, which has all bytes up to the next tensor: those that fill them up to
+// the alignment; or if none does, those that are shorter. A type whose length no table says fits where no other does.
+inline std::vector<const GgufType*> GgufFile::FittingTypes(const GgufTensor& tensor, bool is_last) const {
+  const uint64_t place = tensor.bytes.size();
+  std::vector<const GgufType*> exact, shorter, without_size;
+  for (const GgufType& type : FindGgufTypes(tensor.type_id)) {
     const std::optional<uint64_t> bytes = type.Bytes(tensor.rows(), tensor.cols());
-    sizes += (sizes.empty() ? "" : ", or ") + std::string(type.name);
-    if (!bytes) {
-      sizes += " takes rows of multiples of " + std::to_string(type.block_values) + " values" +
-               (type.rows_together > 1 ? ", in " + std::to_string(type.rows_together) + "s" : "");
-      continue;
-    }
-    sizes += " takes " + std::to_string(*bytes) + " bytes";
+    if (type.block_values == 0) without_size.push_back(&type);
+    if (!bytes || *bytes > place) continue;
     const uint64_t padded = *bytes + (alignment_ - *bytes % alignment_) % alignment_;
-    if (padded == place || (is_last && *bytes <= place && place < padded)) {
-      exact = &type, ++exact_count, size = *bytes;
-    } else if (padded < place) {
-      shorter = &type, ++shorter_count;
+    if (padded < place) {
+      shorter.push_back(&type);
+    } else if (padded == place || is_last) {
+      exact.push_back(&type);
     }
   }
-  if (exact_count == 0 && shorter_count == 1 && without_size == nullptr) {
-    exact = shorter, exact_count = 1, size = *shorter->Bytes(tensor.rows(), tensor.cols());
-  } else if (exact_count == 0 && without_size != nullptr) {
-    exact = without_size, exact_count = 1;
+  return !exact.empty() ? exact : !without_size.empty() ? without_size : shorter;
+}
+
+inline std::string GgufFile::WhyNotPlaced(const GgufTensor& tensor, bool several_fit) {
+  std::string why = "tensor " + Quoted(tensor.name) + " of type " + std::to_string(tensor.type_id) + ", " +
+                    std::to_string(tensor.dims[0]);
+  for (uint32_t d = 1; d < tensor.rank; ++d) why += " x " + std::to_string(tensor.dims[d]);
+  why += ", at byte " + std::to_string(tensor.offset) + ": there are " + std::to_string(tensor.bytes.size()) + " bytes";
+  for (const GgufType& type : FindGgufTypes(tensor.type_id)) {
+    const std::optional<uint64_t> bytes = type.Bytes(tensor.rows(), tensor.cols());
+    why += "; " + std::string(type.name) +
+           (bytes ? " takes " + std::to_string(*bytes)
+                  : " has rows of multiples of " + std::to_string(type.block_values) + " values" +
+                        (type.rows_together > 1 ? ", in " + std::to_string(type.rows_together) + "s" : ""));
   }
-  if (!types.empty() && exact_count != 1) {
-    return refuse(sizes + "; there are " + std::to_string(place) +
-                  (exact_count + shorter_count > 1 ? ", and which of them it is cannot be told" : ""));
-  }
-  tensor.type = exact;
-  tensor.bytes = file_.bytes().subspan(static_cast<size_t>(tensor.offset), static_cast<size_t>(size));
-  return Done{};
+  return why + (several_fit ? "; which of them it is cannot be told" : "");
 }
 
 }  // namespace bitnet

@@ -5,7 +5,8 @@
 // a line; what decodes it is in io/blocks.h.
 //
 //   row of a matrix:  row_bytes, then a block for each block_values columns
-//   I2_S:             blocks run across rows (kAcrossRows), tensor_bytes follow the last
+//   I2_S:             blocks run across rows (across_rows), tensor_bytes follow the last. A block is a byte: its three
+//                     layouts agree about nothing else.
 //   IQ2_BN_R4:        `rows_together` rows are one unit
 #ifndef BITNET_IO_GGUF_TYPES_H_
 #define BITNET_IO_GGUF_TYPES_H_
@@ -39,9 +40,8 @@ struct GgufType {
     if (block_values == 0 || rows == 0 || cols == 0 || rows > kMost / cols) return std::nullopt;
     const uint64_t values = rows * cols;
     if (across_rows) {
-      // The last block is filled up, as the Python converter does.
-      const uint64_t blocks = values / block_values + (values % block_values != 0 ? 1 : 0);
-      return blocks > kMost / block_bytes ? std::nullopt : std::optional(blocks * block_bytes + tensor_bytes);
+      if (values % block_values != 0) return std::nullopt;
+      return values / block_values * block_bytes + tensor_bytes;
     }
     if (cols % block_values != 0 || rows % rows_together != 0) return std::nullopt;
     const uint64_t blocks = cols / block_values;
@@ -88,7 +88,7 @@ inline constexpr auto kGgufTypes = std::to_array<GgufType>({
     {30, "BF16", 1, 2},
     {34, "TQ1_0", 256, 54},
     {35, "TQ2_0", 256, 66},
-    {36, "I2_S", 128, 32, 0, 1, true, 32},
+    {36, "I2_S", 4, 1, 0, 1, true, 32},
     {37, "I8_S", 1, 1},
     {38, "TL1", 0, 0, 0, 1, false, 0, kTablesOutside},
     {39, "MXFP4", 32, 17},
@@ -116,6 +116,14 @@ inline std::span<const GgufType> FindGgufTypes(uint32_t id) {
   size_t end = begin;
   while (end < detail::kGgufTypes.size() && detail::kGgufTypes[end].id == id) ++end;
   return GgufTypes().subspan(begin, end - begin);
+}
+
+// The first type of this name; null where there is none.
+inline const GgufType* FindGgufType(std::string_view name) {
+  for (const GgufType& type : detail::kGgufTypes) {
+    if (type.name == name) return &type;
+  }
+  return nullptr;
 }
 
 }  // namespace bitnet
