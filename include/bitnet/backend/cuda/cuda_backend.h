@@ -29,6 +29,7 @@
 #include "bitnet/backend/cuda/objects.h"
 #include "bitnet/backend/cuda/products.h"
 #include "bitnet/backend/cuda/quantize.h"
+#include "bitnet/backend/cuda/rotate_and_store.h"
 #include "bitnet/backend/cuda/sample.h"
 #include "bitnet/backend/cuda/store.h"
 #include "bitnet/backend/cuda/stream.h"
@@ -249,6 +250,17 @@ class BasicCudaBackend {
              CacheMemory<M, Quantizers>& cache) const {
     CheckStore(keys, values, where.host(), cache);
     cuda::Store<Quantizers>(stream, keys, values, where.view(), cache.view());
+  }
+  // What comes before attention, in one launch (layer/store_heads.h).
+  template <AnyQuantizer Q, class Quantizers>
+  void RotateAndStore(Stream& stream, MatrixView<float> q, MatrixView<float> k, MatrixView<float> v, const Where& where,
+                      CacheMemory<M, Quantizers>& cache, Rows<OperandOf<Q>>& queries) const
+      requires(kStoresOnDevice<Q, Quantizers>) {
+    const size_t head_dim = CheckRotate(where.host(), q);
+    CheckStore(k, v, where.host(), cache);
+    BITNET_ASSERT(head_dim == cache.head_dim() && q.IsContiguous(), "RotateAndStore: the cache is one of other heads");
+    queries.Resize(stream, q.rows() * (q.cols() / head_dim), head_dim, 0);
+    cuda::RotateAndStore<Q, Quantizers>(stream, q, k, v, where.view(), cache.view(), queries.view());
   }
   template <Operand Q, class Quantizers>
   void Attend(Stream& stream, RowsMemory<M, Q>& q, const Where& where, const CacheMemory<M, Quantizers>& cache,

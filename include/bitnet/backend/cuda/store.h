@@ -140,8 +140,12 @@ struct StoreHeadsOfTokens {
     const size_t item = size_t{d.block()} * kHeadsOfBlock + d.warp();
     const size_t heads = size_t{2} * cache.kv_heads;
     if (item >= heads * where.tokens) return;
-    const auto token = static_cast<uint32_t>(item / heads);
-    const auto of_token = static_cast<uint32_t>(item % heads);
+    StoreHeadOf(d, static_cast<uint32_t>(item / heads), static_cast<uint32_t>(item % heads));
+  }
+
+  // What a warp does of a token: key, value, key, value, ...
+  template <class Device>
+  BITNET_DEVICE void StoreHeadOf(Device& d, uint32_t token, uint32_t of_token) const {
     const uint32_t head = of_token / 2;
     const uint32_t position = where.places[token].position;
     std::byte* to = cache.Head(where.Page(token, position), head);

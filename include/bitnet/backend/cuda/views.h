@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "bitnet/backend/where.h"
 #include "bitnet/base/host_device.h"
@@ -26,6 +27,15 @@ struct RealsOf {
   RealsOf(MatrixView<T> view)
       : data(view.data()), stride(view.stride()), rows(view.rows()), cols(view.cols()) {}  // NOLINT
   BITNET_HOST_DEVICE T* Row(size_t r) const { return data + r * stride; }
+  // To be read alone.
+  BITNET_HOST_DEVICE operator RealsOf<const T>() const requires(!std::is_const_v<T>) {  // NOLINT
+    RealsOf<const T> reals;
+    reals.data = data;
+    reals.stride = stride;
+    reals.rows = rows;
+    reals.cols = cols;
+    return reals;
+  }
 };
 using Reals = RealsOf<float>;
 using ConstReals = RealsOf<const float>;
