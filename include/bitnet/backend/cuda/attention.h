@@ -110,7 +110,7 @@ void Attend(Stream& stream, const RowsView<Q>& q, const WhereView& where,
   constexpr uint32_t kMostSpans = 64;
   const uint32_t span = BlocksFor(where.most_pages, kMostSpans);
   const auto tiles_of = [&](uint32_t rows) { return AttentionTiles::Of(shape, where, rows, span); };
-  AttentionTiles score_tiles = tiles_of(kScoresReals ? 8 : 16);
+  AttentionTiles score_tiles = tiles_of(kScoresReals ? 4 : 16);
   // (Values of few rows take half of the registers.)
   AttentionTiles sum_tiles = tiles_of(8);
   bool takes_16_rows = false;
@@ -131,11 +131,14 @@ void Attend(Stream& stream, const RowsView<Q>& q, const WhereView& where,
     const auto count = static_cast<uint32_t>(slice < where.tokens - first ? slice : where.tokens - first);
     score_tiles.SetTokens(static_cast<uint32_t>(first), count);
     sum_tiles.SetTokens(static_cast<uint32_t>(first), count);
-    if constexpr (kScoresReals) {
-      stream.Launch(ScoreReals<FormatOf<Q>, Quantizers, Sum>{q, where, cache, score_tiles, scratch},
+    if constexpr (!kScoresReals) {
+      stream.Launch(ScoreCodes<FormatOf<Q>, Quantizers, Sum>{q, where, cache, score_tiles, scratch},
+                    score_tiles.grid());
+    } else if (shape.head_dim > kSumBlock) {
+      stream.Launch(ScoreReals<FormatOf<Q>, Quantizers, Sum, true>{q, where, cache, score_tiles, scratch},
                     score_tiles.grid());
     } else {
-      stream.Launch(ScoreCodes<FormatOf<Q>, Quantizers, Sum>{q, where, cache, score_tiles, scratch},
+      stream.Launch(ScoreReals<FormatOf<Q>, Quantizers, Sum, false>{q, where, cache, score_tiles, scratch},
                     score_tiles.grid());
     }
     if constexpr (kSumsReals) {

@@ -97,18 +97,12 @@ BITNET_DEVICE double OrderedSumOfWarp(Device& d, uint32_t n, const Term& term) {
   uint32_t parts = 0;
   for (uint32_t begin = 0; begin < n; begin += kPart, ++parts) {
     double part = part_sum(begin);
-    bool carries = true;
-    BITNET_UNROLL
-    for (unsigned level = 0; level < kLevels; ++level) {
-      const bool is_full = (parts >> level & 1u) != 0;
-      if (carries && is_full) part = sums[level] + part;
-      if (carries && !is_full) sums[level] = part;
-      carries = carries && is_full;
-    }
+    unsigned level = 0;
+    for (; (parts >> level & 1u) != 0; ++level) part = sums[level] + part;
+    sums[level] = part;
   }
   double total = 0.0;
-  BITNET_UNROLL
-  for (unsigned level = 0; level < kLevels; ++level) {
+  for (unsigned level = 0; parts >> level != 0; ++level) {
     if ((parts >> level & 1u) != 0) total = sums[level] + total;
   }
   return FoldLanes(d, total);

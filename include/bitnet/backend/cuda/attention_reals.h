@@ -39,43 +39,42 @@ struct KeysOfTokens {
   uint32_t token;
   uint32_t head_dim;
 
-  // use(eight, k) for the eights of values of this thread's token, from `first` up to `end`, which are multiples of 4,
-  // one after the other. What is beyond the head is 0.
-  template <class Device, class Use>
-  BITNET_DEVICE void EachEight(Device& d, uint32_t first, uint32_t end, const Use& use) const {
-    double k[8];
+  // use(eight, k) for the eights of values of this thread's token, one after the other: k[i] is value 2 i + kOdd of the
+  // eight, 0 beyond the head.
+  template <unsigned kOdd, class Device, class Use>
+  BITNET_DEVICE void EachEight(Device& d, const Use& use) const {
+    double k[4];
     if constexpr (kIsFloat<Key>) {
       const auto* reals = reinterpret_cast<const KeptLevel<Key>*>(head);
-      for (uint32_t eight = first; eight < end; ++eight) {
+      for (uint32_t eight = 0; 8 * eight < head_dim; ++eight) {
         BITNET_UNROLL
-        for (uint32_t i = 0; i < 8; ++i) {
-          const uint32_t dim = 8 * eight + i;
+        for (uint32_t i = 0; i < 4; ++i) {
+          const uint32_t dim = 8 * eight + 2 * i + kOdd;
           k[i] = dim < head_dim ? AsDouble(reals[size_t{dim} * kPageTokens + token]) : 0.0;
         }
         use(eight, k);
       }
     } else {
       using Codes = HeadCodes<Key>;
-      for (uint32_t eight = first; eight < end; eight += 4) {
-        const auto* from = reinterpret_cast<const uint32_t*>(head + KeyByteAt<Codes::kWords>(eight, token));
+      for (uint32_t bundle = 0; 32 * bundle < head_dim; ++bundle) {
+        const auto* from = reinterpret_cast<const uint32_t*>(head + KeyByteAt<Codes::kWords>(4 * bundle, token));
         uint32_t words[Codes::kWords];
         BITNET_UNROLL
         for (unsigned w = 0; w < Codes::kWords; ++w) words[w] = from[w * (kKeyWordBytes / sizeof(uint32_t))];
-        uint32_t bytes[Codes::kParts][8];
-        Codes::template Unpack<0>(d, words, bytes[0]);
-        if constexpr (Codes::kParts == 2) Codes::template Unpack<1>(d, words, bytes[1]);
-        BITNET_UNROLL
-        for (uint32_t of_bundle = 0; of_bundle < 4; ++of_bundle) {
+        uint32_t bytes[Codes::kParts][4];
+        Codes::template Unpack<0, kOdd, 2>(d, words, bytes[0]);
+        if constexpr (Codes::kParts == 2) Codes::template Unpack<1, kOdd, 2>(d, words, bytes[1]);
+        for (uint32_t of_bundle = 0; of_bundle < 4 && 32 * bundle + 8 * of_bundle < head_dim; ++of_bundle) {
           BITNET_UNROLL
-          for (uint32_t i = 0; i < 8; ++i) {
+          for (uint32_t i = 0; i < 4; ++i) {
             int level = Codes::kBase;
             BITNET_UNROLL
             for (int part = 0; part < Codes::kParts; ++part) {
               level += Codes::Scale(part) * static_cast<int8_t>(bytes[part][i] >> 8 * of_bundle & 0xffu);
             }
-            k[i] = 8 * (eight + of_bundle) + i < head_dim ? AsDouble(level) : 0.0;
+            k[i] = 32 * bundle + 8 * of_bundle + 2 * i + kOdd < head_dim ? AsDouble(level) : 0.0;
           }
-          use(eight + of_bundle, k);
+          use(4 * bundle + of_bundle, k);
         }
       }
     }
@@ -101,22 +100,24 @@ struct KeysOfTokens {
   }
 };
 
-template <Format Q, class Quantizers, class Sum>
+// kIsWide: heads of more than kSumBlock values, whose sums have several blocks.
+template <Format Q, class Quantizers, class Sum, bool kIsWide>
 struct ScoreReals {
   using Layout = CacheLayout<Quantizers>;
   using Keys = KeysOfTokens<Quantizers>;
   static constexpr unsigned kThreads = static_cast<unsigned>(kPageTokens);
-  static constexpr unsigned kRows = 8;        // of a tile
-  static constexpr unsigned kRowsAtOnce = 4;  // for which a key is read once
+  static constexpr unsigned kRows = 4;  // of a tile
   static constexpr unsigned kWarps = kThreads / kWarp;
-  static constexpr uint32_t kDims = static_cast<uint32_t>(kSumBlock);  // of queries in shared memory
-  static constexpr uint32_t kLanes = static_cast<uint32_t>(kSumLanes);
 
+  struct NoQueries {};
+  struct Queries {
+    double values[kRows][kSumBlock];  // 0 beyond the head
+  };
   struct Shared {
-    alignas(16) double q[kRows][kDims];
+    std::conditional_t<kIsWide, NoQueries, Queries> q;
     float factor[kRows];
     float first[kRows];  // dots with a first key that lies apart
-    uint32_t visible[kRows];
+    SharedRows<kRows> rows;
     float max[kWarps][kRows];
   };
 
@@ -152,28 +153,20 @@ struct ScoreReals {
     for (uint32_t page = tile.first_page; page < end_page; ++page) {
       const auto page_begin = page * static_cast<uint32_t>(kPageTokens);
       const std::byte* head = cache.Head(where.Page(rows.first_token, page_begin), tile.kv_head);
+      float dots[kRows] = {};
+      if constexpr (kIsWide) {
+        DotsByWarps(d, rows, page_begin, head, dots);
+      } else if (page_begin + d.thread() < rows.visible) {
+        DotsOfBlock(d, shared, {head, d.thread(), cache.head_dim}, rows.rows, dots);
+      }
+      const uint32_t position = page_begin + d.thread();
       BITNET_UNROLL
-      for (unsigned first = 0; first < kRows; first += kRowsAtOnce) {
-        if (first >= rows.rows) continue;
-        float dots[kRowsAtOnce] = {};
-        if (cache.head_dim <= kDims) {
-          if (page_begin + d.thread() < rows.visible) {
-            DotsOfBlock(d, shared, {head, d.thread(), cache.head_dim}, first, rows.rows, dots);
-          }
-        } else {
-          DotsByWarps(d, rows, page_begin, head, first, dots);
-        }
-        BITNET_UNROLL
-        for (unsigned i = 0; i < kRowsAtOnce; ++i) {
-          const unsigned row = first + i;
-          const uint32_t position = page_begin + d.thread();
-          if (row >= rows.rows || position >= shared.visible[row]) continue;
-          const float dot = Layout::kFirstKeyApart && position == 0 ? shared.first[row] : dots[i];
-          const float score = dot * (shared.factor[row] * KeyStep(head, d.thread()));
-          const size_t row_number = tiles.RowOf(rows.Token(row), rows.Head(row));
-          scratch.scores[row_number * tiles.pages * kPageTokens + position] = score;
-          if (score > max[row]) max[row] = score;
-        }
+      for (unsigned row = 0; row < kRows; ++row) {
+        if (row >= rows.rows || position >= shared.rows.visible[row]) continue;
+        const float dot = Layout::kFirstKeyApart && position == 0 ? shared.first[row] : dots[row];
+        const float score = dot * (shared.factor[row] * KeyStep(head, d.thread()));
+        scratch.scores[size_t{shared.rows.number[row]} * tiles.pages * kPageTokens + position] = score;
+        if (score > max[row]) max[row] = score;
       }
     }
     BITNET_UNROLL
@@ -189,7 +182,7 @@ struct ScoreReals {
         const float other = shared.max[warp][d.thread()];
         largest = other > largest ? other : largest;
       }
-      scratch.maxima[tiles.RowOf(rows.Token(d.thread()), rows.Head(d.thread())) * tiles.spans + tile.span] = largest;
+      scratch.maxima[size_t{shared.rows.number[d.thread()]} * tiles.spans + tile.first_page / tiles.span] = largest;
     }
   }
 
@@ -201,7 +194,7 @@ struct ScoreReals {
     }
   }
 
-  // Queries (of heads that are not too wide), factors and dots with the first key: a warp a row.
+  // Queries, factors and dots with the first key: a warp a row.
   template <class Device>
   BITNET_DEVICE void ShareRows(Device& d, Shared& shared, const AttentionTile& tile, const AttentionRows& rows) const {
     const bool has_first = Layout::kFirstKeyApart && tile.first_page == 0;
@@ -210,57 +203,69 @@ struct ScoreReals {
     const uint32_t token = rows.Token(row);
     const size_t q_row = size_t{token} * tiles.heads + rows.Head(row);
     const LevelOf<Q>* values = q.Row(q_row);
-    const uint32_t padded = cache.Bundles() * 32;
-    for (uint32_t i = d.lane(); i < padded && i < kDims; i += kWarp) {
-      shared.q[row][i] = i < cache.head_dim ? AsDouble(values[i]) : 0.0;
+    if constexpr (!kIsWide) {
+      for (uint32_t i = d.lane(); i < cache.Bundles() * 32; i += kWarp) {
+        shared.q.values[row][i] = i < cache.head_dim ? AsDouble(values[i]) : 0.0;
+      }
     }
     float dot = 0.0f;
     if (has_first) {
       using FirstKey = KeptLevel<typename Layout::FirstKey>;
       const auto* first = reinterpret_cast<const FirstKey*>(cache.Head(where.Page(rows.first_token, 0), tile.kv_head) +
                                                             cache.first_key);
-      dot = static_cast<float>(
-          OrderedSumOfWarp(d, cache.head_dim, [&](uint32_t i) { return AsDouble(values[i]) * AsDouble(first[i]); }));
+      const auto term = [&](uint32_t i) { return AsDouble(values[i]) * AsDouble(first[i]); };
+      if constexpr (kIsWide) {
+        dot = static_cast<float>(OrderedSumOfWarp(d, cache.head_dim, term));
+      } else {
+        dot = static_cast<float>(OrderedSumOfBlock(d, cache.head_dim, term));
+      }
     }
     if (d.lane() == 0) {
       shared.factor[row] = ScoreFactor(q.Steps(q_row)[0], cache.head_dim);
-      shared.visible[row] = where.places[token].position + 1;
+      shared.rows.number[row] = tiles.RowOf(token, rows.Head(row));
+      shared.rows.visible[row] = where.places[token].position + 1;
       shared.first[row] = dot;
     }
   }
 
-  // Of this thread's token and some rows: the eight lanes of each sum, one after the other.
+  // Of this thread's token and some rows. Of the eight lanes of each sum first the even ones, then the odd ones.
   template <class Device>
-  static BITNET_DEVICE void DotsOfBlock(Device& d, const Shared& shared, const Keys& keys, unsigned first,
-                                        uint32_t rows, float (&dots)[kRowsAtOnce]) {
-    double lanes[kRowsAtOnce][8] = {};
-    keys.EachEight(d, 0, (keys.head_dim + 31) / 32 * 4, [&](uint32_t eight, const double(&k)[8]) {
+  static BITNET_DEVICE void DotsOfBlock(Device& d, const Shared& shared, const Keys& keys, uint32_t rows,
+                                        float (&dots)[kRows]) {
+    double even[kRows], odd[kRows];
+    SumLanes<0>(d, shared, keys, rows, even);
+    SumLanes<1>(d, shared, keys, rows, odd);
+    BITNET_UNROLL
+    for (unsigned i = 0; i < kRows; ++i) dots[i] = static_cast<float>(even[i] + odd[i]);
+  }
+  template <unsigned kOdd, class Device>
+  static BITNET_DEVICE void SumLanes(Device& d, const Shared& shared, const Keys& keys, uint32_t rows,
+                                     double (&sums)[kRows]) {
+    double lanes[kRows][4] = {};
+    keys.template EachEight<kOdd>(d, [&](uint32_t eight, const double(&k)[4]) {
       BITNET_UNROLL
-      for (unsigned i = 0; i < kRowsAtOnce; ++i) {
-        if (first + i >= rows) continue;
-        const double* values = &shared.q[first + i][8 * eight];
+      for (unsigned i = 0; i < kRows; ++i) {
+        if (i >= rows) continue;
+        const double* values = &shared.q.values[i][8 * eight + kOdd];
         BITNET_UNROLL
-        for (unsigned j = 0; j < 8; ++j) lanes[i][j] += values[j] * k[j];
+        for (unsigned j = 0; j < 4; ++j) lanes[i][j] += values[2 * j] * k[j];
       }
     });
     BITNET_UNROLL
-    for (unsigned i = 0; i < kRowsAtOnce; ++i) {
-      const double(&l)[8] = lanes[i];
-      dots[i] = static_cast<float>(((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7])));
-    }
+    for (unsigned i = 0; i < kRows; ++i) sums[i] = (lanes[i][0] + lanes[i][2]) + (lanes[i][1] + lanes[i][3]);
   }
 
   // The same of wide heads, whose sums have several blocks: a warp for each of its tokens in turn.
   template <class Device>
   BITNET_DEVICE void DotsByWarps(Device& d, const AttentionRows& rows, uint32_t page_begin, const std::byte* head,
-                                 unsigned first, float (&dots)[kRowsAtOnce]) const {
+                                 float (&dots)[kRows]) const {
     for (uint32_t lane = 0; lane < kWarp; ++lane) {
       const Keys keys = {head, d.warp() * kWarp + lane, cache.head_dim};
       if (page_begin + keys.token >= rows.visible) break;
       BITNET_UNROLL
-      for (unsigned i = 0; i < kRowsAtOnce; ++i) {
-        if (first + i >= rows.rows) continue;
-        const LevelOf<Q>* values = q.Row(size_t{rows.Token(first + i)} * tiles.heads + rows.Head(first + i));
+      for (unsigned i = 0; i < kRows; ++i) {
+        if (i >= rows.rows) continue;
+        const LevelOf<Q>* values = q.Row(size_t{rows.Token(i)} * tiles.heads + rows.Head(i));
         const double sum =
             OrderedSumOfWarp(d, cache.head_dim, [&](uint32_t dim) { return AsDouble(values[dim]) * keys.At(dim); });
         dots[i] = d.lane() == lane ? static_cast<float>(sum) : dots[i];
@@ -280,7 +285,7 @@ struct SumReals {
   struct Shared {
     alignas(16) SharedProbabilities<kRows> p;
     double totals[kRows];
-    uint32_t visible[kRows];
+    SharedRows<kRows> rows;
   };
 
   WhereView where;
@@ -310,35 +315,36 @@ struct SumReals {
     const uint32_t row = d.warp();
     float max = kNoScore;
     uint32_t visible = 0;
+    const float* scores = nullptr;
     if (row < rows.rows) {
       visible = where.places[rows.Token(row)].position + 1;
       const uint32_t spans = (AttentionRows::PagesOf(visible) - 1) / tiles.span + 1;
-      max = LargestScore(d, scratch.maxima + RowOf(rows, row) * tiles.spans, spans);
-      if (d.lane() == 0) shared.visible[row] = visible;
+      const uint32_t number = tiles.RowOf(rows.Token(row), rows.Head(row));
+      max = LargestScore(d, scratch.maxima + size_t{number} * tiles.spans, spans);
+      scores = scratch.scores + size_t{number} * tiles.pages * kPageTokens;
+      if (d.lane() == 0) {
+        shared.rows.number[row] = number;
+        shared.rows.visible[row] = visible;
+      }
     }
     for (uint32_t page = tile.first_page; page < end_page; ++page) {
       if (page != tile.first_page) d.Barrier();
       if (row < rows.rows) {
         float p[8];
-        const float* scores = scratch.scores + (RowOf(rows, row) * tiles.pages + page) * kPageTokens;
-        ProbabilitiesOfLane(d, scores, max, VisibleInPage(page, visible), p);
+        ProbabilitiesOfLane(d, scores + page * kPageTokens, max, VisibleInPage(page, visible), p);
         StoreEightFloats(p, &shared.p[row][d.lane() * kTokensOfLane]);
       }
       d.Barrier();
       SumProbabilities<kRows>(d, shared.p, rows.rows, [&](uint32_t r, double sum) {
         shared.totals[r] = sum;
-        if (tiles.pages != 1) scratch.totals[RowOf(rows, r) * tiles.pages + page] = sum;
+        if (tiles.pages != 1) scratch.totals[size_t{shared.rows.number[r]} * tiles.pages + page] = sum;
       });
       if (tiles.pages == 1) d.Barrier();
       SumPage(d, shared, tile, rows, page);
     }
   }
 
-  BITNET_DEVICE size_t RowOf(const AttentionRows& rows, uint32_t row) const {
-    return tiles.RowOf(rows.Token(row), rows.Head(row));
-  }
-
-  // A thread has a dimension, and of the rows every so many-th, some at a time.
+  // A thread has a dimension, and some of the rows, at most kRowsAtOnce at a time.
   template <class Device>
   BITNET_DEVICE void SumPage(Device& d, const Shared& shared, const AttentionTile& tile, const AttentionRows& rows,
                              uint32_t page) const {
@@ -352,15 +358,16 @@ struct SumReals {
     const uint32_t teams = kThreads / width;  // of threads that have all dimensions
     const uint32_t team = d.thread() / width;
     if (team >= teams) return;
+    const uint32_t of_team = (rows.rows + teams - 1) / teams;
+    const uint32_t end_row = (team + 1) * of_team < rows.rows ? (team + 1) * of_team : rows.rows;
     const uint32_t tokens = VisibleInPage(page, rows.visible);
     for (uint32_t dim = d.thread() % width; dim < cache.head_dim; dim += width) {
-      for (uint32_t first = team; first < rows.rows; first += teams * kRowsAtOnce) {
+      for (uint32_t first = team * of_team; first < end_row; first += kRowsAtOnce) {
         double sums[kRowsAtOnce] = {};
         uint32_t visible[kRowsAtOnce];
         BITNET_UNROLL
         for (unsigned i = 0; i < kRowsAtOnce; ++i) {
-          const uint32_t row = first + i * teams;
-          visible[i] = row < rows.rows ? VisibleInPage(page, shared.visible[row]) : 0;
+          visible[i] = first + i < end_row ? VisibleInPage(page, shared.rows.visible[first + i]) : 0;
         }
         for (uint32_t s = 0; s < tokens; ++s) {
           double v = 0.0;
@@ -371,18 +378,18 @@ struct SumReals {
           }
           BITNET_UNROLL
           for (unsigned i = 0; i < kRowsAtOnce; ++i) {
-            if (s < visible[i]) sums[i] += static_cast<double>(shared.p[first + i * teams][s]) * v;
+            if (s < visible[i]) sums[i] += static_cast<double>(shared.p[first + i][s]) * v;
           }
         }
         BITNET_UNROLL
         for (unsigned i = 0; i < kRowsAtOnce; ++i) {
-          const uint32_t row = first + i * teams;
+          const uint32_t row = first + i;
           if (visible[i] == 0) continue;
           if (tiles.pages == 1) {
             y.Row(rows.Token(row))[rows.Head(row) * cache.head_dim + dim] =
                 static_cast<float>((0.0 + sums[i]) / (0.0 + shared.totals[row]));
           } else {
-            scratch.sums[(RowOf(rows, row) * tiles.pages + page) * cache.head_dim + dim] = sums[i];
+            scratch.sums[(size_t{shared.rows.number[row]} * tiles.pages + page) * cache.head_dim + dim] = sums[i];
           }
         }
       }

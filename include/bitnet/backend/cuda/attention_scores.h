@@ -52,7 +52,7 @@ struct ScoreCodes {
     float factor[kRows];
     int32_t q_sum[kRows];
     int32_t first[kRows];  // dots with a first key that lies apart
-    uint32_t visible[kRows];
+    SharedRows<kRows> rows;
     float max[kThreads / kWarp][kRows];
   };
 
@@ -86,25 +86,24 @@ struct ScoreCodes {
     const uint32_t quarter = lane % 4;
     const uint32_t first_page = where.Page(rows.first_token, 0);
     DescribeRows(d, shared, tile, rows, first_page);
-    const uint32_t parts = (cache.head_dim + kDimsOfPart - 1) / kDimsOfPart;
-    const uint32_t end_page = tile.end_page < rows.pages ? tile.end_page : rows.pages;
 
     float max[2] = {kNoScore, kNoScore};
-    for (uint32_t page = tile.first_page; page < end_page; ++page) {
+    for (uint32_t page = tile.first_page; page < tile.end_page && page < rows.pages; ++page) {
       const auto page_begin = page * static_cast<uint32_t>(kPageTokens);
       const std::byte* head = cache.Head(where.Page(rows.first_token, page_begin), tile.kv_head);
       const uint32_t first = d.warp() * kTokensOfWarp;  // token in the page
       const bool is_seen = page_begin + first < rows.visible;
 
       int32_t dots[kTiles][4] = {};
-      for (uint32_t part = 0; part < parts; ++part) {
+      for (uint32_t part = 0; part * kDimsOfPart < cache.head_dim; ++part) {
         // The loads of keys come first, to be under way meanwhile.
         const uint32_t bundle = part * kBundlesOfPart + quarter;
         uint32_t words[kWords][kTiles];
         if (is_seen) LoadKeys(d, head, bundle, first, words);
         const bool is_first = part == 0 && page == tile.first_page;
-        if (!is_first && parts > 1) d.Barrier();
-        if (is_first || parts > 1) {
+        const bool has_parts = cache.head_dim > kDimsOfPart;
+        if (!is_first && has_parts) d.Barrier();
+        if (is_first || has_parts) {
           ShareQueries(d, shared, rows, part);
           d.Barrier();
         }
@@ -122,13 +121,13 @@ struct ScoreCodes {
       if (quarter == 0) shared.max[d.warp()][half * 8 + lane / 4] = max[half];
     }
     d.Barrier();
-    if (d.thread() < rows.rows) {
-      float largest = shared.max[0][d.thread()];
+    const uint32_t row = d.thread();
+    if (row < rows.rows) {
+      float largest = shared.max[0][row];
       for (unsigned warp = 1; warp < kThreads / kWarp; ++warp) {
-        const float other = shared.max[warp][d.thread()];
-        largest = other > largest ? other : largest;
+        largest = shared.max[warp][row] > largest ? shared.max[warp][row] : largest;
       }
-      scratch.maxima[tiles.RowOf(rows.Token(d.thread()), rows.Head(d.thread())) * tiles.spans + tile.span] = largest;
+      scratch.maxima[size_t{shared.rows.number[row]} * tiles.spans + tile.first_page / tiles.span] = largest;
     }
   }
 
@@ -153,7 +152,8 @@ struct ScoreCodes {
       if (has_first) dot = WarpSum(d, dot);
       if (d.lane() == 0) {
         shared.factor[row] = ScoreFactor(q.Steps(q_row)[0], cache.head_dim);
-        shared.visible[row] = where.places[token].position + 1;
+        shared.rows.number[row] = tiles.RowOf(token, rows.Head(row));
+        shared.rows.visible[row] = where.places[token].position + 1;
         shared.q_sum[row] = sum;
         shared.first[row] = dot;
       }
@@ -234,11 +234,17 @@ struct ScoreCodes {
   template <int kPart, class Device>
   static BITNET_DEVICE void MultiplyToken(Device& d, const uint32_t (&low)[8], const uint32_t (&high)[8],
                                           const uint32_t (&words)[kWords], int32_t (&sums)[4]) {
-    uint32_t bytes[8];
-    Codes::template Unpack<kPart>(d, words, bytes);
+    MultiplyValues<kPart, 0>(d, low, high, words, sums);
+    MultiplyValues<kPart, 4>(d, low, high, words, sums);
+  }
+  template <int kPart, unsigned kFirst, class Device>
+  static BITNET_DEVICE void MultiplyValues(Device& d, const uint32_t (&low)[8], const uint32_t (&high)[8],
+                                           const uint32_t (&words)[kWords], int32_t (&sums)[4]) {
+    uint32_t bytes[4];
+    Codes::template Unpack<kPart, kFirst, 1>(d, words, bytes);
     BITNET_UNROLL
-    for (unsigned i = 0; i < 8; i += 2) {
-      const uint32_t a[4] = {low[i], high[i], low[i + 1], high[i + 1]};
+    for (unsigned i = 0; i < 4; i += 2) {
+      const uint32_t a[4] = {low[kFirst + i], high[kFirst + i], low[kFirst + i + 1], high[kFirst + i + 1]};
       const uint32_t b[2] = {bytes[i], bytes[i + 1]};
       d.Mma(sums, a, b);
     }
@@ -270,7 +276,7 @@ struct ScoreCodes {
     BITNET_UNROLL
     for (unsigned half = 0; half < 2; ++half) {
       const uint32_t row = d.lane() / 4 + half * 8;
-      if (row >= rows.rows || begin >= shared.visible[row]) continue;
+      if (row >= rows.rows || begin >= shared.rows.visible[row]) continue;
       const float factor = shared.factor[row];
       const auto base = static_cast<uint32_t>(Codes::kBase) * static_cast<uint32_t>(shared.q_sum[row]);
       FourFloats scores[2];
@@ -281,9 +287,9 @@ struct ScoreCodes {
         if (Layout::kFirstKeyApart && i == 0 && begin == 0) dot = shared.first[row];
         const float score = ScoreOf(dot, factor * steps[i]);
         scores[i / 4].v[i % 4] = score;
-        if (begin + i < shared.visible[row] && score > max[half]) max[half] = score;
+        if (begin + i < shared.rows.visible[row] && score > max[half]) max[half] = score;
       }
-      float* to = scratch.scores + tiles.RowOf(rows.Token(row), rows.Head(row)) * tiles.pages * kPageTokens + begin;
+      float* to = scratch.scores + size_t{shared.rows.number[row]} * tiles.pages * kPageTokens + begin;
       reinterpret_cast<FourFloats*>(to)[0] = scores[0];
       reinterpret_cast<FourFloats*>(to)[1] = scores[1];
     }

@@ -54,8 +54,8 @@ struct AttentionTiles {
   Grid grid() const { return {static_cast<unsigned>(size_t{token_tiles} * kv_heads * head_tiles * spans), 1}; }
 
   // Row numbers count the rows of these tokens.
-  BITNET_HOST_DEVICE size_t RowOf(uint32_t token, uint32_t head) const {
-    return size_t{token - first_token} * heads + head;
+  BITNET_HOST_DEVICE uint32_t RowOf(uint32_t token, uint32_t head) const {
+    return (token - first_token) * heads + head;
   }
 };
 
@@ -66,7 +66,6 @@ struct AttentionTile {
   uint32_t kv_head;
   uint32_t first_head;  // of its query heads
   uint32_t heads;
-  uint32_t span;
   uint32_t first_page;  // of a sequence
   uint32_t end_page;
 
@@ -80,8 +79,7 @@ struct AttentionTile {
     const uint32_t of_group = block % t.head_tiles * t.tile_heads;
     first_head = kv_head * t.group + of_group;
     heads = t.tile_heads < t.group - of_group ? t.tile_heads : t.group - of_group;
-    span = block / t.head_tiles;
-    first_page = span * t.span;
+    first_page = block / t.head_tiles * t.span;
     end_page = first_page + t.span < t.pages ? first_page + t.span : t.pages;
   }
 
@@ -122,6 +120,13 @@ struct AttentionRows {
   static BITNET_HOST_DEVICE uint32_t PagesOf(uint32_t visible) {
     return (visible - 1) / static_cast<uint32_t>(kPageTokens) + 1;
   }
+};
+
+// Of the rows of a block's run, in shared memory.
+template <unsigned kRows>
+struct SharedRows {
+  uint32_t number[kRows];   // AttentionTiles::RowOf
+  uint32_t visible[kRows];  // tokens that it sees
 };
 
 // The maximum of no scores.

@@ -55,7 +55,8 @@ struct SumCodes {
   static constexpr unsigned kTokensOfItem = 64;
   static constexpr unsigned kItemsOfPage = static_cast<unsigned>(kPageTokens) / kTokensOfItem;
   static constexpr unsigned kDimsOfItem = 64;
-  static constexpr unsigned kDimsOfPart = 128;  // whose sums are in shared memory at a time
+  static constexpr unsigned kAtOnce = 4 / kSets;  // of the eight sums that a bundle adds to
+  static constexpr unsigned kDimsOfPart = 128;    // whose sums are in shared memory at a time
   using Modular = std::conditional_t<std::is_same_v<Sum, int32_t>, uint32_t, uint64_t>;
 
   struct Shared {
@@ -67,8 +68,8 @@ struct SumCodes {
     double units[kRows];
     int32_t weight_sums[kRows];
     int32_t first_weights[kRows];  // of a first token that lies apart
-    uint32_t visible[kRows];       // tokens of the sequence
-    uint32_t is_deep;              // whether a weight is beyond the digits
+    SharedRows<kRows> rows;
+    uint32_t is_deep;  // whether a weight is beyond the digits
   };
 
   WhereView where;
@@ -106,8 +107,12 @@ struct SumCodes {
       if (row >= rows.rows) continue;
       const uint32_t visible = where.places[rows.Token(row)].position + 1;
       const uint32_t spans = (AttentionRows::PagesOf(visible) - 1) / tiles.span + 1;
-      max[set] = LargestScore(d, scratch.maxima + RowOf(rows, row) * tiles.spans, spans);
-      if (d.lane() == 0) shared.visible[row] = visible;
+      const uint32_t number = tiles.RowOf(rows.Token(row), rows.Head(row));
+      max[set] = LargestScore(d, scratch.maxima + size_t{number} * tiles.spans, spans);
+      if (d.lane() == 0) {
+        shared.rows.number[row] = number;
+        shared.rows.visible[row] = visible;
+      }
     }
     const uint32_t parts = (cache.head_dim + kDimsOfPart - 1) / kDimsOfPart;
     for (uint32_t page = tile.first_page; page < end_page; ++page) {
@@ -118,7 +123,7 @@ struct SumCodes {
       BITNET_UNROLL
       for (unsigned set = 0; set < kSets; ++set) {
         const uint32_t row = d.warp() + set * kWarps;
-        if (row < rows.rows) units[set] = Weigh(d, shared, rows, row, page, head, max[set]);
+        if (row < rows.rows) units[set] = Weigh(d, shared, row, page, head, max[set]);
       }
       // Weights below -32639, which negative steps alone give, are beyond two digits: what is left of them is another
       // round.
@@ -149,9 +154,6 @@ struct SumCodes {
     }
   }
 
-  BITNET_DEVICE size_t RowOf(const AttentionRows& rows, uint32_t row) const {
-    return tiles.RowOf(rows.Token(row), rows.Head(row));
-  }
   // weights[i] = p[i] * step of the lane's tokens.
   template <class Device>
   BITNET_DEVICE void WeightsOfLane(Device& d, const float (&p)[8], uint32_t visible, const std::byte* head,
@@ -165,10 +167,10 @@ struct SumCodes {
 
   // Probabilities of a row, by its warp. Returns the unit of its weights.
   template <class Device>
-  BITNET_DEVICE double Weigh(Device& d, Shared& shared, const AttentionRows& rows, uint32_t row, uint32_t page,
-                             const std::byte* head, float max) const {
-    const uint32_t visible = VisibleInPage(page, shared.visible[row]);
-    const float* scores = scratch.scores + (RowOf(rows, row) * tiles.pages + page) * kPageTokens;
+  BITNET_DEVICE double Weigh(Device& d, Shared& shared, uint32_t row, uint32_t page, const std::byte* head,
+                             float max) const {
+    const uint32_t visible = VisibleInPage(page, shared.rows.visible[row]);
+    const float* scores = scratch.scores + (size_t{shared.rows.number[row]} * tiles.pages + page) * kPageTokens;
     float p[8], weights[8];
     ProbabilitiesOfLane(d, scores, max, visible, p);
     StoreEightFloats(p, &shared.p[row][d.lane() * kTokensOfLane]);
@@ -189,7 +191,7 @@ struct SumCodes {
   BITNET_DEVICE void ShareDigits(Device& d, Shared& shared, uint32_t row, uint32_t page, const std::byte* head,
                                  double unit, unsigned round) const {
     constexpr int32_t kLowest = -32639;
-    const uint32_t visible = VisibleInPage(page, shared.visible[row]);
+    const uint32_t visible = VisibleInPage(page, shared.rows.visible[row]);
     const UnitsOf in_units = UnitsOf::Unit(unit);
     float p[8], weights[8];
     LoadEightFloats(d, &shared.p[row][d.lane() * kTokensOfLane], p);
@@ -256,7 +258,7 @@ struct SumCodes {
           a[set][k][3] = low[2 * k + 1];
         }
       }
-      MultiplyPartsFrom<0>(d, shared, rows, item / kItemsOfPage * kDimsOfItem, words, a);
+      MultiplyPartsFrom<0, 0>(d, shared, rows, item / kItemsOfPage * kDimsOfItem, words, a);
     }
   }
 
@@ -274,22 +276,23 @@ struct SumCodes {
     }
   }
 
-  template <int kPart, class Device>
+  // Of each eight of values, kAtOnce from kFirst on at a time.
+  template <int kPart, unsigned kFirst, class Device>
   BITNET_DEVICE void MultiplyPartsFrom(Device& d, Shared& shared, const AttentionRows& rows, uint32_t dim,
                                        const uint32_t (&words)[kWords][4], const uint32_t (&a)[kSets][2][4]) const {
-    int32_t sums[kSets][8][4] = {};
+    int32_t sums[kSets][kAtOnce][4] = {};
     BITNET_UNROLL
     for (unsigned k = 0; k < 2; ++k) {
-      uint32_t bytes[2][8];
+      uint32_t bytes[2][kAtOnce];
       BITNET_UNROLL
       for (unsigned four = 0; four < 2; ++four) {
         uint32_t of_bundle[kWords];
         BITNET_UNROLL
         for (unsigned w = 0; w < kWords; ++w) of_bundle[w] = words[w][2 * k + four];
-        Codes::template Unpack<kPart>(d, of_bundle, bytes[four]);
+        Codes::template Unpack<kPart, kFirst, 1>(d, of_bundle, bytes[four]);
       }
       BITNET_UNROLL
-      for (unsigned i = 0; i < 8; ++i) {
+      for (unsigned i = 0; i < kAtOnce; ++i) {
         const uint32_t b[2] = {bytes[0][i], bytes[1][i]};
         BITNET_UNROLL
         for (unsigned set = 0; set < kSets; ++set) {
@@ -297,22 +300,26 @@ struct SumCodes {
         }
       }
     }
-    // sums[set][i][c] is of the row lane / 4, of values 8 (2 (lane % 4) + c) + i; with 2 + c, of low digits.
+    // sums[set][i][c] is of the row lane / 4, of values 8 (2 (lane % 4) + c) + kFirst + i; with 2 + c, of low digits.
     BITNET_UNROLL
     for (unsigned set = 0; set < kSets; ++set) {
       const uint32_t row = set * 8 + d.lane() / 4;
       if (row >= rows.rows) continue;
       BITNET_UNROLL
-      for (unsigned i = 0; i < 8; ++i) {
+      for (unsigned c = 0; c < 2; ++c) {
+        Modular* to = &shared.sums[row][dim + 8 * (d.lane() % 4 * 2 + c) + kFirst];
         BITNET_UNROLL
-        for (unsigned c = 0; c < 2; ++c) {
+        for (unsigned i = 0; i < kAtOnce; ++i) {
           const auto sum = static_cast<Modular>(-(256 * sums[set][i][c] + sums[set][i][2 + c]));
-          d.AtomicAdd(&shared.sums[row][dim + 8 * (d.lane() % 4 * 2 + c) + i],
-                      static_cast<Modular>(sum * static_cast<Modular>(Codes::Scale(kPart))));
+          d.AtomicAdd(to + i, static_cast<Modular>(sum * static_cast<Modular>(Codes::Scale(kPart))));
         }
       }
     }
-    if constexpr (kPart + 1 < Codes::kParts) MultiplyPartsFrom<kPart + 1>(d, shared, rows, dim, words, a);
+    if constexpr (kFirst + kAtOnce < 8) {
+      MultiplyPartsFrom<kPart, kFirst + kAtOnce>(d, shared, rows, dim, words, a);
+    } else if constexpr (kPart + 1 < Codes::kParts) {
+      MultiplyPartsFrom<kPart + 1, 0>(d, shared, rows, dim, words, a);
+    }
   }
 
   template <class Device>
@@ -326,23 +333,23 @@ struct SumCodes {
     for (uint32_t i = d.thread(); i < rows.rows * dims; i += kThreads) {
       const uint32_t row = i / dims;
       const uint32_t dim = i % dims;
-      if (VisibleInPage(page, shared.visible[row]) == 0) continue;
+      if (VisibleInPage(page, shared.rows.visible[row]) == 0) continue;
       Modular sum = shared.sums[row][dim];
       sum += static_cast<Modular>(Codes::kBase) * static_cast<Modular>(shared.weight_sums[row]);
       if (Layout::kFirstValueApart && page == 0) {
         sum += static_cast<Modular>(shared.first_weights[row]) * static_cast<Modular>(first_values[begin + dim]);
       }
       const auto exact = static_cast<std::make_signed_t<Modular>>(sum);
-      const size_t row_number = RowOf(rows, row);
       if (tiles.pages == 1) {
         const double value = 0.0 + static_cast<double>(exact) * shared.units[row];
         y.Row(rows.Token(row))[rows.Head(row) * cache.head_dim + begin + dim] =
             static_cast<float>(value / (0.0 + shared.totals[row]));
       } else {
-        scratch.sums[(row_number * tiles.pages + page) * cache.head_dim + begin + dim] = static_cast<Sum>(exact);
+        const size_t row_page = size_t{shared.rows.number[row]} * tiles.pages + page;
+        scratch.sums[row_page * cache.head_dim + begin + dim] = static_cast<Sum>(exact);
         if (dim == 0) {
-          scratch.totals[row_number * tiles.pages + page] = shared.totals[row];
-          scratch.units[row_number * tiles.pages + page] = shared.units[row];
+          scratch.totals[row_page] = shared.totals[row];
+          scratch.units[row_page] = shared.units[row];
         }
       }
     }

@@ -80,20 +80,11 @@ struct HeadCodes {
     }
   }
 
-  // Four signed bytes each: bytes[i] has the part of value i of the four that the bundle holds.
-  template <int kPart, class Device>
-  static BITNET_DEVICE void Unpack(Device& d, const uint32_t (&words)[kWords], uint32_t (&bytes)[8]) {
-    if constexpr (kIsPlain) {
-      BITNET_UNROLL
-      for (unsigned i = 0; i < 8; ++i) bytes[i] = words[static_cast<unsigned>(kPart) * 8 + i];
-    } else {
-      FieldsFrom<0>(words, bytes);
-      if constexpr (kIsLookedUp) {
-        const uint32_t table[4] = {TableWord(kPart, 0), TableWord(kPart, 1), TableWord(kPart, 2), TableWord(kPart, 3)};
-        BITNET_UNROLL
-        for (unsigned i = 0; i < 8; ++i) bytes[i] = d.Select4(table, bytes[i]);
-      }
-    }
+  // Four signed bytes each: bytes[i] has a part of the values kFirst + i kStep of the four eights of a bundle. (Some at
+  // a time, for they take registers.)
+  template <int kPart, unsigned kFirst, unsigned kStep, class Device, unsigned kCount>
+  static BITNET_DEVICE void Unpack(Device& d, const uint32_t (&words)[kWords], uint32_t (&bytes)[kCount]) {
+    UnpackFrom<kPart, kFirst, kStep, 0>(d, words, bytes);
   }
 
  private:
@@ -113,11 +104,10 @@ struct HeadCodes {
     }
     return four;
   }
-  BITNET_HOST_DEVICE static uint32_t TableWord(int part, unsigned word) {
-    constexpr uint32_t kWordsOf[2][4] = {{TableWordOf(0, 0), TableWordOf(0, 1), TableWordOf(0, 2), TableWordOf(0, 3)},
-                                         {TableWordOf(1, 0), TableWordOf(1, 1), TableWordOf(1, 2), TableWordOf(1, 3)}};
-    return kWordsOf[part][word];
-  }
+  // A part of each level, by its code: as Select4 takes them.
+  template <int kPart>
+  static constexpr Table<uint32_t, 4> kTable = {
+      {TableWordOf(kPart, 0), TableWordOf(kPart, 1), TableWordOf(kPart, 2), TableWordOf(kPart, 3)}};
 
   // Where the bits of a code from kBit on lie: so many of them, in one byte.
   template <unsigned kCode, unsigned kBit>
@@ -156,6 +146,20 @@ struct HeadCodes {
     bits &= P::kMask * 0x01010101u;
     if constexpr (kBit + P::kCount < kBits) bits |= Field<kCode, kBit + P::kCount>(words);
     return bits;
+  }
+  template <int kPart, unsigned kFirst, unsigned kStep, unsigned kIndex, class Device, unsigned kCount>
+  static BITNET_DEVICE void UnpackFrom(Device& d, const uint32_t (&words)[kWords], uint32_t (&bytes)[kCount]) {
+    constexpr unsigned kValue = kFirst + kIndex * kStep;
+    if constexpr (kIsPlain) {
+      bytes[kIndex] = words[static_cast<unsigned>(kPart) * 8 + kValue];
+    } else if constexpr (kIsLookedUp) {
+      static constexpr auto table = kTable<kPart>;
+      const uint32_t levels[4] = {table[0], table[1], table[2], table[3]};
+      bytes[kIndex] = d.Select4(levels, Field<kValue>(words));
+    } else {
+      bytes[kIndex] = Field<kValue>(words);
+    }
+    if constexpr (kIndex + 1 < kCount) UnpackFrom<kPart, kFirst, kStep, kIndex + 1>(d, words, bytes);
   }
   template <unsigned kCode>
   static BITNET_HOST_DEVICE void FieldsFrom(const uint32_t (&words)[kWords], uint32_t (&fields)[8]) {
