@@ -50,7 +50,7 @@ enum class I2sLayout {
   kC,  // written on x86 without activation parallelism: four rows in a byte
 };
 
-struct DecodeOptions {
+struct TensorDecodeOptions {
   I2sLayout i2s = I2sLayout::kA;
 };
 
@@ -362,7 +362,7 @@ inline std::string WhyNotDecoded(const GgufTensor& tensor) {
 // The tensor as [rows, cols]: what has more than two dimensions is its rows, one after the other. Takes memory for the
 // result and a row. Any thread; several may decode tensors of one file. file.Release(tensor) afterwards.
 inline Result<DecodedTensor> DecodeTensor(const GgufFile& file, const GgufTensor& tensor,
-                                          const DecodeOptions& options = {}) {
+                                          const TensorDecodeOptions& options = {}) {
   const auto refuse = [&](const std::string& why) {
     return Error{file.path() + ": tensor " + Quoted(tensor.name) + ": " + why};
   };
