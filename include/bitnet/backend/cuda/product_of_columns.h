@@ -1,18 +1,13 @@
 // MatMulByColumns: columns of codes times the inputs that are not zero, or all of them, by the matrix unit.
 //
-// A warp has 256 rows: lane 4 g + q has 32 of them, piece g (packed_columns.h), in columns 4 q ... 4 q + 3 and 16 more
-// of the 32 columns that it takes at once: 8 loads under way, each of which is, with those of the lanes beside it, 32 B
-// bytes of a column, B the bits of a field. Words of four columns are transposed byte by byte, 8 instructions for
-// 128 / B codes; then a shift and a mask give four columns of a row, a weight of the unit. Its two rows of 16 are two
-// of the lane's 32.
+// A warp has 256 rows, eight pieces of a column (columns_of_unit.h), and 32 columns at once, its block the next ones in
+// turn. A list of inputs is read where it lies, with its length. With many columns and few rows there are several
+// parts, each with its blocks: their sums go to scratch memory, and AddParts makes the outputs of them. Runs of columns
+// (runs.h), where there are steps for groups, are parts too.
 //
-// A list of inputs is read where it lies, with its length; blocks take equal parts of it, and the four warps of a block
-// 32 columns in turn. With a long list and few rows there are many parts: their sums go to scratch memory, and AddParts
-// makes the output of them. Parts of a run of columns (runs.h), where there are steps for groups, likewise.
-//
-// Bytes: the codes of the listed columns, once for each token (of dense products for 8 or 16); 4 bytes of scratch for
-// each part and output, written and read once, from the second-level cache. 32 columns of 256 rows of ternary weights
-// are 148 instructions a lane to unpack, 32 of the unit and 8 loads, 47 cycles of an SM; an H200's memory gives it 8192
+// Bytes: the codes of the columns, once for each 8 or 16 tokens, of a list once for its token; 4 bytes of scratch for
+// each part and output, written and read once, in the second-level cache. 32 columns of 256 rows of ternary weights are
+// 148 instructions a lane to unpack, 32 of the unit and 8 loads, 47 cycles of an SM; an H200's memory gives it 8192
 // ternary weights in 100.
 #ifndef BITNET_BACKEND_CUDA_PRODUCT_OF_COLUMNS_H_
 #define BITNET_BACKEND_CUDA_PRODUCT_OF_COLUMNS_H_
@@ -21,6 +16,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "bitnet/backend/cuda/columns_of_unit.h"
 #include "bitnet/backend/cuda/device.h"
 #include "bitnet/backend/cuda/fragments.h"
 #include "bitnet/backend/cuda/packed_columns.h"
@@ -48,19 +44,6 @@ BITNET_DEVICE uint32_t CountBelow(Device& d, const uint32_t* list, uint32_t coun
   return below;
 }
 
-// The words of four columns, byte by byte: to[i] has byte i of each.
-BITNET_DEVICE void TransposeBytes(const uint32_t (&from)[4], uint32_t (&to)[4]) {
-  const uint32_t low02 = (from[0] & 0xffffu) | from[2] << 16;
-  const uint32_t low13 = (from[1] & 0xffffu) | from[3] << 16;
-  const uint32_t high02 = from[0] >> 16 | (from[2] & 0xffff0000u);
-  const uint32_t high13 = from[1] >> 16 | (from[3] & 0xffff0000u);
-  constexpr uint32_t kEven = 0x00ff00ffu;
-  to[0] = (low02 & kEven) | (low13 & kEven) << 8;
-  to[1] = (low02 >> 8 & kEven) | (low13 & ~kEven);
-  to[2] = (high02 & kEven) | (high13 & kEven) << 8;
-  to[3] = (high02 >> 8 & kEven) | (high13 & ~kEven);
-}
-
 // What a product's parts are, of each run so many: `runs.count * of_run` in all.
 struct ColumnParts {
   Runs runs;
@@ -75,9 +58,9 @@ struct MatMulByColumns {
   using Words = typename View::Words;
   static constexpr unsigned kThreads = 128;
   static constexpr unsigned kMinBlocks = kTiles > 1 ? 2 : 3;  // on a multiprocessor
+  using Unit = ColumnsOfUnit<W, X, kTiles, 8, kIsListed>;
   static constexpr uint32_t kRows = kPieceRows * 8;
-  static constexpr uint32_t kCols = 32;  // at once, of a warp
-  static constexpr uint32_t kBlockCols = kCols * (kThreads / kWarp);
+  static constexpr uint32_t kBlockCols = Unit::kCols * (kThreads / kWarp);
   static constexpr uint32_t kTokens = kIsListed ? 1 : kUnitTokens * kTiles;
   // Of a token, so that the lanes of a warp, which have rows of eight pieces and four pairs of tokens, meet each bank
   // once.
@@ -106,16 +89,18 @@ struct MatMulByColumns {
     const Range all = PositionsOf(d, first_token, run);
     const uint32_t each = (all.end - all.begin) / parts.of_run / kBlockCols * kBlockCols + kBlockCols;
     const uint32_t skip = part % parts.of_run * each;
-    Lane lane(d, *this, first_token, tokens, first_piece);
+    Unit unit(d, w, x, first_token, tokens, first_piece);
     if (skip < all.end - all.begin) {
       const uint32_t begin = all.begin + skip;
       const uint32_t end = all.end - begin < each ? all.end : begin + each;
-      for (uint32_t at = begin + d.warp() * kCols; at < end;) {
+      for (uint32_t at = begin + d.warp() * Unit::kCols; at < end;) {
         // As many columns as surely fit a sum.
-        for (uint32_t held = kCols; held <= Words::kSumCols && at < end; held += kCols, at += kBlockCols) {
-          lane.Multiply(d, at, end);
+        for (uint32_t held = Unit::kCols; held <= Words::kSumCols && at < end; held += Unit::kCols, at += kBlockCols) {
+          unit.Multiply(d, at, end);
         }
-        lane.Flush(d, shared);
+        unit.Take(d, [&](uint32_t token, uint32_t row, int32_t dot) {
+          d.AtomicAdd(&shared.dots[token * kStride + row * 8 + unit.at.g], dot);
+        });
       }
     }
     d.Barrier();
@@ -154,116 +139,6 @@ struct MatMulByColumns {
       return {begin, CountBelow(d, x.Channels(token), count, run.end)};
     }
   }
-
-  // What a lane does.
-  struct Lane {
-    const MatMulByColumns& of;
-    UnitLane at;
-    uint32_t first_token;
-    uint32_t tokens;
-    uint32_t piece;
-    UnitSums<Words> sums[kTiles][kPieceRows / 2];  // of two rows of the piece
-
-    template <class Device>
-    BITNET_DEVICE Lane(const Device& d, const MatMulByColumns& kernel, uint32_t token, uint32_t count,
-                       uint32_t first_piece)
-        : of(kernel), at(d), first_token(token), tokens(count), piece(first_piece + at.g) {
-      Clear();
-    }
-
-    // The columns at 32 positions from `first` on, as far as they go.
-    template <class Device>
-    BITNET_DEVICE void Multiply(Device& d, uint32_t first, uint32_t end) {
-      constexpr uint32_t kWords = View::kPieceWords;
-      uint32_t words[2][4][kWords];
-      uint32_t inputs[kTiles][2];
-      BITNET_UNROLL
-      for (unsigned e = 0; e < 2; ++e) {
-        const uint32_t position = first + 16 * e + 4 * at.q;
-        uint32_t cols[4];
-        BITNET_UNROLL
-        for (unsigned i = 0; i < 4; ++i) {
-          cols[i] = position + i;
-          if (kIsListed && position + i < end) cols[i] = of.x.Channels(first_token)[position + i];
-        }
-        BITNET_UNROLL
-        for (unsigned i = 0; i < 4; ++i) {
-          BITNET_UNROLL
-          for (unsigned k = 0; k < kWords; ++k) words[e][i][k] = 0;
-          if (position + i < end && piece < of.w.pieces) LoadWords(d, words[e][i], of.w.Piece(cols[i], piece));
-        }
-        BITNET_UNROLL
-        for (unsigned tile = 0; tile < kTiles; ++tile) inputs[tile][e] = InputsAt(tile, position, cols, end);
-      }
-      BITNET_UNROLL
-      for (unsigned tile = 0; tile < kTiles; ++tile) sums[tile][0].CountInputs(d, inputs[tile]);
-      BITNET_UNROLL
-      for (unsigned k = 0; k < kWords; ++k) {
-        uint32_t rows[2][4];
-        BITNET_UNROLL
-        for (unsigned e = 0; e < 2; ++e) {
-          const uint32_t four[4] = {words[e][0][k], words[e][1][k], words[e][2][k], words[e][3][k]};
-          TransposeBytes(four, rows[e]);
-        }
-        BITNET_UNROLL
-        for (unsigned i = 0; i < 2 * Words::kQuads; ++i) {
-          const unsigned row = i % 2 * 2;
-          const unsigned quad = i / 2;
-          const uint32_t weights[4] = {Words::Quad(d, rows[0][row], quad), Words::Quad(d, rows[0][row + 1], quad),
-                                       Words::Quad(d, rows[1][row], quad), Words::Quad(d, rows[1][row + 1], quad)};
-          BITNET_UNROLL
-          for (unsigned tile = 0; tile < kTiles; ++tile) {
-            sums[tile][k * 2 * Words::kQuads + i].Multiply(d, weights, inputs[tile]);
-          }
-        }
-      }
-    }
-
-    // Adds the sums to those of the block, and begins anew.
-    template <class Device>
-    BITNET_DEVICE void Flush(Device& d, Shared& shared) {
-      BITNET_UNROLL
-      for (unsigned tile = 0; tile < kTiles; ++tile) {
-        int32_t x_sums[2];
-        sums[tile][0].SpreadInputs(d, x_sums);
-        BITNET_UNROLL
-        for (unsigned i = 0; i < kPieceRows / 2; ++i) {
-          BITNET_UNROLL
-          for (unsigned k = 0; k < 4; ++k) {
-            const uint32_t token = tile * kUnitTokens + at.Token(k);
-            if (token >= tokens) continue;
-            // Sums i are those of bytes (2 (i % 2), 2 (i % 2) + 1) of quad i / 2 of all words.
-            const uint32_t row = i / 2 * 4 + i % 2 * 2 + k / 2;
-            d.AtomicAdd(&shared.dots[token * kStride + row * 8 + at.g], Words::Dot(sums[tile][i].c[k], x_sums[k % 2]));
-          }
-        }
-      }
-      Clear();
-    }
-
-   private:
-    // Of this lane's token, at four positions.
-    BITNET_DEVICE uint32_t InputsAt(unsigned tile, uint32_t position, const uint32_t (&cols)[4], uint32_t end) const {
-      const uint32_t token = tile * kUnitTokens + at.g;
-      uint32_t four = 0;
-      if (token >= tokens) return four;
-      const int8_t* levels = of.x.Row(first_token + token);
-      if constexpr (kIsListed) {
-        BITNET_UNROLL
-        for (unsigned i = 0; i < 4; ++i) {
-          if (position + i < end) four |= uint32_t{static_cast<uint8_t>(levels[cols[i]])} << (8 * i);
-        }
-      } else {
-        // (Beyond the last column are zeros.)
-        if (position < end) four = *reinterpret_cast<const uint32_t*>(levels + position);
-      }
-      return four;
-    }
-    BITNET_DEVICE void Clear() {
-      BITNET_UNROLL
-      for (unsigned i = 0; i < kTiles * (kPieceRows / 2); ++i) sums[i / (kPieceRows / 2)][i % (kPieceRows / 2)].Clear();
-    }
-  };
 };
 
 // Outputs of the sums of parts, added up run by run. Steps are those of the weights, whatever their layout.
@@ -302,7 +177,7 @@ struct AddParts {
 template <Operand W, Operand X, uint32_t kTiles, bool kIsListed, class To>
 struct ColumnsProduct {
   using Kernel = MatMulByColumns<W, X, kTiles, kIsListed, To>;
-  // Blocks that fill a device: two for each of 132 multiprocessors. (More of them for fewer rows cost more scratch.)
+  // Blocks that fill a device: two for each multiprocessor of an H100 or H200. (More cost more scratch.)
   static constexpr uint32_t kBlocks = 264;
 
   template <class Stream>

@@ -3,7 +3,8 @@
 //   weights            inputs         kernel
 //   rows of codes      up to 16       MatMulByRows: 16 rows a block, the codes streamed from memory
 //                      more           MatMulTiles, where its tiles fill the device; else MatMulByRows again and again
-//   columns of codes   any            MatMulByColumns: the listed columns of one token or two, else all
+//   columns of codes   1 or 2         MatMulByListed: the listed columns
+//                      more           MatMulByColumns: all columns
 //   rows of values     reals          MatMulOfReals: ordered sums in double
 //                      levels         MatMulByValues
 //
@@ -24,6 +25,7 @@
 #include "bitnet/backend/cuda/matrix_layout.h"
 #include "bitnet/backend/cuda/product_by_values.h"
 #include "bitnet/backend/cuda/product_of_columns.h"
+#include "bitnet/backend/cuda/product_of_listed.h"
 #include "bitnet/backend/cuda/product_of_reals.h"
 #include "bitnet/backend/cuda/product_of_rows.h"
 #include "bitnet/backend/cuda/product_tiles.h"
@@ -35,6 +37,10 @@ namespace bitnet::cuda {
 
 // Tokens whose lists are followed. (In a third of the rows each, three tokens need 70 % of all.)
 inline constexpr uint32_t kListedTokens = 2;
+
+// Blocks of MatMulByListed that run at once, one on each multiprocessor of an H100 or H200: of more rows
+// MatMulByColumns follows the list.
+inline constexpr uint32_t kListedBlocks = 132;
 
 // Fewer tiles than this leave most multiprocessors of an H100 or H200 without one.
 inline constexpr size_t kLeastTiles = 100;
@@ -145,11 +151,12 @@ void MatMulTo(Stream& stream, const PlainRowsView<W>& w, const RowsView<X>& x, c
 
 template <class Stream, Operand W, Operand X, class To>
 void MatMulColumnsTo(Stream& stream, const PackedColumnsView<W>& w, const RowsView<X>& x, const To& to) {
-  if (x.rows <= kListedTokens && TakesColumns(w, x)) {
-    ColumnsProduct<W, X, 1, true, To>::LaunchIn(stream, w, x, to);
-  } else {
-    MatMulTo(stream, w, x, to);
+  if (x.rows > kListedTokens || !TakesColumns(w, x)) return MatMulTo(stream, w, x, to);
+  if constexpr (!kIsGrouped<W> && !kIsGrouped<X>) {
+    using Listed = MatMulByListed<W, X, To>;
+    if (w.rows <= kListedBlocks * Listed::kRows) return Listed::LaunchIn(stream, w, x, to);
   }
+  ColumnsProduct<W, X, 1, true, To>::LaunchIn(stream, w, x, to);
 }
 template <class Stream, Operand W, Operand X, class To>
 void MatMulColumnsTo(Stream& stream, const PlainRowsView<W>& w, const RowsView<X>& x, const To& to) {
