@@ -19,11 +19,11 @@
 #include "testing/sanitizers.h"
 
 #if BITNET_THREAD_SANITIZER
-namespace bitnet::testing {
+namespace bitnet::simt_test {
 // Of the thread sanitizer, while they are expected.
 static bool races_are_expected = false;
 static size_t races = 0;
-}  // namespace bitnet::testing
+}  // namespace bitnet::simt_test
 
 // Each race is told of, however often it was before.
 extern "C" const char* __tsan_default_options();
@@ -34,14 +34,16 @@ namespace __tsan {
 class ReportDesc;
 bool OnReport(const ReportDesc*, bool is_suppressed);
 __attribute__((no_sanitize("thread"))) bool OnReport(const ReportDesc*, bool is_suppressed) {
-  bitnet::testing::races += bitnet::testing::races_are_expected ? 1u : 0u;
-  return is_suppressed || bitnet::testing::races_are_expected;
+  bitnet::simt_test::races += bitnet::simt_test::races_are_expected ? 1u : 0u;
+  return is_suppressed || bitnet::simt_test::races_are_expected;
 }
 }  // namespace __tsan
 #endif
 
-namespace bitnet::testing {
+namespace bitnet::simt_test {
 namespace {
+
+using namespace testing;
 
 using cuda::Grid;
 using cuda::kWarp;
@@ -923,7 +925,7 @@ struct AccessUnordered {
     if (kAccess == Access::kLoad16) {
       uint32_t words[4];
       d.Load16(words, global);
-      global[16] = static_cast<unsigned char>(words[0]);
+      global[16] = static_cast<unsigned char>(words[3] >> 24);
     } else {
       d.CopyAsync(shared.bytes, kAccess == Access::kCopyTo ? global + 16 : global, 16);
       d.CopyCommit();
@@ -953,4 +955,4 @@ TEST_CASE("The thread sanitizer sees blocks that meet in global memory, and what
 #endif
 
 }  // namespace
-}  // namespace bitnet::testing
+}  // namespace bitnet::simt_test
