@@ -7,7 +7,8 @@
     /tmp/gguf_venv/bin/python make_io_gguf.py --read FILE    # a file that the library wrote, read by PyPI's gguf
 
 gguf_types.gguf is written by PyPI's `gguf`, in all tensor types that it writes, and Q6_K, which it only reads (of blocks
-of random bytes). For each tensor NAME there is NAME.expected, F32: what gguf makes of it. Metadata: a key of each type.
+of random bytes). For each tensor NAME there is NAME.expected, F32: what gguf makes of it; for some NAME.source, what it was
+made of. Metadata: a key of each type.
 
 gguf_blocks.txt has blocks of the types that gguf lacks: for each a line `type rows cols`, the bytes in hexadecimal, the
 levels row by row (-, 0, + and 2), and the steps, one for each group of a row, in C99's hexadecimal. The bytes are random
@@ -73,6 +74,8 @@ def types_file(path):
             x = np.repeat(rng.uniform(0.01, 2, (3, 2)), 256, axis=1) * rng.integers(-1, 2, (3, 512))
             x[1, 256:] = 0  # a block of step 0
         add(writer, qtype.name, gguf.quantize(x.astype(np.float32), qtype), qtype)
+        if qtype in (T.Q8_0, T.BF16, T.F16):
+            writer.add_tensor(qtype.name + ".source", x)
     one_step = (0.75 * rng.integers(-1, 2, (3, 512))).astype(np.float32)
     one_step[2, :256] = 0
     for qtype in (T.TQ1_0, T.TQ2_0):
