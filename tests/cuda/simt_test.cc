@@ -9,12 +9,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
-#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "bitnet/base/random.h"
+#include "cuda/device_laws.h"
 #include "testing/child.h"
 #include "testing/sanitizers.h"
 
@@ -67,254 +66,57 @@ std::string Here(unsigned line) { return "simt_test.cc:" + std::to_string(line) 
 
 // ---- What it computes ---------------------------------------------------------------------------------------------
 
-struct WriteWhere {
-  static constexpr unsigned kThreads = 96;
-  using Shared = NoShared;
-  struct Where {
-    unsigned thread, lane, warp, block, block_y, blocks, blocks_y, times;
-  };
-  Where* where;
-  template <class Device>
-  BITNET_DEVICE void operator()(Device& d, Shared&) const {
-    Where& w = where[(size_t{d.block_y()} * d.blocks() + d.block()) * kThreads + d.thread()];
-    w = {d.thread(), d.lane(), d.warp(), d.block(), d.block_y(), d.blocks(), d.blocks_y(), w.times + 1};
+// A Device's laws, in every schedule.
+struct OnEmulated {
+  Schedule schedule;
+  DeviceMemory memory = DeviceMemory();
+
+  template <class T>
+  T* Upload(const std::vector<T>& values) {
+    return memory.Upload(values);
+  }
+  template <class K>
+  void Launch(const K& kernel, Grid grid) {
+    testing::Launch(kernel, grid, schedule);
+  }
+  template <class T>
+  std::vector<T> Read(const T* from, size_t count) const {
+    return {from, from + count};
   }
 };
-
-TEST_CASE("Launch: each thread of each block runs once, and knows where it is") {
+template <class Check>
+void InEachSchedule(const Check& check) {
   for (const Schedule& schedule : kSchedules) {
     CAPTURE(schedule);
-    DeviceMemory memory(0);
-    const Grid grid{5, 3};
-    auto* where = memory.Allocate<WriteWhere::Where>(15 * 96);
-    Launch(WriteWhere{where}, grid, schedule);
-    size_t wrong = 0;
-    for (unsigned i = 0; i < 15 * 96; ++i) {
-      const WriteWhere::Where& w = where[i];
-      const unsigned thread = i % 96;
-      const bool is_right = w.thread == thread && w.lane == thread % 32 && w.warp == thread / 32 &&
-                            w.block == i / 96 % 5 && w.block_y == i / 96 / 5 && w.blocks == 5 && w.blocks_y == 3 &&
-                            w.times == 1;
-      wrong += is_right ? 0u : 1u;
-    }
-    CHECK(wrong == 0);
+    OnEmulated on{schedule};
+    check(on);
   }
 }
 
+TEST_CASE("Launch: each thread of each block runs once, and knows where it is") {
+  InEachSchedule([](OnEmulated& on) { CheckThreads(on); });
+}
+TEST_CASE("Launch: shared memory, as much as a GPU has") {
+  InEachSchedule([](OnEmulated& on) {
+    CheckShared<false>(on);
+    CheckShared<true>(on);
+  });
+}
 TEST_CASE("Launch: a grid without blocks does nothing") {
   CHECK(Objection(WriteWhere{nullptr}, {0, 5}) == "");
   CHECK(Objection(WriteWhere{nullptr}, {5, 0}) == "");
 }
-
-struct Exchanges {
-  static constexpr unsigned kThreads = 64;
-  using Shared = NoShared;
-  struct Found {
-    float shuffled;
-    double shuffled_by_mask;
-    uint64_t shuffled_int;
-    uint32_t ballot;
-    uint64_t sum;
-    int32_t max;
-  };
-  Found* found;
-  template <class Device>
-  BITNET_DEVICE void operator()(Device& d, Shared&) const {
-    const unsigned t = d.thread();
-    Found f{};
-    f.shuffled = d.Shuffle(static_cast<float>(t) + 0.5f, (d.lane() * 7 + 3) % kWarp);
-    f.shuffled_by_mask = d.ShuffleXor(1.0 / (t + 1), 5);
-    f.shuffled_int = d.Shuffle(uint64_t{t} << 33, 31u - d.lane());
-    f.ballot = d.Ballot(t % 3 == 0);
-    f.sum = cuda::WarpSum(d, uint64_t{t} << 32);
-    f.max = cuda::WarpMax(d, static_cast<int32_t>(t * 5 % 32) - 40);
-    found[t] = f;
-  }
-};
-
 TEST_CASE("EmulatedDevice: the lanes of a warp exchange values of 4 and 8 bytes") {
-  for (const Schedule& schedule : kSchedules) {
-    CAPTURE(schedule);
-    DeviceMemory memory;
-    auto* found = memory.Allocate<Exchanges::Found>(64);
-    Launch(Exchanges{found}, {}, schedule);
-    for (unsigned t = 0; t < 64; ++t) {
-      CAPTURE(t);
-      const unsigned warp = t / 32 * 32;
-      const unsigned lane = t % 32;
-      CHECK(found[t].shuffled == static_cast<float>(warp + (lane * 7 + 3) % 32) + 0.5f);
-      CHECK(found[t].shuffled_by_mask == 1.0 / (warp + (lane ^ 5u) + 1));
-      CHECK(found[t].shuffled_int == uint64_t{warp + 31 - lane} << 33);
-      CHECK(found[t].ballot == (warp == 0 ? 0x49249249u : 0x92492492u));
-      CHECK(found[t].sum == uint64_t{warp * 32 + 496} << 32);
-      CHECK(found[t].max == 31 - 40);
-    }
-  }
+  InEachSchedule([](OnEmulated& on) { CheckExchanges(on); });
 }
-
-struct Arithmetic {
-  static constexpr unsigned kThreads = 32;
-  using Shared = NoShared;
-  int32_t* ints;            // [4]
-  uint32_t* unsigned_ints;  // [3]
-  uint64_t* longs;          // [1]
-  const uint32_t* words;    // [4]
-  template <class Device>
-  BITNET_DEVICE void operator()(Device& d, Shared&) const {
-    if (d.thread() == 0 && d.block() == 0) {
-      ints[0] = d.Dp4a(0x80ff017fu, 0x80030201u, -5);
-      ints[1] = d.Dp4a(0x00000001u, 0x00000001u, 0x7fffffff);
-      uint32_t four[4];
-      d.Load16(four, words);
-      unsigned_ints[0] = d.Select4(four, 0x0f080500u);
-      unsigned_ints[1] = d.PopCount(0xf0000001u);
-    }
-    d.AtomicAdd(&ints[2], -2);
-    d.AtomicMax(&ints[3], static_cast<int32_t>(d.thread()) - 40);
-    d.AtomicMax(&unsigned_ints[2], d.thread() * 7 % 32);
-    d.AtomicAdd(longs, 0x80000001u);
-  }
-};
-
 TEST_CASE("EmulatedDevice: arithmetic is a GPU's") {
-  for (const Schedule& schedule : kSchedules) {
-    DeviceMemory memory;
-    int32_t* ints = memory.Upload(std::vector<int32_t>{0, 0, 7, -1000});
-    uint32_t* unsigned_ints = memory.Upload(std::vector<uint32_t>{0, 0, 5});
-    uint64_t* longs = memory.Upload(std::vector<uint64_t>{1});
-    const uint32_t* words = memory.Upload(std::vector<uint32_t>{0x03020100u, 0x07060504u, 0xfbfaf9f8u, 0xfffefdfcu});
-    Launch(Arithmetic{ints, unsigned_ints, longs, words}, {2}, schedule);
-    CHECK(ints[0] == -5 + 127 * 1 + 1 * 2 + -1 * 3 + -128 * -128);
-    CHECK(ints[1] == std::numeric_limits<int32_t>::min());
-    CHECK(ints[2] == 7 - 2 * 64);
-    CHECK(ints[3] == 31 - 40);
-    CHECK(unsigned_ints[0] == 0xfff80500u);
-    CHECK(unsigned_ints[1] == 5);
-    CHECK(unsigned_ints[2] == 31);
-    CHECK(longs[0] == 1 + 64 * uint64_t{0x80000001u});
-  }
+  InEachSchedule([](OnEmulated& on) { CheckArithmetic(on); });
 }
-
-// Each thread copies 16 bytes, of which it wants `bytes`.
-struct CopyTail {
-  static constexpr unsigned kThreads = 32;
-  struct Shared {
-    alignas(16) unsigned char bytes[32 * 16];
-  };
-  const unsigned char* from;
-  unsigned char* to;
-  unsigned wanted;
-  template <class Device>
-  BITNET_DEVICE void operator()(Device& d, Shared& shared) const {
-    const unsigned at = d.thread() * 16;
-    const unsigned bytes = at >= wanted ? 0u : wanted - at < 16 ? wanted - at : 16u;
-    d.CopyAsync(&shared.bytes[at], bytes > 0 ? from + at : from, bytes);
-    d.CopyCommit();
-    d.template CopyWait<0>();
-    for (unsigned i = 0; i < 16; ++i) to[at + i] = shared.bytes[at + i];
-  }
-};
-
 TEST_CASE("EmulatedDevice: an asynchronous copy reads what it is asked for and fills up with zeros") {
-  for (const Schedule& schedule : kSchedules) {
-    for (const unsigned wanted : {0u, 1u, 16u, 37u, 511u, 512u}) {
-      DeviceMemory memory;
-      std::vector<unsigned char> values(wanted);
-      for (unsigned i = 0; i < wanted; ++i) values[i] = static_cast<unsigned char>(i % 255 + 1);
-      unsigned char* to = memory.Allocate<unsigned char>(512);
-      Launch(CopyTail{memory.Upload(values), to, wanted}, {}, schedule);
-      size_t wrong = 0;
-      for (unsigned i = 0; i < 512; ++i) wrong += to[i] == (i < wanted ? values[i] : 0) ? 0u : 1u;
-      CHECK(wrong == 0);
-    }
-  }
+  InEachSchedule([](OnEmulated& on) { CheckCopyAsync(on); });
 }
-
-// PTX ISA 9.0, 9.7.14.5.10 "Matrix Fragments for mma.m16n8k32", types .s8 and .s32; in each fragment the elements are
-// the bytes of its registers, from the lowest. (groupID = %laneid >> 2, threadID_in_group = %laneid % 4.)
-struct At {
-  unsigned row, col;
-};
-At AtA(unsigned lane, unsigned i) {
-  const unsigned group_id = lane >> 2;
-  const unsigned thread_id_in_group = lane % 4;
-  return {i < 4 || (8 <= i && i < 12) ? group_id : group_id + 8,
-          i < 8 ? thread_id_in_group * 4 + (i & 0x3) : thread_id_in_group * 4 + (i & 0x3) + 16};
-}
-At AtB(unsigned lane, unsigned i) {
-  const unsigned group_id = lane >> 2;
-  const unsigned thread_id_in_group = lane % 4;
-  return {i < 4 ? thread_id_in_group * 4 + (i & 0x3) : thread_id_in_group * 4 + (i & 0x3) + 16, group_id};
-}
-At AtC(unsigned lane, unsigned i) {
-  const unsigned group_id = lane >> 2;
-  const unsigned thread_id_in_group = lane % 4;
-  return {i < 2 ? group_id : group_id + 8, thread_id_in_group * 2 + (i & 0x1)};
-}
-
-// Of each lane, where in a matrix stored by rows each element of its fragment is.
-template <unsigned kElements>
-std::vector<uint32_t> Table(At (*at)(unsigned, unsigned), unsigned cols) {
-  std::vector<uint32_t> table;
-  for (unsigned lane = 0; lane < 32; ++lane) {
-    for (unsigned i = 0; i < kElements; ++i) table.push_back(at(lane, i).row * cols + at(lane, i).col);
-  }
-  return table;
-}
-
-// c += a b, of matrices [16, 32] and [32, 8], fragments by tables.
-struct MmaByTable {
-  static constexpr unsigned kThreads = 32;
-  using Shared = NoShared;
-  const int8_t* a;
-  const int8_t* b;
-  int32_t* c;
-  const uint32_t* at_a;  // [32, 16]
-  const uint32_t* at_b;  // [32, 8]
-  const uint32_t* at_c;  // [32, 4]
-  template <class Device>
-  BITNET_DEVICE void operator()(Device& d, Shared&) const {
-    uint32_t a_words[4] = {};
-    uint32_t b_words[2] = {};
-    int32_t sums[4];
-    for (unsigned i = 0; i < 16; ++i) {
-      a_words[i / 4] |= uint32_t{static_cast<uint8_t>(a[at_a[d.lane() * 16 + i]])} << i % 4 * 8;
-    }
-    for (unsigned i = 0; i < 8; ++i) {
-      b_words[i / 4] |= uint32_t{static_cast<uint8_t>(b[at_b[d.lane() * 8 + i]])} << i % 4 * 8;
-    }
-    for (unsigned i = 0; i < 4; ++i) sums[i] = c[at_c[d.lane() * 4 + i]];
-    d.Mma(sums, a_words, b_words);
-    for (unsigned i = 0; i < 4; ++i) c[at_c[d.lane() * 4 + i]] = sums[i];
-  }
-};
-
 TEST_CASE("EmulatedDevice: Mma is the product of tiles whose fragments lie as the PTX manual says") {
-  Random random(5);
-  for (int round = 0; round < 20; ++round) {
-    for (const Schedule& schedule : kSchedules) {
-      std::vector<int8_t> a(16 * 32);
-      std::vector<int8_t> b(32 * 8);
-      std::vector<int32_t> c(16 * 8);
-      for (int8_t& v : a) v = round == 0 ? int8_t{-128} : static_cast<int8_t>(random());
-      for (int8_t& v : b) v = round == 0 ? int8_t{-128} : static_cast<int8_t>(random());
-      for (int32_t& v : c) v = static_cast<int32_t>(random() % 2000) - 1000;
-      DeviceMemory memory;
-      int32_t* sums = memory.Upload(c);
-      Launch(MmaByTable{memory.Upload(a), memory.Upload(b), sums, memory.Upload(Table<16>(AtA, 32)),
-                        memory.Upload(Table<8>(AtB, 8)), memory.Upload(Table<4>(AtC, 8))},
-             {}, schedule);
-      size_t wrong = 0;
-      for (size_t row = 0; row < 16; ++row) {
-        for (size_t col = 0; col < 8; ++col) {
-          int32_t sum = c[row * 8 + col];
-          for (size_t k = 0; k < 32; ++k) sum += a[row * 32 + k] * b[k * 8 + col];
-          wrong += sums[row * 8 + col] == sum ? 0u : 1u;
-        }
-      }
-      CHECK(wrong == 0);
-    }
-  }
+  InEachSchedule([](OnEmulated& on) { CheckMma(on); });
 }
 
 // ---- What it objects to -------------------------------------------------------------------------------------------
