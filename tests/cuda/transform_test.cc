@@ -72,26 +72,14 @@ TEST_CASE("Hadamard transforms on a device: as the reference, blocks of two laun
                                                  {1, 5460, 16385, 28672, 32767, 32768, 32769, 66000});
 }
 
-// A grid has 65535 rows; here one, so that a block of threads takes one row after the other.
-TEST_CASE("Hadamard transforms on a device: more rows than a grid has") {
-  using T = Hadamard<2048, RandomSigns<9>>;
-  using Large = Hadamard<16384, RandomSigns<9>>;
-  for (const testing::Schedule& schedule : testing::kSchedules) {
-    for (const size_t cols : {2048u, 3000u, 16384u}) {
-      GuardedMatrix x(3, cols, testing::AwkwardValues(Kind::kNormal, 3 * cols, cols)), y(3, cols), expected(3, cols);
-      const MatrixView<const float> from = x.view();
-      reference::Transform<T>(from, expected.view());
-      using K = cuda::HadamardKernel<T, true>;
-      Launch(K{from, y.view(), {}}, cuda::Grid{cuda::BlocksFor(cols, K::kRuns * K::kRun), 1}, schedule);
-      y.ExpectSame(expected, "Transform", std::to_string(cols) + " columns");
-
-      reference::Transform<Large>(from, expected.view());
-      using Within = cuda::HadamardKernel<Large, false>;
-      using Across = cuda::HadamardAcrossKernel<Large>;
-      Launch(Within{from, y.view(), {}}, cuda::Grid{cuda::BlocksFor(cols, Within::kRuns * Within::kRun), 1}, schedule);
-      Launch(Across{y.view(), {}}, cuda::Grid{Across::kRun / Across::kThreads, 1}, schedule);
-      y.ExpectSame(expected, "Transform by two launches", std::to_string(cols) + " columns");
-    }
+TEST_CASE("Hadamard transforms on a device: many rows, as heads are") {
+  for (const size_t cols : {16u, 64u, 128u, 200u}) {
+    constexpr size_t kRows = 37;
+    GuardedMatrix x(kRows, cols, testing::AwkwardValues(Kind::kNormal, kRows * cols, cols)), expected(kRows, cols);
+    reference::Transform<Hadamard<64, RandomSigns<9>>>(x.view(), expected.view());
+    EmulatedStream stream(testing::kSchedules[cols / 16 % 4]);
+    cuda::Transform<Hadamard<64, RandomSigns<9>>>(stream, MatrixView<const float>(x.view()), x.view());
+    x.ExpectSame(expected, "Transform", std::to_string(cols) + " columns");
   }
 }
 

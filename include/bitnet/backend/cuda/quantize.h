@@ -99,17 +99,17 @@ BITNET_DEVICE float StepOf(typename Q::Rule::Statistic statistic, uint32_t n) {
   return RoundStep(Q::Rule::template StepFrom<typename Q::Format>(statistic, n));
 }
 
-// Shared memory of StepOfRow.
+// Shared memory of FindStep.
 template <unsigned kThreads>
 struct StepShared {
   LongSumShared<kThreads> sum;
   uint32_t of_warps[kThreads / kWarp];
-  float step;
+  float step, inverse;
 };
 
-// The step of a row that a block of threads holds; all of them have it.
+// shared.step, and its inverse, of a row that a block of threads holds.
 template <class Q, unsigned kThreads, class Device, class Source>
-BITNET_DEVICE float StepOfRow(Device& d, StepShared<kThreads>& shared, HeldRow<kThreads>& row, const Source& at) {
+BITNET_DEVICE void FindStep(Device& d, StepShared<kThreads>& shared, HeldRow<kThreads>& row, const Source& at) {
   using Statistic = typename Q::Rule::Statistic;
   Statistic statistic;
   if constexpr (std::is_same_v<Statistic, SumOfMagnitudes>) {
@@ -132,10 +132,13 @@ BITNET_DEVICE float StepOfRow(Device& d, StepShared<kThreads>& shared, HeldRow<k
       return LargestOfBlock<kThreads>(d, shared.of_warps, bits);
     });
   }
-  // (Divisions in double are slow where a device has few units for them: one thread's are enough.)
-  if (d.thread() == 0) shared.step = StepOf<Q>(statistic, row.cols());
+  // (Divisions are many instructions, in double slow ones where a device has few units for them: one thread's are
+  // enough.)
+  if (d.thread() == 0) {
+    shared.step = StepOf<Q>(statistic, row.cols());
+    shared.inverse = InverseStep(shared.step);
+  }
   d.Barrier();
-  return shared.step;
 }
 
 // ---- Levels.
@@ -190,8 +193,12 @@ struct QuantizeRowsKernel {
     at.Begin(d, shared.source, held);
 
     float step = 1.0f;
-    if constexpr (!kKeepsReals<Q>) step = StepOfRow<Q, kThreads>(d, shared.step, held, at);
-    const float inverse = InverseStep(step);
+    float inverse = 1.0f;
+    if constexpr (!kKeepsReals<Q>) {
+      FindStep<Q, kThreads>(d, shared.step, held, at);
+      step = shared.step.step;
+      inverse = shared.step.inverse;
+    }
     [[maybe_unused]] TopK<kThreads> top_k;
     if constexpr (kIsTopK) top_k.Find(d, shared.top_k, held, at, k);
 
@@ -237,10 +244,10 @@ struct QuantizeSpansKernel {
 
   template <class Device>
   BITNET_DEVICE void operator()(Device& d, Shared&) const {
-    const size_t span = size_t{d.block()} * kSpans + d.thread() / kChainsOfBlock;
+    const uint32_t span = d.block() * kSpans + d.thread() / kChainsOfBlock;
     const uint32_t lane = d.thread() % kChainsOfBlock;
     const size_t row = span / out.groups;
-    const auto group = static_cast<uint32_t>(span % out.groups);
+    const uint32_t group = span % out.groups;
     const uint32_t begin = group * out.group;
     const bool is_there = row < out.rows;
     const uint32_t left = is_there ? out.cols - begin : 0;
@@ -284,6 +291,27 @@ struct QuantizeSpansKernel {
   }
 };
 
+// Reals that are kept, a narrow row a warp.
+template <AnyQuantizer Q>
+struct KeepRealsKernel {
+  static constexpr unsigned kThreads = 256;
+  static constexpr unsigned kRows = kThreads / kWarp;
+  using Shared = NoShared;
+
+  ConstReals x;
+  RowsView<OperandOf<Q>> out;
+
+  template <class Device>
+  BITNET_DEVICE void operator()(Device& d, Shared&) const {
+    const size_t row = size_t{d.block()} * kRows + d.warp();
+    if (row >= out.rows) return;
+    for (size_t column = d.lane(); column < out.stride; column += kWarp) {
+      out.Row(row)[column] = column < out.cols ? LevelAt<Q>(x.Row(row)[column], 1.0f) : 0.0f;
+    }
+    if (d.lane() == 0) out.Steps(row)[0] = 1.0f;
+  }
+};
+
 // Levels that are not among the k largest become 0, where QuantizeRowsKernel has not seen whole rows.
 template <Operand X, unsigned kThreadsOfBlock>
 struct KeepTopKKernel {
@@ -317,11 +345,17 @@ struct KeepTopKKernel {
 
 namespace detail {
 
+// (So that 32 bits number them, with those that the last block of threads has none of.)
+template <Operand X>
+void CheckSpans(const RowsView<X>& out) {
+  BITNET_ASSERT(size_t{out.rows} * out.groups < size_t{1} << 31,
+                "backend/cuda: at most 2^31 spans are quantized at once");
+}
+
 template <AnyQuantizer Q, bool kIsTopK, class Stream, class Source>
 void QuantizeRows(Stream& stream, const Source& source, size_t k, const RowsView<OperandOf<Q>>& out, bool is_listed) {
   if (out.rows == 0) return;
-  BITNET_ASSERT(size_t{out.rows} * out.groups < size_t{1} << 31,
-                "backend/cuda: at most 2^31 spans are quantized at once");
+  CheckSpans(out);
   WithThreadsFor(out.group, [&]<unsigned kThreads>() {
     stream.Launch(QuantizeRowsKernel<Q, Source, kIsTopK, kThreads>{source, out, static_cast<uint32_t>(k), is_listed},
                   Grid{out.rows * out.groups, 1});
@@ -331,6 +365,7 @@ void QuantizeRows(Stream& stream, const Source& source, size_t k, const RowsView
 template <AnyQuantizer Q, unsigned kHeld, class Stream>
 void QuantizeSpans(Stream& stream, const ConstReals& x, const RowsView<OperandOf<Q>>& out) {
   using K = QuantizeSpansKernel<Q, kHeld>;
+  CheckSpans(out);
   stream.Launch(K{x, out}, Grid{BlocksFor(size_t{out.rows} * out.groups, K::kSpans), 1});
 }
 
@@ -350,7 +385,11 @@ void Quantize(Stream& stream, const ConstReals& x, const RowsView<OperandOf<Q>>&
     }
     if (is_listed) FindNonzero(stream, out);
   } else {
-    if constexpr (!kKeepsReals<Q>) {
+    if constexpr (kKeepsReals<Q>) {
+      using K = KeepRealsKernel<Q>;
+      constexpr uint32_t kNarrow = 1024;
+      if (out.cols <= kNarrow && !is_listed) return stream.Launch(K{x, out}, Grid{BlocksFor(out.rows, K::kRows), 1});
+    } else {
       if (out.cols <= kSumBlock && !is_listed) return detail::QuantizeSpans<Q, kTermsOfChain>(stream, x, out);
     }
     detail::QuantizeRows<Q, false>(stream, PlainSource{x}, 0, out, is_listed);

@@ -203,16 +203,22 @@ struct HadamardKernel {
   Reals y;
   HadamardEnds<T> ends;
 
+  // Of a row: what a CUDA block has where blocks are exchanged, else what a warp has.
+  static constexpr uint32_t kPart = kExchanges ? kRuns * kRun : kRun;
+  static constexpr uint32_t kParts = kExchanges ? 1 : kRuns;  // of a CUDA block, of rows one after the other
+
   template <class Device>
   BITNET_DEVICE void operator()(Device& d, Shared& shared) const {
     const RowOfBlocks<kBlock> blocks{static_cast<uint32_t>(y.cols)};
-    const uint32_t begin = d.block() * (kRuns * kRun);
-    for (size_t row = d.block_y(); row < y.rows; row += d.blocks_y()) {
-      if (begin + kRuns * kRun <= blocks.whole()) {
-        Run<true>(d, shared, row, begin, blocks);
-      } else {
-        Run<false>(d, shared, row, begin, blocks);
-      }
+    const uint32_t parts = (blocks.cols + kPart - 1) / kPart;
+    const uint32_t part = d.block() * kParts + (kExchanges ? 0 : d.warp());
+    const size_t row = part / parts;
+    const uint32_t begin = part % parts * kPart;
+    if (row >= y.rows) return;
+    if (begin + kPart <= blocks.whole()) {
+      Run<true>(d, shared, row, begin, blocks);
+    } else {
+      Run<false>(d, shared, row, begin, blocks);
     }
   }
 
@@ -223,7 +229,7 @@ struct HadamardKernel {
     const float* from = x.Row(row);
     float* to = y.Row(row);
     float v[kHeld];
-    const uint32_t first = begin + d.warp() * kRun + d.lane();
+    const uint32_t first = begin + (kExchanges ? d.warp() * kRun : 0) + d.lane();
     BITNET_UNROLL
     for (uint32_t i = 0; i < kHeld; ++i) {
       const uint32_t column = first + i * kWarp;
@@ -233,7 +239,6 @@ struct HadamardKernel {
     AddAndSubtract<kIsWhole, kWarp>(v, first, blocks);
     if constexpr (kExchanges) {
       // A thread had kHeld values kWarp apart of one run; now it has some of each run.
-      d.Barrier();
       BITNET_UNROLL
       for (uint32_t i = 0; i < kHeld; ++i) shared.values[first - begin + i * kWarp] = v[i];
       d.Barrier();
@@ -281,23 +286,23 @@ struct HadamardAcrossKernel {
   BITNET_DEVICE void operator()(Device& d, Shared&) const {
     const RowOfBlocks<kBlock> blocks{static_cast<uint32_t>(y.cols)};
     constexpr uint32_t kParts = kRun / kThreads;
-    const uint32_t begin = d.block() / kParts * kBlock;
+    const uint32_t block = d.block() / kParts;
+    const uint32_t blocks_of_row = (blocks.cols + kBlock - 1) / kBlock;
+    const uint32_t begin = block % blocks_of_row * kBlock;
     const uint32_t column = begin + d.block() % kParts * kThreads + d.thread();
-    for (size_t row = d.block_y(); row < y.rows; row += d.blocks_y()) {
-      float* to = y.Row(row);
-      float v[kRuns];
-      BITNET_UNROLL
-      for (uint32_t i = 0; i < kRuns; ++i) v[i] = column + i * kRun < blocks.cols ? to[column + i * kRun] : 0.0f;
-      if (begin + kBlock <= blocks.whole()) {
-        AddAndSubtract<true, kRun>(v, column, blocks);
-      } else {
-        AddAndSubtract<false, kRun>(v, column, blocks);
-      }
-      BITNET_UNROLL
-      for (uint32_t i = 0; i < kRuns; ++i) {
-        const uint32_t at = column + i * kRun;
-        if (at < blocks.cols) to[at] = ends.template After<false>(d, v[i], at, blocks);
-      }
+    float* to = y.Row(block / blocks_of_row);
+    float v[kRuns];
+    BITNET_UNROLL
+    for (uint32_t i = 0; i < kRuns; ++i) v[i] = column + i * kRun < blocks.cols ? to[column + i * kRun] : 0.0f;
+    if (begin + kBlock <= blocks.whole()) {
+      AddAndSubtract<true, kRun>(v, column, blocks);
+    } else {
+      AddAndSubtract<false, kRun>(v, column, blocks);
+    }
+    BITNET_UNROLL
+    for (uint32_t i = 0; i < kRuns; ++i) {
+      const uint32_t at = column + i * kRun;
+      if (at < blocks.cols) to[at] = ends.template After<false>(d, v[i], at, blocks);
     }
   }
 };
@@ -333,17 +338,17 @@ template <AnyTransform T, class Stream>
 void Transform(Stream& stream, const ConstReals& x, const Reals& y) {
   static_assert(kTransformsOnDevice<T>);
   if (y.rows == 0 || y.cols == 0) return;
-  BITNET_ASSERT(y.cols < size_t{1} << 31, "backend/cuda: a row has at most 2^31 values");
+  // (Of the smallest parts that blocks of threads take; cols + 128 fits too.)
+  BITNET_ASSERT(y.cols < size_t{1} << 31 && y.rows < (size_t{1} << 31) / (y.cols / 128 + 1),
+                "backend/cuda: a transform is of at most 2^31 parts of 128 values");
   if constexpr (detail::HadamardFacts<T>::kIsHadamard) {
-    constexpr size_t kMostRows = 65535;  // of a grid
     constexpr bool kIsLast = detail::HadamardFacts<T>::kBlock <= 8192;
     using K = HadamardKernel<T, kIsLast>;
-    const auto rows = static_cast<unsigned>(y.rows < kMostRows ? y.rows : kMostRows);
-    stream.Launch(K{x, y, {}}, Grid{BlocksFor(y.cols, K::kRuns * K::kRun), rows});
+    stream.Launch(K{x, y, {}}, Grid{BlocksFor(y.rows * BlocksFor(y.cols, K::kPart), K::kParts), 1});
     if constexpr (!kIsLast) {
       using Across = HadamardAcrossKernel<T>;
-      const unsigned blocks = BlocksFor(y.cols, Across::kBlock) * (Across::kRun / Across::kThreads);
-      stream.Launch(Across{y, {}}, Grid{blocks, rows});
+      const size_t blocks = y.rows * BlocksFor(y.cols, Across::kBlock);
+      stream.Launch(Across{y, {}}, Grid{static_cast<unsigned>(blocks * (Across::kRun / Across::kThreads)), 1});
     }
   } else {
     if (y.data != x.data) Copy(stream, x, y);
