@@ -54,6 +54,9 @@ refused "does not know 'x'" ./dev docs x
 refused "does not know 'x'" ./dev setup x
 refused "does not know 'x'" ./dev test-all x
 refused "does not know 'x'" ./dev test-32 x
+refused "takes a number of seconds, not 'x'" ./dev fuzz x
+refused "takes a number of seconds, not '0'" ./dev fuzz 0
+refused "does not know '2'" ./dev fuzz 1 2
 refused "does not know 'b'" ./dev test a b c
 
 stand_in clang-format-14 'echo "clang-format version 18.1.8"'

@@ -76,6 +76,8 @@ TEST_CASE("JsonValue: a wrong kind is refused with the path, what it is, and wha
   CHECK((*++item).ExpectList().error() == "dir/f.json: rope.'a b'[1][2]: it is false; a list was expected");
   CHECK(Has(root.At("n")->AsUnsigned32().error(), "it is 4294967296; an integer from 0 to 4294967295"));
   CHECK(root.At("n")->AsUnsigned(4294967296, 4294967296).ok());
+  CHECK(list.AsUnsigned(1, 7).error() == "dir/f.json: rope.'a b'[0]: it is 0; an integer from 1 to 7 was expected");
+  CHECK(list.key() == "");  // in a list
   CHECK(root.At("missing").error() == "dir/f.json: there is no key 'missing'");
   CHECK(root.At("rope")->At("m\x1b").error() == "dir/f.json: rope: there is no key 'm\\x1b'");
   CHECK(root.AsFlag().error() == "dir/f.json: it is an object; true or false was expected");

@@ -74,6 +74,32 @@ void CheckSameOfAllShapes() {
   CheckSame<Q>(std::vector<float>(5 * 13, 0.0f), 5, 13);
 }
 
+TEST_CASE("RunningStatistic: of pieces of any size it is that of all values, to the bit of a double") {
+  const std::vector<float> values = testing::SpreadValues(3000, 9);
+  for (const size_t piece :
+       {size_t{1}, size_t{3}, size_t{8}, size_t{13}, size_t{255}, size_t{256}, size_t{300}, size_t{3000}}) {
+    detail::RunningStatistic<SumOfMagnitudes> sum;
+    for (size_t i = 0; i < values.size(); i += piece) {
+      sum.Add(std::span(values).subspan(i, std::min(piece, values.size() - i)));
+      CHECK(sum.Total().sum == SumOfMagnitudes::Of(std::span(values).first(std::min(i + piece, values.size()))).sum);
+    }
+  }
+}
+
+TEST_CASE("RunningStatistic: the ends of a range count, in whichever piece") {
+  for (const std::vector<float>& values : {std::vector<float>{-3, 5, 1, 2}, {1, 2, -3, 5}, {5, 1, 2, -3}}) {
+    detail::RunningStatistic<Range> range;
+    detail::RunningStatistic<LargestMagnitude> largest;
+    for (const float& value : values) {
+      range.Add(std::span(&value, 1));
+      largest.Add(std::span(&value, 1));
+    }
+    CHECK(range.Total().min == -3.0f);
+    CHECK(range.Total().max == 5.0f);
+    CHECK(largest.Total().max == 5.0f);
+  }
+}
+
 TEST_CASE("QuantizeRows: the bits are those of all values quantized at once") {
   CheckSameOfAllShapes<Quantizer<Ternary, AbsMean>>();
   CheckSameOfAllShapes<Quantizer<Ternary, AbsMax>>();

