@@ -204,7 +204,7 @@ Result<Generated> Generate(const Model& model, typename Model::State& state, std
       if (!drawn.empty()) {
         Result<Done> fed = model.Feed({&drawn.back(), 1}, state);
         // (Another thread may have given pages back since it was refused.)
-        if (!fed.ok() && state.HasRoom(1)) fed = model.Feed({&drawn.back(), 1}, state);
+        if (!fed.ok() && state.HasRoom(1)) static_cast<void>(fed = model.Feed({&drawn.back(), 1}, state));
         if (!fed.ok()) {
           if (state.HasRoom(1)) return Error{fed.error()};
           reply.end = GenerateEnd::kFull;

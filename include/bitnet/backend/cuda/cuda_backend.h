@@ -204,7 +204,7 @@ class BasicCudaBackend {
                        Rows<OperandOf<Q>>& out) const requires kQuantizesOnDevice<Q> {
     BITNET_ASSERT(gain.size() == x.cols(), "RmsNorm: x, y and gain must have the same width");
     Resize<Q>(stream, x, out);
-    cuda::RmsNormQuantize<Q>(stream, x, gain.data(), eps, out.view());
+    cuda::RmsNormQuantize<Q>(stream, x, gain.data(), eps, out.view(), out.WantsNonzero());
   }
   void Rotate(Stream& stream, const Where& where, MatrixView<float> y) const {
     const size_t head_dim = CheckRotate(where.host(), y);

@@ -26,16 +26,12 @@ struct RealsOf {
   RealsOf() = default;
   RealsOf(MatrixView<T> view)
       : data(view.data()), stride(view.stride()), rows(view.rows()), cols(view.cols()) {}  // NOLINT
+  // Of reals that may be changed, to be read alone.
+  template <class U>
+  requires(std::is_same_v<const U, T>) BITNET_HOST_DEVICE
+      RealsOf(const RealsOf<U>& other)  // NOLINT: implicit on purpose
+      : data(other.data), stride(other.stride), rows(other.rows), cols(other.cols) {}
   BITNET_HOST_DEVICE T* Row(size_t r) const { return data + r * stride; }
-  // To be read alone.
-  BITNET_HOST_DEVICE operator RealsOf<const T>() const requires(!std::is_const_v<T>) {  // NOLINT
-    RealsOf<const T> reals;
-    reals.data = data;
-    reals.stride = stride;
-    reals.rows = rows;
-    reals.cols = cols;
-    return reals;
-  }
 };
 using Reals = RealsOf<float>;
 using ConstReals = RealsOf<const float>;
