@@ -577,7 +577,7 @@ struct SumRows {
 };
 
 // y[tile] = x[tile] backwards, by pieces of 16 bytes; a tile is under way while the one before is used. kLeftOut: none
-// (0), the wait (1), or a barrier (2: after the copies, 3: before the next).
+// (0), the wait (1), or a barrier (2: after the copies, 3: before the next); 4: the wait is for one tile less.
 template <int kLeftOut>
 struct TurnTiles {
   static constexpr unsigned kThreads = 64;
@@ -592,7 +592,7 @@ struct TurnTiles {
     Begin(d, shared, 0);
     for (unsigned tile = 0; tile < tiles; ++tile) {
       Begin(d, shared, tile + 1);
-      if constexpr (kLeftOut != 1) d.template CopyWait<1>();
+      if constexpr (kLeftOut != 1) d.template CopyWait<kLeftOut == 4 ? 2 : 1>();
       BarrierIf<kLeftOut != 2>(d);
       for (unsigned i = 0; i < 4; ++i) {
         y[(tile * kThreads + d.thread()) * 4 + i] = shared.tile[tile % 2][kThreads - 1 - d.thread()][i];
@@ -665,6 +665,7 @@ TEST_CASE("A wait or a barrier that is left out of asynchronous copies is found 
   CHECK(IsFound<TurnTiles<1>>());
   CHECK(IsFound<TurnTiles<2>>());
   CHECK(IsFound<TurnTiles<3>>());
+  CHECK(IsFound<TurnTiles<4>>());
 }
 
 #if BITNET_THREAD_SANITIZER
