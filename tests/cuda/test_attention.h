@@ -23,10 +23,18 @@ struct SequencePart {
   size_t tokens;  // of this pass
 };
 
-// Some sequences, of which each has so many tokens in the pass, one after the other or in turn.
+struct PassOptions {
+  Fill fill = Fill::kRandom;
+  bool in_turn = false;  // tokens of the sequences, or one sequence after the other
+  size_t scratch_bytes = cuda::kAttentionScratchBytes;
+  size_t table_pages = 0;  // of each sequence at least, wanted or not
+};
+
+// Some sequences, of which each has so many tokens in the pass.
 template <class Quantizers>
-void TestPass(const AttentionShape& shape, const std::vector<SequencePart>& sequences, bool in_turn, Fill fill,
-              size_t scratch_bytes, const std::string& name) {
+void TestPass(const AttentionShape& shape, const std::vector<SequencePart>& sequences, const PassOptions& options,
+              const std::string& name) {
+  const auto [fill, in_turn, scratch_bytes, table_pages] = options;
   using Q = typename Quantizers::Query::Format;
   static size_t run = 0;
   Schedule schedule = kSchedules[run % kSchedules.size()];
@@ -49,10 +57,13 @@ void TestPass(const AttentionShape& shape, const std::vector<SequencePart>& sequ
   for (size_t i = 0; i < sequences.size(); ++i) {
     const size_t length = sequences[i].first + sequences[i].tokens;
     for (size_t p = 0; p < PagesFor(length); ++p) pages[i].push_back(numbers[next++]);
+    const size_t wanted = pages[i].size();
+    pages[i].resize(std::max(pages[i].size(), table_pages), 0xffffffffu);
     tables.push_back(pages[i]);
     const auto drawn = DrawCache<Quantizers>(shape.kv_heads, shape.head_dim, length, fill, shape.head_dim + i);
-    cache.Write(drawn, pages[i]);
-    host.WriteCache(host_stream, drawn, length, pages[i], expected_cache);
+    const PageTable table = tables.back().first(wanted);
+    cache.Write(drawn, table);
+    host.WriteCache(host_stream, drawn, length, table, expected_cache);
   }
   std::vector<Place> places;
   for (size_t round = 0; round < (in_turn ? 1000u : 1u); ++round) {
@@ -78,36 +89,38 @@ template <Format Q, Format K, Format K0, Format V, Format V0>
 void TestAttend(const char* formats, bool also_long) {
   using Quantizers = SomeQuantizers<Q, K, K0, V, V0>;
   const auto test = [&](const AttentionShape& shape, const std::vector<SequencePart>& sequences,
-                        Fill fill = Fill::kRandom, bool in_turn = false,
-                        size_t scratch_bytes = cuda::kAttentionScratchBytes) {
+                        const PassOptions& options = {}) {
     std::string name = std::string(formats) + ": heads " + std::to_string(shape.heads) + "/" +
                        std::to_string(shape.kv_heads) + " of " + std::to_string(shape.head_dim) + ",";
     for (const SequencePart& s : sequences) name += " " + std::to_string(s.first) + "+" + std::to_string(s.tokens);
-    TestPass<Quantizers>(shape, sequences, in_turn, fill, scratch_bytes, name);
+    TestPass<Quantizers>(shape, sequences, options, name);
   };
   // The first tokens; one token; a prompt; around the borders of pages.
   test({1, 1, 1}, {{0, 1}});
   test({4, 1, 2}, {{0, 3}});
   test({4, 2, 5}, {{0, 17}});
-  test({8, 8, 16}, {{30, 1}}, Fill::kTop);
+  test({8, 8, 16}, {{30, 1}}, {.fill = Fill::kTop});
   test({3, 1, 64}, {{254, 4}});
-  test({4, 2, 80}, {{255, 1}}, Fill::kSparse);
+  test({4, 2, 80}, {{255, 1}}, {.fill = Fill::kSparse});
   test({4, 1, 128}, {{256, 1}});
-  test({2, 2, 40}, {{300, 3}}, Fill::kBottom);
-  test({6, 3, 33}, {{260, 2}}, Fill::kBadSteps);
+  test({2, 2, 40}, {{300, 3}}, {.fill = Fill::kBottom});
+  test({6, 3, 33}, {{260, 2}}, {.fill = Fill::kBadSteps});
   if (!also_long) return;
+  // Tables of so many pages that a block has several.
+  test({4, 2, 16}, {{800, 1}}, {.table_pages = 140});
+  test({2, 1, 140}, {{600, 3}, {3, 2}, {255, 1}}, {.table_pages = 200});
   // Several sequences; more heads and tokens than a tile has rows; wide heads; little memory.
   test({4, 2, 24}, {{10, 1}, {0, 1}, {300, 1}});
   test({4, 2, 24}, {{10, 3}, {0, 2}, {254, 5}});
-  test({4, 2, 24}, {{10, 3}, {0, 2}, {254, 5}}, Fill::kRandom, true);
+  test({4, 2, 24}, {{10, 3}, {0, 2}, {254, 5}}, {.in_turn = true});
   test({20, 1, 16}, {{5, 2}});
   test({18, 2, 16}, {{260, 1}});
   test({2, 1, 16}, {{250, 19}});
   test({2, 1, 300}, {{257, 2}});
   test({1, 1, 1100}, {{3, 1}});
-  test({4, 2, 64}, {{700, 1}}, Fill::kBadSteps);
-  test({4, 2, 32}, {{250, 12}}, Fill::kRandom, false, 30000);
-  test({2, 1, 8}, {{0, 5}}, Fill::kZero, false, 1);
+  test({4, 2, 64}, {{700, 1}}, {.fill = Fill::kBadSteps});
+  test({4, 2, 32}, {{250, 12}}, {.scratch_bytes = 30000});
+  test({2, 1, 8}, {{0, 5}}, {.fill = Fill::kZero, .scratch_bytes = 1});
 }
 
 }  // namespace bitnet::testing
