@@ -2,11 +2,13 @@
 //
 //   struct Kernel {
 //     static constexpr unsigned kThreads = 128;  // of a block: a multiple of 32, at most 1024
-//     struct Shared { ... };                     // its shared memory; nothing in it has a value at the start
+//     struct Shared { ... };                     // at 128 bytes; nothing in it has a value at the start
 //     float* y; ...                              // parameters: trivially copyable
 //     template <class Device>
 //     BITNET_DEVICE void operator()(Device& d, Shared& shared) const;
 //   };
+//
+// Shared takes at most 48 KiB (limits.h), 99 where the kernel has `static constexpr bool kLargeShared = true`.
 //
 // The device type is the only way to the machine. On a GPU it is CudaDevice (device.cuh), whose members are
 // intrinsics; on a host it is the emulated device of the tests (tests/testing/simt.h), which checks what a GPU does
@@ -25,7 +27,8 @@
 //   Load16(words, from)                 16 bytes at an address that is a multiple of 16
 //   AtomicAdd(p, v) AtomicMax(p, v)     of uint32_t, int32_t; AtomicAdd also of uint64_t
 //
-// Memory is that of ordinary pointers: global ones come as parameters, shared is `shared`.
+// A launch without blocks does nothing. Memory is that of ordinary pointers: global ones come as parameters, shared is
+// `shared`.
 #ifndef BITNET_BACKEND_CUDA_DEVICE_H_
 #define BITNET_BACKEND_CUDA_DEVICE_H_
 
