@@ -1,29 +1,58 @@
 #!/usr/bin/env bash
-# Checks that nvcc compiles every header of some folders, without a warning and without Highway: what a backend for CUDA
-# includes; and a file of kernels. Exits with 77, which is neither success nor failure, where no nvcc compiles C++20.
+# Checks what nvcc makes of the library: every header of some folders compiles without a warning and without Highway, and
+# so do a file of kernels and models of some schemes; and no kernel has a trap, which is what a call of a function that
+# only the host has would become (see BITNET_HOST_DEVICE). Programs that do not find a driver say so. Exits with 77,
+# which is neither success nor failure, where no nvcc compiles C++20.
 #
-#   nvcc.sh KERNELS.cu INCLUDE_FOLDER FOLDER...
+#   nvcc.sh ARCHITECTURE,... SCHEME,... KERNELS.cu MODEL.cu INCLUDE_FOLDER HEADER_OR_FOLDER...
 set -euo pipefail
-kernels=$1
-include=$2
-shift 2
+IFS=, read -ra architectures <<<"$1"
+IFS=, read -ra schemes <<<"$2"
+kernels=$3 model=$4 include=$5
+shift 5
 PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-compile() { nvcc -std=c++20 -Werror all-warnings -I "$include" -c "$1" -o "$work/unit.o"; }
+# (Kernels are optimised whatever the host's code is.)
+compile() { nvcc -std=c++20 -Werror all-warnings -Xcompiler -O0 -I "$include" "$@"; }
 
 echo '#include <span>' >"$work/no_header.cu"
-if ! output=$(compile "$work/no_header.cu" 2>&1); then
+if ! output=$(compile -c "$work/no_header.cu" -o "$work/unit.o" 2>&1); then
   echo "skipped: no nvcc compiles C++20 here: $output"
   exit 77
 fi
 
-(cd "$include" && find "$@" -name '*.h' | sort) | sed 's/.*/#include "&"/' >"$work/headers.cu"
+(cd "$include" && find "$@" -name '*.h' -o -name '*.cuh' | sort) | sed 's/.*/#include "&"/' >"$work/headers.cu"
 if [[ ! -s $work/headers.cu ]]; then
   echo "there is no header in these folders of $include: $*"
   exit 1
 fi
-compile "$work/headers.cu"
-compile "$kernels"
+compile -arch=sm_80 -c "$work/headers.cu" -o "$work/unit.o"
+compile -arch=sm_80 -c "$kernels" -o "$work/unit.o"
 echo "nvcc compiles $(wc -l <"$work/headers.cu") headers"
+
+code=()
+for architecture in "${architectures[@]}"; do
+  code+=(-gencode "arch=compute_$architecture,code=sm_$architecture")
+done
+for scheme in "${schemes[@]}"; do
+  mkdir "$work/$scheme"
+  compile "${code[@]}" --keep --keep-dir "$work/$scheme" -DBITNET_SCHEME="$scheme" "$model" -o "$work/model"
+  found=$(find "$work/$scheme" -name '*.ptx' | wc -l)
+  if ((found != ${#architectures[@]})); then
+    echo "nvcc left $found files of PTX, not ${#architectures[@]}"
+    exit 1
+  fi
+  if grep -nE '^[[:space:]]*(@.* )?trap;' "$work/$scheme"/*.ptx; then
+    echo "a kernel of Transformer<$scheme> has a trap: it calls a function that only the host has"
+    exit 1
+  fi
+  said=$("$work/model")
+  if [[ $said != made && $said != "CUDA: "* ]]; then
+    echo "a program that makes a backend says '$said'"
+    exit 1
+  fi
+  echo "nvcc compiles Transformer<$scheme> for $(IFS=' '; echo "${architectures[*]/#/sm_}"):" \
+    "$(cat "$work/$scheme"/*.ptx | grep -c '^.visible .entry\|^.weak .entry') kernels; it says: $said"
+done
