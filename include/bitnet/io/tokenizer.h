@@ -1,9 +1,9 @@
 // Tokenizer: from text to tokens and back, by the vocabulary of a checkpoint: byte-level BPE (GPT-2, Llama 3, Qwen) or
 // SentencePiece (BPE or unigram). Useful alone.
 //
-//   Result<Tokenizer> tokenizer = LoadTokenizer("tokenizer.json");     io/load_tokenizer.h; or one of the readers of
-//   auto tokens = tokenizer->Encode("Hello");                          io/tokenizer_*.h; or Tokenizer::Make of plain
-//   data auto text = tokenizer->Decode(*tokens);                            (io/tokenizer/vocabulary.h)
+//   auto loaded = LoadTokenizer("model.gguf");        io/load_tokenizer.h; or a reader of one kind of file,
+//   io/tokenizer_*.h; const Tokenizer& tokenizer = loaded->tokenizer;   or Tokenizer::Make of plain data
+//   (io/tokenizer/vocabulary.h) auto tokens = tokenizer.Encode("Hello"); auto text = tokenizer.Decode(*tokens);
 //
 // Text is bytes, best UTF-8. Byte-level BPE keeps bytes that are none, so that Decode(Encode(text)) is the text;
 // SentencePiece makes them U+FFFD. For tokens that come one by one see io/text_decoder.h; for roles and turns see
