@@ -54,7 +54,7 @@ class DeviceMemoryEnded : public std::bad_alloc {
   throw DeviceMemoryEnded(bytes);
 #else
   static_cast<void>(bytes);
-  detail::AssertionFailed(__FILE__, __LINE__, "the device's memory has ended");
+  bitnet::detail::AssertionFailed(__FILE__, __LINE__, "the device's memory has ended");
 #endif
 }
 

@@ -253,7 +253,7 @@ class Stream {
 #if defined(__cpp_exceptions)
     throw std::bad_alloc();
 #else
-    detail::AssertionFailed(__FILE__, __LINE__, "the host's memory has ended");
+    bitnet::detail::AssertionFailed(__FILE__, __LINE__, "the host's memory has ended");
 #endif
   }
 
