@@ -86,6 +86,7 @@ TEST_CASE("GgufFile: what PyPI's gguf wrote is read, in version 3 and 2, mapped,
     CHECK(three->dims == std::array<uint64_t, 4>{4, 3, 2, 1});
     CHECK(three->rows() == 6);
     CHECK(file->FindTensor("F33") == nullptr);
+    CHECK(*file->GetTensor("F32") == f32);
     file->Release(*three);
     CHECK(three->bytes[4] == 0);
   }
@@ -121,8 +122,11 @@ TEST_CASE("GgufFile: numbers are given where the asked type holds them; else the
   CHECK(file->Get<std::string_view>("flag").error() ==
         "f: metadata 'flag': a text was expected, and it is a truth value");
   CHECK(file->Get<std::vector<int>>("small").error() ==
-        "f: metadata 'small': an array was expected, and it is an unsigned 8-bit integer");
-  CHECK(file->Get<int>("none").error() == "f: there is no metadata 'none'");
+        "f: metadata 'small': an array of integers was expected, and it is an unsigned 8-bit integer");
+  CHECK(file->Get<int>("none").error() == "f: there is no metadata 'none'; an integer was expected");
+  CHECK(file->Get<std::vector<std::string_view>>("none").error() ==
+        "f: there is no metadata 'none'; an array of texts was expected");
+  CHECK(file->GetTensor("w").error() == "f: there is no tensor 'w'");
   CHECK(*file->GetOr<int>("none", 9) == 9);
   CHECK(*file->GetOr<int>("small", 9) == 7);
   CHECK(!file->GetOr<int>("text", 9).ok());
@@ -270,7 +274,7 @@ TEST_CASE("GgufFile: the alignment is a power of two, and offsets are multiples 
     bytes.Number("general.alignment", 4, alignment);
     bytes.alignment = alignment;
     bytes.tensors[1].offset = std::max(32u, alignment);
-    bytes.data.resize(bytes.tensors[1].offset + 66);
+    bytes.data.resize(static_cast<size_t>(bytes.tensors[1].offset) + 66);
     const Result<GgufFile> file = bytes.Parse();
     REQUIRE_MESSAGE(file.ok(), ErrorOf(file));
     CHECK(file->alignment() == alignment);

@@ -31,7 +31,8 @@ QuantizedMatrix<F> Draw(size_t rows, size_t cols, StepGranularity granularity, u
   Random random(seed);
   std::vector<LevelOf<F>> levels(rows * cols);
   for (auto& level : levels) {
-    level = static_cast<LevelOf<F>>(FormatTraits<F>::Level(UniformBelow(random, FormatTraits<F>::kCount)));
+    level = static_cast<LevelOf<F>>(
+        FormatTraits<F>::Level(static_cast<size_t>(UniformBelow(random, FormatTraits<F>::kCount))));
   }
   std::vector<float> steps(granularity.Count(rows, cols));
   for (float& step : steps) step = Float16::Nearest(static_cast<float>(0.01 + UniformReal(random)));
@@ -160,10 +161,10 @@ TEST_CASE("GgufWriter: tensors of all types come back: codes exact, steps as the
   REQUIRE(writer.Write(path).ok());
   const Result<GgufFile> file = GgufFile::Open(path);
   REQUIRE(file.ok());
-  for (const auto& [name, values] : expected) {
-    const Result<DecodedTensor> decoded = DecodeTensor(*file, *file->FindTensor(name));
+  for (const auto& tensor : expected) {
+    const Result<DecodedTensor> decoded = DecodeTensor(*file, *file->FindTensor(tensor.first));
     REQUIRE(decoded.ok());
-    CHECK_MESSAGE(Values(decoded->matrix) == values, name);
+    CHECK_MESSAGE(Values(decoded->matrix) == tensor.second, tensor.first);
   }
 }
 

@@ -86,6 +86,34 @@ TEST_CASE("MappedFile: an empty file has no bytes; what is missing or a folder i
 }
 
 #if defined(__linux__)
+// The process's pages of files in memory, in KiB.
+size_t ResidentOfFiles() {
+  const Result<std::vector<uint8_t>> status = ReadFile("/proc/self/status");
+  REQUIRE(status.ok());
+  const std::string text(status->begin(), status->end());
+  const size_t at = text.find("RssFile:");
+  REQUIRE(at != std::string::npos);
+  return std::stoul(text.substr(at + 8));
+}
+
+TEST_CASE("MappedFile: a range that was released is no longer in the process's memory") {
+  const TemporaryFile path;
+  constexpr size_t kSize = size_t{32} << 20;
+  REQUIRE(WriteFile(path.path(), SomeBytes(kSize)).ok());
+  const Result<MappedFile> file = MappedFile::Open(path.path());
+  REQUIRE(file.ok());
+  const size_t before = ResidentOfFiles();
+  unsigned sum = 0;
+  for (const uint8_t byte : file->bytes()) sum += byte;
+  CHECK(sum != 0);
+  const size_t read = ResidentOfFiles();
+  CHECK(read >= before + (28 << 10));
+  file->Release(kSize / 4 + 1, kSize / 2);
+  CHECK(ResidentOfFiles() <= read - (12 << 10));
+  file->Release(0, kSize);
+  CHECK(ResidentOfFiles() <= before + (4 << 10));
+}
+
 TEST_CASE("MappedFile: what has no size is read") {
   const Result<MappedFile> file = MappedFile::Open("/proc/self/status");
   REQUIRE(file.ok());

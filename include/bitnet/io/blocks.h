@@ -100,7 +100,7 @@ class BlockReader {
   // Of a row or the tensor.
   float Step(size_t row) const {
     if constexpr (kAcross || kInFours) {
-      return block::Load<float>(t_.bytes.data() + t_.rows * t_.cols / 4);
+      return block::Load<float>(t_.bytes.data() + t_.bytes.size() - 32);
     } else if constexpr (Type::kRows == Rows::kFoursFirst) {
       return block::Load<float>(RowBegin(row) + (row % 4) * 4);
     } else if constexpr (Type::kRows == Rows::kHalfFirst) {
@@ -186,7 +186,8 @@ inline std::string NotFinite(float step) {
   return std::string("the step is ") + (std::isnan(step) ? "NaN" : "infinite") + "; it must be finite";
 }
 
-// Whether all steps but zeros have one magnitude, and which; `signs_differ_only` formats fold signs into codes.
+// The one step of all blocks, or of all rows, where they agree; else none. Signs do not matter where codes can change
+// theirs, and a step of 0 agrees with any where codes can be 0.
 template <class Type, bool kIsSymmetric, bool kHasZero>
 Result<std::optional<float>> CommonStep(const BlocksOfTensor& t, const BlockReader<Type>& reader) {
   std::optional<float> common;
@@ -367,6 +368,10 @@ inline Result<DecodedTensor> DecodeTensor(const GgufFile& file, const GgufTensor
     return Error{file.path() + ": tensor " + Quoted(tensor.name) + ": " + why};
   };
   if (const std::string why = WhyNotDecoded(tensor); !why.empty()) return refuse(why);
+  if (!std::in_range<size_t>(tensor.rows()) || !std::in_range<size_t>(tensor.cols())) {
+    return refuse("its " + std::to_string(tensor.rows()) + " x " + std::to_string(tensor.cols()) +
+                  " values are more than this machine can address");
+  }
   const detail::BlocksOfTensor blocks = {tensor.bytes, static_cast<size_t>(tensor.rows()),
                                          static_cast<size_t>(tensor.cols())};
   if (tensor.type->name == "I2_S") {

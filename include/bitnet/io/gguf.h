@@ -87,11 +87,20 @@ class GgufFile {
     return Find(tensors_, tensors_by_name_, name, &GgufTensor::name);
   }
 
+  Result<const GgufTensor*> GetTensor(std::string_view name) const {
+    const GgufTensor* tensor = FindTensor(name);
+    if (tensor == nullptr) return Error{path() + ": there is no tensor " + Quoted(name)};
+    return tensor;
+  }
+
   // The value of a key as T (io/gguf_value.h). Errors name file, key and what was expected.
   template <GgufReadable T>
   Result<T> Get(std::string_view key) const {
     const GgufValue* value = Find(key);
-    if (value == nullptr) return Error{path() + ": there is no metadata " + Quoted(key)};
+    if (value == nullptr) {
+      return Error{path() + ": there is no metadata " + Quoted(key) + "; " + GgufValue::Expected<T>() +
+                   " was expected"};
+    }
     Result<T> read = value->As<T>();
     if (!read.ok()) return Error{path() + ": metadata " + Quoted(key) + ": " + read.error()};
     return read;

@@ -126,6 +126,16 @@ class GgufValue {
     return "an array of " + std::to_string(count_) + " " + detail::FactsOf(element_).plural;
   }
 
+  // What As<T> expects: "an integer", "an array of texts".
+  template <GgufReadable T>
+  static std::string Expected() {
+    if constexpr (detail::GgufScalar<T>) {
+      return std::string(Words<T>());
+    } else {
+      return "an array of " + std::string(Plural<typename detail::GgufElementOf<T>::type>());
+    }
+  }
+
   // f(element) of an array, in order.
   template <class F>
   void ForEach(F&& f) const {
@@ -138,11 +148,11 @@ class GgufValue {
   Result<T> As() const {
     if constexpr (detail::GgufScalar<T>) {
       T to{};
-      if (!Read(to)) return Error{Mismatch<T>(std::string(Words<T>()), *this, {})};
+      if (!Read(to)) return Error{Mismatch<T>(Expected<T>(), *this, {})};
       return to;
     } else {
       using Element = typename detail::GgufElementOf<T>::type;
-      if (!is_array()) return Error{"an array was expected, and it is " + Describe()};
+      if (!is_array()) return Error{Expected<T>() + " was expected, and it is " + Describe()};
       T to;
       std::span<const uint8_t> rest = bytes_;
       to.reserve(static_cast<size_t>(count_));  // an element takes a byte of the file or more
@@ -150,8 +160,7 @@ class GgufValue {
         const GgufValue element = TakeElement(element_, rest);
         Element read{};
         if (!element.Read(read)) {
-          return Error{Mismatch<Element>("an array of " + std::string(Plural<Element>()), element,
-                                         "element " + std::to_string(i))};
+          return Error{Mismatch<Element>(Expected<T>(), element, "element " + std::to_string(i))};
         }
         to.push_back(read);
       }

@@ -148,7 +148,7 @@ class GgufWriter {
     Result<detail::Replacement> file = detail::Replacement::Begin(path);
     if (!file.ok()) return Error{file.error()};
     if (Result<Done> written = file->Write(header.bytes()); !written.ok()) return written;
-    const Bytes zeros(alignment_);
+    const Bytes zeros(static_cast<size_t>(alignment_));
     for (size_t i = 0; i < tensors_.size(); ++i) {
       const Tensor& tensor = tensors_[i];
       Bytes made;
