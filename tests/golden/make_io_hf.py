@@ -108,6 +108,10 @@ def configs():
         ("yarn_all", Qwen3Config, YARN, {"rope_type": "yarn", "factor": 40.0, "beta_fast": 24.0, "beta_slow": 2.0,
                                          "original_max_position_embeddings": 4096, "mscale": 0.707,
                                          "mscale_all_dim": 1.3, "truncate": False}),
+        ("yarn_slow", LlamaConfig, YARN, {"rope_type": "yarn", "factor": 4.0, "beta_slow": 0.1,
+                                          "original_max_position_embeddings": 32768}),
+        ("yarn_slower", LlamaConfig, YARN, {"rope_type": "yarn", "factor": 4.0, "beta_slow": 1e-6,
+                                            "original_max_position_embeddings": 32768}),
         ("yarn_attention", LlamaConfig, YARN, {"rope_type": "yarn", "factor": 16.0, "attention_factor": 1.25,
                                                "original_max_position_embeddings": 8192}),
     ]

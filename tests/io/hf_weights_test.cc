@@ -108,8 +108,9 @@ void CheckMatrix(const testing::Golden& golden, const std::string& key, const Qu
 
 TEST_CASE("LoadHfTernary: packed checkpoints by both meanings of the scale") {
   const testing::Golden golden("io/hf");
-  for (const auto& [name, meaning] :
-       {std::pair{"hf_packed", HfScale::kMultiplies}, {"hf_packed_dividing", HfScale::kDivides}}) {
+  for (const auto& packed : {std::pair{"hf_packed", HfScale::kMultiplies}, {"hf_packed_dividing", HfScale::kDivides}}) {
+    const std::string name = packed.first;
+    const HfScale meaning = packed.second;
     const Checkpoint checkpoint(name);
     const Result<Done> good = CheckHfTensors(checkpoint.files, checkpoint.config);
     INFO((good.ok() ? "" : good.error()));
@@ -118,7 +119,7 @@ TEST_CASE("LoadHfTernary: packed checkpoints by both meanings of the scale") {
     ForEachProjection(checkpoint, [&](const TensorInfo& tensor, const std::string& full_name) {
       const auto matrix = LoadHfTernary(checkpoint.files, full_name, tensor.rows, tensor.cols, meaning);
       REQUIRE(matrix.ok());
-      CheckMatrix(golden, std::string(name) + "/" + full_name.substr(0, full_name.rfind('.')), *matrix);
+      CheckMatrix(golden, name + "/" + full_name.substr(0, full_name.rfind('.')), *matrix);
       ++projections;
     });
     CHECK(projections == 14);
@@ -267,7 +268,7 @@ Safetensors Zeros(const CheckpointConfig& config, const std::string& changed, co
     }
     uint64_t count = 1;
     for (const uint64_t dimension : own_shape) count *= dimension;
-    made.Reals(name, Type::kBF16, own_shape, std::vector<float>(count));
+    made.Reals(name, Type::kBF16, own_shape, std::vector<float>(static_cast<size_t>(count)));
   };
   ForEachInfo(config, [&](const TensorInfo& tensor) {
     std::vector<uint64_t> own = {tensor.rows, tensor.cols};

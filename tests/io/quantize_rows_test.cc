@@ -58,16 +58,17 @@ void CheckSame(const std::vector<float>& values, size_t rows, size_t cols) {
 template <class Q>
 void CheckSameOfAllShapes() {
   // Rows that do and do not end with a lane, a block of the sum, a unit of the packing; more than the buffer holds.
-  for (const auto& [rows, cols] : {std::pair<size_t, size_t>{1, 1},
-                                   {3, 1},
-                                   {1, 257},
-                                   {5, 8},
-                                   {7, 13},
-                                   {33, 255},
-                                   {64, 256},
-                                   {129, 300},
-                                   {2, 20000},
-                                   {3, 5460}}) {
+  for (const auto& shape : {std::pair<size_t, size_t>{1, 1},
+                            {3, 1},
+                            {1, 257},
+                            {5, 8},
+                            {7, 13},
+                            {33, 255},
+                            {64, 256},
+                            {129, 300},
+                            {2, 20000},
+                            {3, 5460}}) {
+    const size_t rows = shape.first, cols = shape.second;
     INFO("seed 1, " << rows << " x " << cols);
     CheckSame<Q>(testing::SpreadValues(rows * cols, 1), rows, cols);
   }

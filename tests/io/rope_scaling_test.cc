@@ -27,7 +27,8 @@ CheckpointConfig ConfigOf(const std::string& name) {
 
 TEST_CASE("RopeFrequencies: those of transformers' own functions, of its own configurations") {
   const testing::Golden golden("io/hf");
-  for (const std::string name : {"default", "linear", "llama3", "yarn", "yarn_all", "yarn_attention"}) {
+  for (const std::string name :
+       {"default", "linear", "llama3", "yarn", "yarn_all", "yarn_slow", "yarn_slower", "yarn_attention"}) {
     const CheckpointConfig config = ConfigOf(name);
     CHECK(config.rope_base == 500000.0f);
     CHECK(config.rope_scaling.attention_factor ==
