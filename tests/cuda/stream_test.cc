@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -104,6 +105,39 @@ TEST_CASE("Stream: a pass like the one before goes out as a graph, with the numb
     for (size_t n = 1; n < 9; ++n) CHECK(IsThreeTimesPlusOne(Pass(stream, memory, Iota(n)), 0));
     CHECK(IsThreeTimesPlusOne(Pass(stream, memory, Iota(100)), 0));
     CHECK(stream.replays() == 12);
+  }
+}
+
+// y[0] = by * n; with gaps between its members.
+struct Gappy {
+  static constexpr unsigned kThreads = 32;
+  using Shared = NoShared;
+  uint8_t by;
+  int* y;
+  uint8_t n;
+  template <class Device>
+  BITNET_DEVICE void operator()(Device& d, Shared&) const {
+    if (d.thread() == 0) y[0] = by * n;
+  }
+};
+
+TEST_CASE("Stream: what lies between the members of a kernel makes no other pass of it") {
+  const EmulatedMachine machine;
+  Stream stream(machine);
+  int* y = stream.Scratch<int>(ScratchSlot::kProduct, 1);
+  for (int pass = 0; pass < 4; ++pass) {
+    alignas(Gappy) unsigned char memory[sizeof(Gappy)];
+    std::memset(memory, 0x11 * (pass + 1), sizeof(memory));
+    auto& kernel = *reinterpret_cast<Gappy*>(memory);
+    kernel.by = 3;
+    kernel.y = y;
+    kernel.n = 7;
+    int result = 0;
+    stream.Launch(kernel, Grid{1});
+    stream.CopyOut(&result, y, sizeof(result));
+    REQUIRE(stream.Finish().ok());
+    CHECK(result == 21);
+    CHECK(stream.replays() == static_cast<size_t>(pass));
   }
 }
 
