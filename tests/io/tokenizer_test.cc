@@ -236,6 +236,20 @@ TEST_CASE("SentencePiece unigram: the best sum; user-defined pieces win") {
   CHECK(Texts(Make(v), "\u4e2d\u4e2d") == Strings{"\u2581", "<unk>", "<unk>"});
 }
 
+TEST_CASE("SentencePiece: unknown characters in a row are one token, in words that come again, too") {
+  SentencePieceVocabulary v = SmallPieces(SentencePieceKind::kBpe);
+  v.byte_fallback = false;
+  for (std::string& piece : v.pieces) {
+    if (piece == "\u2581") piece = "\u0416";  // so that words may begin with what is unknown
+  }
+  const Tokenizer t = Make(v);
+  std::string text = "\u4e2d";
+  for (int i = 0; i < 300; ++i) text += " \u4e2d \u4e2d a";
+  const std::vector<Token> tokens = Must(t.Encode(text, {false, false}));
+  REQUIRE(tokens.size() == 600);
+  for (size_t i = 0; i < tokens.size(); ++i) CHECK(t.Text(tokens[i]) == (i % 2 == 0 ? "<unk>" : "\u2581a"));
+}
+
 TEST_CASE("SentencePiece: spaces before texts, doubled, at the ends, escaped or not") {
   SentencePieceVocabulary v = SmallPieces(SentencePieceKind::kBpe);
   v.space_prefix = SpacePrefix::kNever;

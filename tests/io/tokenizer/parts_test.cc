@@ -61,6 +61,7 @@ TEST_CASE("ForEachWord: each alternative of Llama 3's pattern, and what Qwen's d
   CHECK(cut(" ...\n") == Words{" ...\n"});
   CHECK(cut("a \n \n  b") == Words{"a", " \n \n", " ", " b"});
   CHECK(cut("a\r\nb") == Words{"a", "\r\n", "b"});
+  CHECK(cut("\nab\rc") == Words{"\n", "ab", "\r", "c"});
   CHECK(cut("\tb\u00a0c") == Words{"\tb", "\u00a0c"});
   CHECK(cut("  1") == Words{" ", " ", "1"});
   CHECK(cut("e\u0301\u0302f") == Words{"e", "\u0301\u0302", "f"});
