@@ -1,5 +1,7 @@
-// The laws of a model on the emulated device, for every scheme: CheckOnDevice<S>(). Each scheme is compiled in one test
-// file only, because compiling a model takes long.
+// The laws of a model on a device, for every scheme and machine: CheckModel<S>(backend), where `backend` is
+// BasicCudaBackend of a machine that counts the memory that it gives (machine().counts().allocations): the emulated one
+// (testing/emulated_machine.h), or a GPU (device/test_machine.cuh). Each scheme is compiled in one test file only,
+// because compiling a model takes long.
 #ifndef BITNET_TESTS_CUDA_MODEL_LAWS_H_
 #define BITNET_TESTS_CUDA_MODEL_LAWS_H_
 
@@ -13,28 +15,30 @@
 
 #include "bitnet/backend/reference.h"
 #include "bitnet/model/transformer.h"
-#include "testing/emulated_backend.h"
 #include "testing/tiny_model.h"
 
 namespace bitnet::testing {
 
 // Runs both: a prompt, tokens one by one with what is drawn from their logits, a second conversation beside the first,
 // across the end of a page. The bits are the reference's.
-template <Scheme S>
-void CheckOnDevice(ModelConfig config = TinyConfigOf<S>()) {
+template <Scheme S, class B>
+void CheckModel(const B& backend, ModelConfig config = TinyConfigOf<S>(), size_t prompt_tokens = 37) {
   const ModelWeights<S> weights = TinyWeights<S>(config);
   const Transformer<S, ReferenceBackend> expected_model(weights, ReferenceBackend());
-  const EmulatedBackend backend;
-  const EmulatedMachine::Counts& counts = backend.machine().counts();
-  const Transformer<S, EmulatedBackend> model(weights, backend);
-  const std::vector<Token> prompt = RandomTokens(37, config.vocab), other = RandomTokens(9, config.vocab, 2);
+  const auto& counts = backend.machine().counts();
+  const Transformer<S, B> model(weights, backend);
+  const std::vector<Token> prompt = RandomTokens(prompt_tokens, config.vocab), other = RandomTokens(9, config.vocab, 2);
+
+  const auto check_forward = [&](std::span<const Token> tokens, auto& state, auto& expected_state) {
+    const auto logits = model.Forward(tokens, state);
+    const auto expected_logits = expected_model.Forward(tokens, expected_state);
+    REQUIRE_MESSAGE(logits.ok(), logits.error());
+    CHECK(SameBits(*logits, *expected_logits));
+  };
 
   auto expected_state = expected_model.NewState();
   auto state = model.NewState();
-  auto expected_logits = expected_model.Forward(prompt, expected_state);
-  auto logits = model.Forward(prompt, state);
-  REQUIRE(logits.ok());
-  CHECK(SameBits(*logits, *expected_logits));
+  check_forward(prompt, state, expected_state);
 
   SamplerOptions sampling;
   sampling.temperature = 0.7f;
@@ -51,12 +55,7 @@ void CheckOnDevice(ModelConfig config = TinyConfigOf<S>()) {
 
   // Once a token has been decoded, the next takes no memory.
   const size_t allocations = counts.allocations;
-  for (size_t i = 0; i < 3; ++i) {
-    logits = model.Forward({&prompt[i], 1}, state);
-    expected_logits = expected_model.Forward({&prompt[i], 1}, expected_state);
-    REQUIRE(logits.ok());
-    CHECK(SameBits(*logits, *expected_logits));
-  }
+  for (size_t i = 0; i < 3; ++i) check_forward({&prompt[i], 1}, state, expected_state);
   CHECK(counts.allocations == allocations);
 
   // Two conversations, a fork of which one goes on.
@@ -82,10 +81,7 @@ void CheckOnDevice(ModelConfig config = TinyConfigOf<S>()) {
   REQUIRE(saved.ok());
   auto restored = model.NewState();
   REQUIRE(restored.Restore(*saved).ok());
-  logits = model.Forward({&token, 1}, restored);
-  expected_logits = expected_model.Forward({&token, 1}, expected_fork);
-  REQUIRE(logits.ok());
-  CHECK(SameBits(*logits, *expected_logits));
+  check_forward({&token, 1}, restored, expected_fork);
 }
 
 }  // namespace bitnet::testing

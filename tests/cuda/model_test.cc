@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cuda/model_laws.h"
+#include "testing/emulated_backend.h"
 
 namespace bitnet {
 namespace {
@@ -15,7 +16,9 @@ using testing::EmulatedBackend;
 using testing::EmulatedMachine;
 using Model = Transformer<A48, EmulatedBackend>;
 
-TEST_CASE("Transformer<A48> on the emulated device: the bits of the reference") { testing::CheckOnDevice<A48>(); }
+TEST_CASE("Transformer<A48> on the emulated device: the bits of the reference") {
+  testing::CheckModel<A48>(EmulatedBackend());
+}
 
 // A model, and what it says of a prompt and a token.
 struct Conversation {

@@ -12,11 +12,15 @@
 #include <vector>
 
 #include "bitnet/backend/reference.h"
-#include "bitnet/backend/simd/default_backend.h"
 #include "bitnet/base/random.h"
 #include "bitnet/model/weights.h"
 #include "testing/golden.h"
 #include "testing/same_bits.h"
+
+// (nvcc rejects Highway's headers; programs for it name their backend.)
+#ifndef __CUDACC__
+#include "bitnet/backend/simd/default_backend.h"
+#endif
 
 namespace bitnet::testing {
 
