@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Checks what ./dev refuses, on a copy of it in an empty folder, with stand-ins for cmake, compilers and clang-format.
+# Checks what ./dev refuses, on a copy of it in an empty folder, with stand-ins for cmake, compilers and clang-format; and
+# what ./dev cuda does, with stand-ins for nvcc and for what it makes.
 #
 #   check_dev.sh DEV
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cp "$1" "$work/dev"
+mkdir -p "$work/tests/cuda"
+cp -r "$(dirname "$1")/tests/cuda/device" "$work/tests/cuda/device"
 cd "$work"
 mkdir -p bin include tests benchmarks examples build/release/CMakeFiles
 
@@ -76,6 +79,54 @@ accepted env CXX="first++ -O1" ./dev setup
 [[ -e $cache ]] || wrong "the same compiler must not begin anew"
 accepted env CXX=second++ ./dev setup
 [[ ! -e $cache && ! -e build/release/CMakeFiles ]] || wrong "another compiler must begin anew"
+
+refused "does not know 'x'" ./dev cuda x
+refused "does not know 'more'" ./dev cuda --build more
+if ! PATH=/usr/bin:/bin CUDA_HOME=/nowhere command -v nvcc >/dev/null; then
+  refused "There is no nvcc here" env PATH=/usr/bin:/bin CUDA_HOME=/nowhere ./dev cuda
+fi
+# A GPU of shell scripts: nvcc makes them, and notes its arguments. What is in `fails` fails.
+mkdir -p benchmarks/cuda
+touch benchmarks/cuda/main.cu
+stand_in nvcc 'echo "$*" >>compiled
+while [ $# -gt 1 ]; do [ "$1" != -o ] || target=$2; shift; done
+cat >"${target:-/dev/null}" <<TEXT
+#!/bin/sh
+echo "\${0##*/} \$*" >>ran
+grep -qx "\${0##*/}" fails && echo "a.cu:7: FAILED: a == b" && exit 1
+case \$0 in
+  *which_gpu) cat gpu 2>/dev/null || { echo "CUDA: there is no GPU" >&2; exit 77; } ;;
+  *cuda_bench) echo "  this at least 1.0: 0.5  MISSED"; echo "{}" >"\$2" ;;
+esac
+TEXT
+[ -z "$target" ] || chmod +x "$target"'
+stand_in compute-sanitizer 'echo "$*" >>ran'
+touch fails
+refused "CUDA: there is no GPU" ./dev cuda
+accepted ./dev cuda --build
+grep -q -- "-arch=sm_90a" compiled || wrong "without a GPU ./dev cuda --build builds for sm_90a"
+[[ $(cat ran) == "which_gpu $(printf '\nwhich_gpu ')" ]] || wrong "built, and run too: $(cat ran)"
+rm compiled ran
+echo sm_86 >gpu
+output=$(./dev cuda 2>&1) || wrong "./dev cuda fails: $output"
+[[ $output == *"at least 1.0: 0.5  MISSED"*"All is well; the numbers are in docs/data/cuda.json."* ]] || wrong "$output"
+[[ -s docs/data/cuda.json ]] || wrong "./dev cuda must write docs/data/cuda.json"
+grep -q -- "-arch=sm_86.* build/cuda/model_A48_unfused .*-fmad=false" compiled || wrong "A48 without fused multiply-adds"
+for line in "device " "conformance_TestFewProducts " "model_Mixed " "lost " "fast_math " \
+  "--tool memcheck .* build/cuda/model_A48 --test-case=" "--tool racecheck .* build/cuda/device"; do
+  grep -q -- "^$line" ran || wrong "./dev cuda must run '$line', and runs: $(cat ran)"
+done
+rm ran docs/data/cuda.json
+echo model_Mixed >fails
+refused "Failed: tests." ./dev cuda
+refused "a.cu:7: FAILED: a == b" ./dev cuda
+[[ -s docs/data/cuda.json ]] || wrong "where a test fails all else must run"
+echo cuda_bench >fails
+refused "Failed: benchmarks." ./dev cuda
+: >fails
+stand_in compute-sanitizer 'echo "========= Error: Race reported"; exit 9'
+refused "Failed: memcheck racecheck." ./dev cuda
+refused "========= Error: Race reported" ./dev cuda
 
 accepted ./dev clean --all
 [[ ! -d build ]] || wrong "clean --all must remove build/"
