@@ -10,16 +10,16 @@ endif()
 include(CheckLanguage)
 check_language(CUDA)
 if(NOT CMAKE_CUDA_COMPILER)
-  message(FATAL_ERROR "bitnet: BITNET_ENABLE_CUDA is ON, and no CUDA compiler was found: install CUDA 12 or newer and put \
+  message(FATAL_ERROR "bitnet: BITNET_ENABLE_CUDA is ON, and no CUDA compiler was found: install CUDA 12.4 or newer and put \
 its nvcc on PATH, or name it with -DCMAKE_CUDA_COMPILER.")
 endif()
 enable_language(CUDA)
 bitnet_refuse_fast_math()
-if(CMAKE_CUDA_COMPILER_ID STREQUAL "NVIDIA" AND CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12)
-  message(FATAL_ERROR "bitnet: ${CMAKE_CUDA_COMPILER} is nvcc ${CMAKE_CUDA_COMPILER_VERSION}, which does not compile \
-C++20; install CUDA 12 or newer and name its nvcc with -DCMAKE_CUDA_COMPILER.")
+if(CMAKE_CUDA_COMPILER_ID STREQUAL "NVIDIA" AND CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.4)
+  message(FATAL_ERROR "bitnet: ${CMAKE_CUDA_COMPILER} is nvcc ${CMAKE_CUDA_COMPILER_VERSION}, which is too old for \
+its C++20; install CUDA 12.4 or newer and name its nvcc with -DCMAKE_CUDA_COMPILER.")
 endif()
-find_package(CUDAToolkit 12 REQUIRED)
+find_package(CUDAToolkit 12.4 REQUIRED)
 
 add_library(bitnet_cuda INTERFACE)
 add_library(bitnet::cuda ALIAS bitnet_cuda)

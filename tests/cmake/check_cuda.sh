@@ -70,7 +70,7 @@ output=$(configure p2 "${project[@]}" -DCOMPONENTS=cuda)
 rm -r "$work/installed"  # (files of one second are taken for the same)
 "$cmake" --install "$work/with" --prefix "$work/installed" >/dev/null
 output=$(configure p3 "${project[@]}" -DCOMPONENTS=cuda -DCMAKE_DISABLE_FIND_PACKAGE_CUDAToolkit=ON)
-[[ $output == *"there is no target bitnet::cuda: no CUDA 12 or newer was found"*FAILED* ]] || wrong "no CUDA: $output"
+[[ $output == *"there is no target bitnet::cuda: no CUDA 12.4 or newer was found"*FAILED* ]] || wrong "no CUDA: $output"
 output=$(configure p4 "${project[@]}" -DCOMPONENTS=cuda -DCMAKE_CUDA_FLAGS=-use_fast_math)
 [[ $output == *"bitnet: CMAKE_CUDA_FLAGS has -use_fast_math"*FAILED* ]] || wrong "a project's fast math: $output"
 output=$(configure p5 "${project[@]}" -DCOMPONENTS=cuda)
