@@ -337,7 +337,8 @@ TEST_CASE("DecodeTensor: a code without a level is refused with its row and colu
   };
   const Case cases[] = {
       {"I2_S", 4, 128, 64 + 3, 0b01011101, 2, 64 + 3},
-      {"I2_S", 4, 96, 32, 0b11010101, 1, 32},  // value 128 of all
+      {"I2_S", 4, 96, 32, 0b11010101, 1, 32},     // value 128 of all
+      {"I2_S", 4, 96, 32 + 8, 0b01011101, 2, 8},  // value 200, in a block that begins in row 1
       {"I2_S", 4, 64, 16 + 3, 0b01110101, 1, 16 + 3, I2sLayout::kB},
       {"I2_S", 8, 40, 40 + 39, 0b01011101, 6, 39, I2sLayout::kC},
       {"TQ2_0", 2, 512, 66 * 3 + 33, 0b01110101, 1, 256 + 128 + 64 + 1},
@@ -510,6 +511,8 @@ TEST_CASE("DecodeTensor: equal steps become one, but for blocks of step 0, whose
   CHECK(As<Ternary>(several).granularity() == StepGranularity{true, 256});
   CHECK(As<Ternary>(several).Step(1, 0) == 0.0f);
   CHECK(Levels(*several)[512] == 1);  // as it is in the file
+  PutHalf(bytes, 2 * 66 + 64, -0.0f);
+  CHECK(!std::signbit(As<Ternary>(Decode("TQ2_0", 2, 512, bytes)).Step(1, 0)));
 
   // A single block has one step: nothing was folded. Nor was in I2_S.
   CHECK(!Decode("TQ2_0", 1, 256, {bytes.begin(), bytes.begin() + 66})->folded);

@@ -230,6 +230,8 @@ TEST_CASE("GgufFile: counts, lengths and dimensions beyond the file are refused,
   CHECK(Has(ErrorOf(bytes), "reading the dimensions of tensor 'x': dimension 1 is 0"));
   bytes.tensors[0].dims = {4, 2, 1, 1, 1};
   CHECK(Has(ErrorOf(bytes), "reading the number of dimensions of tensor 'x': it is 5"));
+  bytes.tensors[0].dims = {4, 3, 0xaaaaaaaaaaaaaaabu};  // 3 times that is 1, in 64 bits
+  CHECK(Has(ErrorOf(bytes), "dimension 2 is 12297829382473034411; a tensor has at least one value and at most 2^60"));
   bytes.tensors[0].dims = {};
   CHECK(ErrorOf(bytes).empty());
 }

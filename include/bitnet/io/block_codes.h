@@ -93,11 +93,8 @@ inline void UnpackDigit(const uint8_t* in, uint8_t* codes) {
       std::memcpy(out + m, &word, kWord);
     }
   } else {
-    for (size_t m = 0; m < kR.bytes; ++m) {
-      const unsigned part = kR.digits.Of(in[m], kN) << kR.code_shift;
-      uint8_t& code = out[m * kR.byte_stride];
-      code = static_cast<uint8_t>(kR.code_shift == 0 ? part : code | part);
-    }
+    static_assert(kR.code_shift == 0, "bitnet: parts of codes are in runs of four bytes or more, side by side");
+    for (size_t m = 0; m < kR.bytes; ++m) out[m * kR.byte_stride] = static_cast<uint8_t>(kR.digits.Of(in[m], kN));
   }
 }
 
