@@ -39,21 +39,37 @@ cuda_nvcc() {
     echo "$1: $((SECONDS - start)) s"
 }
 
+# Whether nvcc finds a header.
+cuda_has() {
+  echo "#include <$1>" >build/cuda/header.cu
+  nvcc -E build/cuda/header.cu >/dev/null 2>&1
+}
+
 # cuda_build FLAG...
 cuda_build() {
-  local status=0
+  local status=0 toolkit header library cublas=(-lcublas -lcublasLt)
   export cuda_flags=$*
-  # nvcc finds what the compiler finds, and what ./dev setup has fetched.
-  if [[ -e build/deps/usr/include/doctest/doctest.h ]]; then
+  if [[ -e build/deps/usr/include/doctest/doctest.h ]]; then  # (./dev setup has fetched it.)
     cuda_flags+=" -isystem build/deps/usr/include"
-  elif ! echo '#include <doctest/doctest.h>' >build/cuda/doctest.cu || ! nvcc -E build/cuda/doctest.cu >/dev/null 2>&1; then
+  elif ! cuda_has doctest/doctest.h; then
     cuda_flags+=" -I tests/testing/doctest_stub"
+  fi
+  # cuBLAS is the toolkit's; or, where only its compiler is installed, of the Python packages.
+  toolkit=$(dirname "$(readlink -f "$(command -v nvcc)")")/..
+  if cuda_has cublasLt.h; then
+    cublas+=("-Xlinker=-rpath=$toolkit/lib64")
+  elif header=$(find / -name cublasLt.h -print -quit 2>/dev/null) && [[ -n $header ]] &&
+    library=$(find / -name 'libcublasLt.so*' -print -quit 2>/dev/null) && [[ -n $library ]]; then
+    cuda_flags+=" -I ${header%/*}"
+    # (nvcc does not take libraries that end with a version.)
+    cublas=(-Xlinker=--no-as-needed "-Xlinker=$(find "${library%/*}" -name 'libcublas.so*' -print -quit)"
+      "-Xlinker=$library" "-Xlinker=-rpath=${library%/*}")
   fi
   export -f cuda_nvcc
   cuda_nvcc main.o -c -O1 tests/cuda/device/main.cu || return 1
   # shellcheck disable=SC2016
   cuda_targets | xargs -P "$(jobs)" -L 1 bash -c 'cuda_nvcc "$@"' cuda || status=1
-  nvcc build/cuda/bench_*.o -lcublas -lcublasLt -o build/cuda/cuda_bench || status=1
+  nvcc build/cuda/bench_*.o "${cublas[@]}" -o build/cuda/cuda_bench || status=1
   return $status
 }
 
