@@ -18,7 +18,7 @@
 #include "testing/conformance_attention.h"
 #include "testing/simt.h"
 
-namespace bitnet::testing {
+namespace bitnet::testing::cuda_attention_slow_test {
 namespace {
 
 TEST_CASE("ExpByFloats: the bits of Exp") {
@@ -70,10 +70,6 @@ TEST_CASE("ScoreOf: one rounding") {
 // Heads 2/1 over one sequence, of which `steps(position)` are the steps of key and value; queries have the step 1/4.
 template <class Quantizers, class Steps>
 void TestSteps(size_t dim, size_t length, Fill fill, const Steps& steps, const std::string& name) {
-  using Q = typename Quantizers::Query::Format;
-  static size_t run = 0;
-  Schedule schedule = kSchedules[run % kSchedules.size()];
-  schedule.seed += run++;
   HostCache<Quantizers> host(1, dim, length);
   Random random(length);
   const auto fill_heads = [&]<Format F, Format First>(QuantizedHeads<F, First>& heads, auto step_of) {
@@ -82,24 +78,9 @@ void TestSteps(size_t dim, size_t length, Fill fill, const Steps& steps, const s
   };
   fill_heads(host.keys, [](std::pair<float, float> of_both) { return of_both.first; });
   fill_heads(host.values, [](std::pair<float, float> of_both) { return of_both.second; });
-  const AttentionShape shape{2, 1, dim};
-  QuantizedRows<Q> q = DrawQueries<Q>(2, dim, fill, dim);
+  auto q = DrawQueries<typename Quantizers::Query::Format>(2, dim, fill, dim);
   for (size_t r = 0; r < 2; ++r) q.Steps(r)[0] = 0.25f;
-  const std::vector<Place> places = PlacesFrom(length - 1, 1);
-  GuardedMatrix expected(1, 2 * dim), y = expected;
-  ExpectAttend<Quantizers>(q, places, host, shape, expected.view());
-
-  const auto pages = static_cast<uint32_t>(PagesFor(length));
-  DeviceCache<Quantizers> cache(1, dim, pages);
-  std::vector<uint32_t> table(pages);
-  for (uint32_t i = 0; i < pages; ++i) table[i] = pages - 1 - i;
-  cache.Write(host, table);
-  const PageTable tables[] = {table};
-  const DeviceWhere where(places, tables);
-  const DeviceQueries<Q> queries(q);
-  EmulatedStream stream(schedule);
-  cuda::Attend<Quantizers>(stream, queries.view(), where.view(), cache.view(), shape, y.view());
-  y.ExpectSame(expected, "Attend of extremes", name);
+  TestSequence<Quantizers>(host, q, PlacesFrom(length - 1, 1), {2, 1, dim}, name);
 }
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -125,6 +106,30 @@ TEST_CASE("Attend on a device: steps that make one score or weight stand out, va
             name);
       }
     }
+  }
+}
+
+TEST_CASE("Attend on a device: sums of pages are added in order") {
+  // Two pages cancel each other: what is added between is lost, what comes after is not.
+  using Quantizers = SomeQuantizers<MidRise<4>, MidRise<3>, MidRise<4>, MidRise<3>, MidRise<4>>;
+  for (const size_t large : {0u, 1u, 2u}) {
+    TestSteps<Quantizers>(
+        16, 3 * kPageTokens + 50, Fill::kTop,
+        [&](size_t s) {
+          const size_t page = s / kPageTokens;
+          const float step = page == large ? 0x1p70f : page == large + 1 ? -0x1p70f : 1.0f;
+          return std::pair(0.0f, s % kPageTokens == 9 ? step : 0.0f);
+        },
+        "pages from " + std::to_string(large));
+  }
+}
+
+TEST_CASE("Attend on a device: the largest score of many pages") {
+  using Quantizers = SomeQuantizers<MidRise<4>, MidRise<3>, MidRise<4>, MidRise<3>, MidRise<4>>;
+  for (const size_t largest : {2 * kPageTokens, 35 * kPageTokens}) {
+    TestSteps<Quantizers>(
+        8, 36 * kPageTokens, Fill::kTop, [&](size_t s) { return std::pair(s == largest ? 0.3f : 0.1f, 0.125f); },
+        "at " + std::to_string(largest));
   }
 }
 
@@ -165,4 +170,4 @@ TEST_CASE("Attend on a device: levels beyond bytes, as the reference") {
 }
 
 }  // namespace
-}  // namespace bitnet::testing
+}  // namespace bitnet::testing::cuda_attention_slow_test

@@ -16,7 +16,7 @@
 #include "testing/conformance_attention.h"
 #include "testing/simt.h"
 
-namespace bitnet::testing {
+namespace bitnet::testing::cuda_cache_test {
 namespace {
 
 TEST_CASE("AddressOfPage: pages follow each other in chunks, at most a quarter of which is too much") {
@@ -195,4 +195,4 @@ TEST_CASE("PagesOnHost: what is written is read") {
 }
 
 }  // namespace
-}  // namespace bitnet::testing
+}  // namespace bitnet::testing::cuda_cache_test

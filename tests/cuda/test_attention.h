@@ -18,6 +18,29 @@
 
 namespace bitnet::testing {
 
+// One sequence, in pages of no order: q over the host's cache, at these places.
+template <class Quantizers>
+void TestSequence(const HostCache<Quantizers>& host, const QuantizedRows<typename Quantizers::Query::Format>& q,
+                  const std::vector<Place>& places, const AttentionShape& shape, const std::string& name) {
+  static size_t run = 0;
+  Schedule schedule = kSchedules[run % kSchedules.size()];
+  schedule.seed += run++;
+  GuardedMatrix expected(places.size(), shape.heads * shape.head_dim), y = expected;
+  ExpectAttend<Quantizers>(q, places, host, shape, expected.view());
+
+  const auto pages = static_cast<uint32_t>(PagesFor(host.max_tokens()));
+  DeviceCache<Quantizers> cache(shape.kv_heads, shape.head_dim, pages);
+  std::vector<uint32_t> table(pages);
+  for (uint32_t i = 0; i < pages; ++i) table[i] = pages - 1 - i;
+  cache.Write(host, table);
+  const PageTable tables[] = {table};
+  const DeviceWhere where(places, tables);
+  const DeviceQueries<typename Quantizers::Query::Format> queries(q);
+  EmulatedStream stream(schedule);
+  cuda::Attend<Quantizers>(stream, queries.view(), where.view(), cache.view(), shape, y.view());
+  y.ExpectSame(expected, "Attend", name);
+}
+
 struct SequencePart {
   size_t first;   // its tokens before this pass
   size_t tokens;  // of this pass
