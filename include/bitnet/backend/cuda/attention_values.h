@@ -1,5 +1,5 @@
 // Sums of values, the second phase of attention, for values that are levels: in each page exact integers, by the matrix
-// unit, whose other operand are the weights in two digits. The last phase, in merge.
+// unit. Its other operand are the weights, negated, in two signed digits: of what is negated 32767 fits, too.
 #ifndef BITNET_BACKEND_CUDA_ATTENTION_VALUES_H_
 #define BITNET_BACKEND_CUDA_ATTENTION_VALUES_H_
 
