@@ -51,7 +51,7 @@ Timing MeasureOurs(const AttentionShape& shape, size_t tokens) {
       backend.SetWhere(stream, places, pages.tables(), rope, where);
       backend.Store(stream, keys, values, where, cache);
     }
-    if (const Result<Done> done = backend.Finish(stream); !done.ok()) Give("a cache", done.error().c_str());
+    if (const Result<Done> done = backend.Finish(stream); !done.ok()) Give("a cache", done.error());
     bytes += cache.StoredBytes();
     caches.push_back(std::move(cache));
   } while (bytes < RotatedBytes() && caches.size() < 64);
@@ -61,7 +61,7 @@ Timing MeasureOurs(const AttentionShape& shape, size_t tokens) {
   CudaBackend::Rows<OperandOf<Quantizers::Query>> q;
   backend.Quantize<Quantizers::Query>(stream, queries, q);
   const MatrixView<float> y = backend.Shape(stream, of_y, 1, shape.heads * shape.head_dim);
-  if (const Result<Done> done = backend.Finish(stream); !done.ok()) Give("a query", done.error().c_str());
+  if (const Result<Done> done = backend.Finish(stream); !done.ok()) Give("a query", done.error());
 
   TimedStream timed;
   const double seconds = SecondsOfCalls(timed, kSeconds, caches.size(), [&](size_t i) {

@@ -1,5 +1,5 @@
-// What measurements on a GPU need: errors that end the program with a sentence, memory, a stream that kernels of the
-// library are launched into, the time of a call by events, and copies that no cache holds.
+// What measurements on a GPU need: errors that are thrown as a sentence, memory, a stream that kernels of the library
+// are launched into, the time of a call by events, and copies that no cache holds.
 #ifndef BITNET_BENCHMARKS_CUDA_GPU_CUH_
 #define BITNET_BENCHMARKS_CUDA_GPU_CUH_
 
@@ -10,8 +10,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,9 +20,8 @@
 
 namespace bitnet::cuda_bench {
 
-[[noreturn]] inline void Give(const char* call, const char* reason) {
-  std::fprintf(stderr, "%s failed: %s\n", call, reason);
-  std::exit(1);
+[[noreturn]] inline void Give(const std::string& call, const std::string& reason) {
+  throw std::runtime_error(call + " failed: " + reason);
 }
 inline void Check(cudaError_t error, const char* call) {
   if (error != cudaSuccess) Give(call, cudaGetErrorString(error));
@@ -124,7 +122,12 @@ class Graph {
   Graph(TimedStream& stream, F&& f) : stream_(stream) {
     cudaGraph_t graph = nullptr;
     BITNET_CHECK(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeThreadLocal));
-    f();
+    try {
+      f();
+    } catch (...) {
+      if (cudaStreamEndCapture(stream.get(), &graph) == cudaSuccess) static_cast<void>(cudaGraphDestroy(graph));
+      throw;
+    }
     BITNET_CHECK(cudaStreamEndCapture(stream.get(), &graph));
     BITNET_CHECK(cudaGraphInstantiateWithFlags(&exec_, graph, 0));
     BITNET_CHECK(cudaGraphDestroy(graph));

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <future>
 #include <memory>
 #include <string>
@@ -65,17 +66,14 @@ Lines Measure(MeasuredModel& model, const char* what, const ModelShape& shape, c
     // What a pass reads: weights, the head's share of the embedding, all caches.
     const double read =
         weights + (c.tied_embedding ? embedding : embedding / 2) + static_cast<double>(n) * model.CacheBytes(kContext);
-    report.Add("models", Record()
-                             .Set("shape", shape.name)
-                             .Set("model", what)
-                             .Set("measured", "decode")
-                             .Set("conversations", n)
-                             .Set("context", kContext)
-                             .Set("us", 1e6 * decode.pass)
-                             .Set("us_with_draw", 1e6 * decode.pass_and_draw)
-                             .Set("tokens_per_s", static_cast<double>(n) / decode.pass)
-                             .Set("of_bandwidth_if_dense", read / decode.pass / limits.bytes_per_s)
-                             .Set("over_bf16", ratio));
+    Record record;
+    record.Set("shape", shape.name).Set("model", what).Set("measured", "decode").Set("conversations", n);
+    record.Set("context", kContext)
+        .Set("us", 1e6 * decode.pass)
+        .Set("tokens_per_s", static_cast<double>(n) / decode.pass);
+    record.Set("of_bandwidth_if_dense", read / decode.pass / limits.bytes_per_s).Set("over_bf16", ratio);
+    if (decode.pass_and_draw != 0.0) record.Set("us_with_draw", 1e6 * decode.pass_and_draw);
+    report.Add("models", record);
     std::printf(
         "  %-5s %-8s %2zu conversations: %9.1f us a pass (%.1f with the draw), %9.1f tokens/s, %5.2f times bf16\n",
         shape.name, what, n, 1e6 * decode.pass, 1e6 * decode.pass_and_draw, static_cast<double>(n) / decode.pass,
@@ -103,20 +101,27 @@ void MeasureShape(const ModelShape& shape, MeasuredModel& a48, MeasuredModel& w1
                  (2.0 * shape.config.query_width() + 2.0 * shape.config.kv_width() + 3.0 * shape.config.ffn) +
              2.0 * shape.config.vocab * shape.config.hidden);
   Lines bf16;
-  const bool has_bf16 = bf16_bytes * 1.15 + double{1u << 31} < static_cast<double>(FreeBytes());
+  bool has_bf16 = bf16_bytes * 1.15 + double{1u << 31} < static_cast<double>(FreeBytes());
+  if (!has_bf16) std::printf("  %s in bfloat16 does not fit this GPU's memory\n", shape.name);
+  std::string failed;  // without the baseline ours are measured all the same
   if (has_bf16) {
-    const auto model = MakeBf16Model(shape);
-    bf16 = Measure(*model, "bf16", shape, nullptr, report, limits);
-  } else {
-    std::printf("  %s in bfloat16 does not fit this GPU's memory\n", shape.name);
+    try {
+      bf16 = Measure(*MakeBf16Model(shape), "bf16", shape, nullptr, report, limits);
+    } catch (const std::exception& exception) {
+      failed = exception.what();
+      has_bf16 = false;
+    }
   }
   const Lines* of_bf16 = has_bf16 ? &bf16 : nullptr;
   const Lines eight = Measure(w158a8, "W1.58A8", shape, of_bf16, report, limits);
   const Lines four = Measure(a48, "a4.8", shape, of_bf16, report, limits);
-  if (shape.name != std::string_view("7B")) return;
-  targets.AtLeast("decode of 7B, one conversation: times faster than W1.58A8", 1.25,
-                  eight.decode[0].pass / four.decode[0].pass);
-  if (!has_bf16) return;
+  const bool has_targets = shape.name == std::string_view("7B");
+  if (has_targets) {
+    targets.AtLeast("decode of 7B, one conversation: times faster than W1.58A8", 1.25,
+                    eight.decode[0].pass / four.decode[0].pass);
+  }
+  if (!failed.empty()) Give("the baseline", failed);
+  if (!has_targets || !has_bf16) return;
   targets.AtLeast("decode of 7B, one conversation: times faster than bfloat16", 4.3,
                   bf16.decode[0].pass / four.decode[0].pass);
   targets.AtLeast("prefill of 2048 tokens at 7B: times faster than bfloat16", 1.0, bf16.prefill.all / four.prefill.all);
@@ -140,13 +145,9 @@ class Models {
   void Wait() {
     for (auto& model : models_) model.wait();
   }
-  template <class F>
-  void Each(F&& f) {
-    for (size_t i = 0; i < shapes_.size(); ++i) {
-      const std::unique_ptr<MeasuredModel> a48 = models_[2 * i].get(), w158a8 = models_[2 * i + 1].get();
-      f(shapes_[i], *a48, *w158a8);
-    }
-  }
+  const std::vector<ModelShape>& shapes() const { return shapes_; }
+  // Of shape i: 2 i is a4.8, 2 i + 1 W1.58A8.
+  std::unique_ptr<MeasuredModel> Take(size_t i) { return models_[i].get(); }
 
  private:
   std::vector<ModelShape> shapes_;
@@ -178,8 +179,18 @@ int Main(int argc, char** argv) {
 
   Report report;
   Targets targets{report};
-  const auto write = [&] {
-    if (!json.empty() && !report.Write(json)) Give(json.c_str(), "it cannot be written");
+  size_t failures = 0;
+  // Whatever fails, the rest is measured, and what was measured is written.
+  const auto attempt = [&](const std::string& what, auto&& f) {
+    try {
+      f();
+    } catch (const std::exception& exception) {
+      ++failures;
+      std::printf("  FAILED: %s: %s\n", what.c_str(), exception.what());
+      report.Add("failures", Record().Set("what", what).Set("reason", exception.what()));
+    }
+    std::fflush(stdout);
+    if (!json.empty() && !report.Write(json)) std::fprintf(stderr, "%s cannot be written\n", json.c_str());
   };
   std::unique_ptr<Models> models;
   if (is_wanted("models")) {
@@ -187,7 +198,8 @@ int Main(int argc, char** argv) {
     models->Wait();  // what packs weights would disturb what is measured
   }
 
-  const Limits limits = MeasureLimits();
+  Limits limits;
+  attempt("limits", [&] { limits = MeasureLimits(); });
   int runtime = 0, driver = 0;
   BITNET_CHECK(cudaRuntimeGetVersion(&runtime));
   BITNET_CHECK(cudaDriverGetVersion(&driver));
@@ -207,19 +219,19 @@ int Main(int argc, char** argv) {
   std::printf("%s: reads %.0f GB/s; int8 %.0f TMAC/s by mma.sync, %.0f by cuBLASLt; bfloat16 %.0f TMAC/s by cuBLAS\n",
               Gpu().name, limits.bytes_per_s / 1e9, limits.int8_macs_per_s / 1e12, limits.cublas_int8_macs_per_s / 1e12,
               limits.bf16_macs_per_s / 1e12);
-  write();
-  if (is_wanted("products")) MeasureProducts(limits, report, targets);
-  write();
-  if (is_wanted("attention")) MeasureAttention(limits, report, targets);
-  write();
+  if (is_wanted("products")) attempt("products", [&] { MeasureProducts(limits, report, targets); });
+  if (is_wanted("attention")) attempt("attention", [&] { MeasureAttention(limits, report, targets); });
   if (models != nullptr) {
-    models->Each([&](const ModelShape& shape, MeasuredModel& a48, MeasuredModel& w158a8) {
-      MeasureShape(shape, a48, w158a8, limits, report, targets);
-      write();
-    });
+    for (size_t i = 0; i < models->shapes().size(); ++i) {
+      const ModelShape& shape = models->shapes()[i];
+      attempt(std::string("models of ") + shape.name, [&] {
+        const std::unique_ptr<MeasuredModel> a48 = models->Take(2 * i), w158a8 = models->Take(2 * i + 1);
+        MeasureShape(shape, *a48, *w158a8, limits, report, targets);
+      });
+    }
   }
   std::printf("%zu targets missed\n", targets.missed);
-  return 0;
+  return failures == 0 ? 0 : 1;
 }
 
 }  // namespace

@@ -64,7 +64,7 @@ class TransformerModel : public MeasuredModel {
     std::vector<typename Model::State> states(conversations);
     for (auto& state : states) {
       state = model_.NewState(context + kPageTokens);
-      Expect(model_.Feed(Draw(context - 1), state).ok());
+      Expect(model_.Feed(Draw(context - 1), state));
     }
     auto workspace = model_.NewWorkspace();
     const std::vector<Token> tokens = Draw(conversations);
@@ -72,7 +72,7 @@ class TransformerModel : public MeasuredModel {
     for (size_t i = 0; i < conversations; ++i) turns.push_back({&states[i], {&tokens[i], 1}});
     const auto pass = [&] {
       for (auto& state : states) state.Truncate(context - 1);
-      Expect(model_.Feed(turns, workspace).ok());
+      Expect(model_.Feed(turns, workspace));
     };
     SamplerOptions greedy;
     greedy.temperature = 0.0f;
@@ -80,7 +80,7 @@ class TransformerModel : public MeasuredModel {
     decode.pass = WallSecondsOf(kSeconds, pass);
     decode.pass_and_draw = WallSecondsOf(kSeconds, [&] {
       pass();
-      for (size_t i = 0; i < conversations; ++i) Expect(model_.Sample(workspace, i, greedy, 0).ok());
+      for (size_t i = 0; i < conversations; ++i) Expect(model_.Sample(workspace, i, greedy, 0));
     });
     return decode;
   }
@@ -90,7 +90,7 @@ class TransformerModel : public MeasuredModel {
     return {WallSecondsOf(kSeconds,
                           [&] {
                             state.Truncate(0);
-                            Expect(model_.Feed(prompt, state).ok());
+                            Expect(model_.Feed(prompt, state));
                           }),
             0.0};
   }
@@ -102,7 +102,7 @@ class TransformerModel : public MeasuredModel {
     const std::vector<Token> prompt = Draw(kTokensOfPass + 1);
     auto at_once = model_.NewState(), in_steps = model_.NewState();
     const auto expected = Logits(prompt, at_once);
-    Expect(model_.Feed(std::span(prompt).first(kTokensOfPass), in_steps).ok());
+    Expect(model_.Feed(std::span(prompt).first(kTokensOfPass), in_steps));
     return Difference(Logits(std::span(prompt).subspan(kTokensOfPass), in_steps), expected);
   }
 
@@ -119,8 +119,8 @@ class TransformerModel : public MeasuredModel {
   using Model = Transformer<S, B>;
   static constexpr double kSeconds = 0.15;  // of a measurement
 
-  static void Expect(bool is_well) {
-    if (!is_well) Give("a pass of the model", "it was refused");
+  static void Expect(const auto& result) {
+    if (!result.ok()) Give("a pass of the model", result.error());
   }
   std::vector<Token> Draw(size_t count) {
     std::vector<Token> tokens(count);
@@ -129,7 +129,7 @@ class TransformerModel : public MeasuredModel {
   }
   std::vector<float> Logits(std::span<const Token> tokens, typename Model::State& state) {
     const auto logits = model_.Forward(tokens, state);
-    Expect(logits.ok());
+    Expect(logits);
     return {logits->begin(), logits->end()};
   }
 
