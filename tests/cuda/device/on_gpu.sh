@@ -99,7 +99,7 @@ cuda_run() {
 cuda_run_tests() { cuda_tests | cuda_run cuda-tests "$1" 6; }
 # cuda_sanitize TOOL SECONDS FLAG...
 cuda_sanitize() {
-  cuda_sanitized | cuda_run "cuda-$1" "$2" 8 "compute-sanitizer --tool $1 --error-exitcode 9 ${*:3}"
+  cuda_sanitized | cuda_run "cuda-$1" "$2" 9 "compute-sanitizer --tool $1 --error-exitcode 9 ${*:3}"
 }
 
 on_gpu() {
