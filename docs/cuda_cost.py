@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The model of cost of docs/cuda.md: what a decoded token must move and do on a GPU, and the time that allows.
 
-    docs/cuda_cost.py [--shape 7B] [--context 512] [--markdown]
+    docs/cuda_cost.py [--shape 7B] [--context 512]
 
 Nothing here is measured. A kernel takes at least the larger of its bytes at the device's bandwidth and its operations at
 the device's rate; beyond that its launch, and the chain of loads and barriers that depend on each other: a latency each.
@@ -45,41 +45,43 @@ class Kernel:
         return self.floor(device) + self.launches * LAUNCH + self.loads * LOAD + self.barriers * BARRIER
 
 
-def a48(shape, context):
+def ternary(shape, context, skips, cache_bits):
+    """As this backend launches it: a4.8, or W1.58A8 without what skips."""
     hidden, ffn, _, heads, kv_heads, _, closed, zeros = SHAPES[shape]
     dim = hidden // heads
     kv = kv_heads * dim
     weights = lambda rows, cols: rows * cols / 4  # two bits each
     ops = lambda rows, cols: 2 * rows * cols
-    cache = context * (2 * kv * 3 / 8 + 2 * kv_heads * 4)  # 3 bits, and a step a head
-    is_open, used = 1 - closed, 1 - zeros
+    cache = context * (2 * kv * cache_bits / 8 + 2 * kv_heads * 4)  # codes, and a step a head
+    kept, is_open, used = (0.5, 1 - closed, 1 - zeros) if skips else (1, 1, 1)
+    reads_list = 3 if skips else 2  # a list, what it names, weights
     return [
-        Kernel("norm, INT4", 4 * hidden + hidden, 0, 1, 4),
+        Kernel("norm, quantizer", 4 * hidden + hidden, 0, 1, 4),
         Kernel("Q, K, V", weights(hidden + 2 * kv, hidden), ops(hidden + 2 * kv, hidden), 2, 2),
         Kernel("rotate, store", 4 * (hidden + 2 * kv), 0, 2, 1),
         Kernel("scores", cache / 2, ops(context, hidden), 3, 2),
         Kernel("values, merge", cache / 2, ops(context, hidden), 3, 6, 2 if context > 256 else 1),
-        Kernel("top-k, INT8", 4 * hidden + hidden, 0, 1, 24),
-        Kernel("O, of half the columns; add", weights(hidden, hidden / 2), ops(hidden, hidden / 2), 3, 2),
-        Kernel("norm, INT4", 4 * hidden + hidden, 0, 1, 4),
+        Kernel("top-k, INT8" if skips else "INT8", 4 * hidden + hidden, 0, 1, 24 if skips else 4),
+        Kernel("O, of the columns kept; add", weights(hidden, hidden * kept), ops(hidden, hidden * kept), reads_list, 2),
+        Kernel("norm, quantizer", 4 * hidden + hidden, 0, 1, 4),
         Kernel("gate", weights(ffn, hidden), ops(ffn, hidden), 2, 2),
         Kernel("open gates", 4 * ffn, 0, 1, 12),
-        Kernel("up, of open gates", weights(ffn * is_open, hidden), ops(ffn * is_open, hidden), 3, 2),
+        Kernel("up, of open gates", weights(ffn * is_open, hidden), ops(ffn * is_open, hidden), reads_list, 2),
         Kernel("GLU, INT8", 8 * ffn + ffn, 0, 1, 8),
-        Kernel("down, of non-zero inputs; add", weights(hidden, ffn * used), ops(hidden, ffn * used), 3, 2),
+        Kernel("down, of non-zero inputs; add", weights(hidden, ffn * used), ops(hidden, ffn * used), reads_list, 2),
     ]
 
 
-def dense(shape, context, weight_bits, cache_bits):
+def bfloat16(shape, context):
+    """As few launches as libraries of products allow."""
     hidden, ffn, _, heads, kv_heads, _, _, _ = SHAPES[shape]
     kv = kv_heads * (hidden // heads)
-    weights = lambda rows, cols: rows * cols * weight_bits / 8
-    cache = context * 2 * kv * cache_bits / 8
+    weights = lambda rows, cols: 2 * rows * cols
     return [
         Kernel("norm", 4 * hidden, 0, 1, 4),
         Kernel("Q, K, V", weights(hidden + 2 * kv, hidden), 0, 2, 2),
         Kernel("rotate, store", 4 * (hidden + 2 * kv), 0, 2, 1),
-        Kernel("attention", cache, 0, 3, 6, 2),
+        Kernel("attention", context * 2 * kv * 2, 0, 3, 6, 2),
         Kernel("O", weights(hidden, hidden), 0, 2, 2),
         Kernel("norm", 4 * hidden, 0, 1, 4),
         Kernel("gate, up", weights(2 * ffn, hidden), 0, 2, 2),
@@ -99,7 +101,7 @@ def main():
     parser.add_argument("--shape", default="7B", choices=SHAPES)
     parser.add_argument("--context", type=int, default=512)
     args = parser.parse_args()
-    kernels = a48(args.shape, args.context)
+    kernels = ternary(args.shape, args.context, True, 3)
     layers = SHAPES[args.shape][2]
 
     print(f"A layer of the {args.shape} shape, a4.8, one token after {args.context}:\n")
@@ -113,17 +115,17 @@ def main():
           f"{sum(k.launches for k in kernels)} | {sum(k.loads for k in kernels)} | {sum(k.barriers for k in kernels)} | " +
           " | ".join(f"{sum(k.time(d) for k in kernels) * 1e6:.1f} ({sum(k.floor(d) for k in kernels) * 1e6:.1f})"
                      for d in DEVICES) + " |")
-    print(f"\nA token of all {layers} layers and the head (a4.8: INT4 head; W1.58A8: 8-bit cache; both others: bfloat16 "
-          "head), tokens/s:\n")
+    print(f"\nA token of all {layers} layers and the head (INT4; bfloat16's is bfloat16; W1.58A8 has an 8-bit cache), "
+          "tokens/s:\n")
     print("| device | bfloat16 | W1.58A8 | a4.8 | over bfloat16 | over W1.58A8 | of bytes alone, over bfloat16 |")
     print("|---|---|---|---|---|---|---|")
     for d in DEVICES:
-        bf16 = token_time(dense(args.shape, args.context, 16, 16), args.shape, d, 16)
-        b158 = token_time(dense(args.shape, args.context, 2, 8), args.shape, d, 16)
+        bf16 = token_time(bfloat16(args.shape, args.context), args.shape, d, 16)
+        b158 = token_time(ternary(args.shape, args.context, False, 8), args.shape, d, 4)
         ours = token_time(kernels, args.shape, d, 4)
         floor = lambda ks, bits: (layers * sum(k.floor(d) for k in ks) +
                                   SHAPES[args.shape][5] * SHAPES[args.shape][0] * bits / 8 / DEVICES[d][0])
-        ratio = floor(dense(args.shape, args.context, 16, 16), 16) / floor(kernels, 4)
+        ratio = floor(bfloat16(args.shape, args.context), 16) / floor(kernels, 4)
         print(f"| {d} | {1 / bf16:.0f} | {1 / b158:.0f} | {1 / ours:.0f} | {bf16 / ours:.1f} | {b158 / ours:.2f} | "
               f"{ratio:.1f} |")
 

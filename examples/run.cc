@@ -25,6 +25,8 @@ using namespace bitnet;
 
 namespace {
 
+using Released = WithInt8Cache<WithFloat16Head<B158>>;  // the scheme of the released 2B model
+
 struct Arguments {
   std::string model, prompt;
   size_t tokens = 128;
@@ -82,7 +84,7 @@ void MakeSmallFile(const std::string& path) {
   config.ffn = 384;
   config.sub_layer_norms = true;
   Random random(3);
-  const auto model = ModelWeights<B158Fp16Head>::Quantize(LatentWeights::Initial(config, random));
+  const auto model = ModelWeights<Released>::Quantize(LatentWeights::Initial(config, random));
   GgufWriter writer;
   writer.Set("general.architecture", "bitnet-b1.58");
   const auto set = [&](const char* key, auto value) { writer.Set(std::string("bitnet-b1.58.") + key, value); };
@@ -154,9 +156,9 @@ int main(int argc, char** argv) {
   const LoadedTokenizer tokenizer = Need(LoadTokenizer(arguments.model));
   for (const std::string& note : tokenizer.notes) std::fprintf(stderr, "%s\n", note.c_str());
   if (Need(ReadGgufConfig(file)).activation == CheckpointActivation::kSilu) {
-    Run<SiluB158Fp16Head>(file, tokenizer, arguments);
+    Run<WithSilu<Released>>(file, tokenizer, arguments);
   } else {
-    Run<B158Fp16Head>(file, tokenizer, arguments);
+    Run<Released>(file, tokenizer, arguments);
   }
   if (quick) std::filesystem::remove(arguments.model);
 }

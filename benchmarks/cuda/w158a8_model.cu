@@ -12,13 +12,8 @@ struct DenseSquaredRelu : SquaredRelu {
   static constexpr bool kMakesZeros = false;
 };
 
-struct W158A8 : WithInt4Head<B158> {
+struct W158A8 : WithInt8Cache<WithInt4Head<B158>> {
   static constexpr const char* kName = "W158A8";
-  using Query = Quantizer<Int<8>, AbsMax>;
-  using Key = Query;
-  using Value = Query;
-  using FirstKey = Query;
-  using FirstValue = Query;
   using FfnActivation = DenseSquaredRelu;
 };
 

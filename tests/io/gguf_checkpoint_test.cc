@@ -102,7 +102,9 @@ std::vector<float> LogitsOf(const ModelWeights<S>& weights) {
   return testing::Copy(*logits);
 }
 
-struct Binary16 : B158Fp16Head {
+using Released = WithInt8Cache<WithFloat16Head<B158>>;
+
+struct Binary16 : Released {
   static constexpr const char* kName = "Binary16";
   using Weight = Quantizer<Binary, AbsMean>;
 };
@@ -135,7 +137,7 @@ TEST_CASE("LoadGguf: a model of the released 2B model's layout has the bits of w
   for (const char* type : {"I2_S", "TQ2_0", "TQ1_0"}) {
     for (const char* architecture : {"bitnet-b1.58", "bitnet-25"}) {
       CAPTURE(type);
-      CheckSame<B158Fp16Head>({.architecture = architecture, .weights = type}, Config());
+      CheckSame<Released>({.architecture = architecture, .weights = type}, Config());
     }
   }
 }
@@ -144,14 +146,14 @@ TEST_CASE("LoadGguf: of llama's layout the rows of q and k are brought to rotate
   ModelConfig config = Config();
   config.sub_layer_norms = false;
   config.tied_embedding = false;
-  CheckSame<SiluB158Fp16Head>({.architecture = "llama"}, config);
-  CheckSame<SiluB158Fp16Head>({.architecture = "bitnet"}, config);
+  CheckSame<WithSilu<Released>>({.architecture = "llama"}, config);
+  CheckSame<WithSilu<Released>>({.architecture = "bitnet"}, config);
 }
 
-template <Scheme S = B158Fp16Head>
+template <Scheme S = Released>
 std::string ErrorOf(const FileOptions& options) {
   const testing::TemporaryFile path;
-  WriteGguf(path.path(), testing::TinyWeights<B158Fp16Head>(Config()), options);
+  WriteGguf(path.path(), testing::TinyWeights<Released>(Config()), options);
   const Result<GgufFile> file = GgufFile::Open(path.path());
   REQUIRE(file.ok());
   const auto loaded = LoadGguf<S>(*file);
@@ -178,17 +180,17 @@ TEST_CASE("LoadGguf: what the model does not do is refused by its name") {
   CHECK(ErrorOf({.more = [&](GgufWriter& w) { w.AddTensor("blk.0.attn_q_norm.weight", {1}, f32, one); }}) ==
         "it has norms of query and key heads, which models here have not yet");
   CHECK(ErrorOf({.without = "blk.1.ffn_up.weight"}) == "there is no tensor 'blk.1.ffn_up.weight'");
-  CHECK(ErrorOf<SiluB158Fp16Head>({}) ==
-        "architecture 'bitnet-b1.58' has the activation squared ReLU, and scheme SiluB158Fp16Head another");
+  CHECK(ErrorOf<WithSilu<Released>>({}) ==
+        "architecture 'bitnet-b1.58' has the activation squared ReLU, and the scheme another");
   CHECK(ErrorOf<Binary16>({}) ==
-        "tensor 'blk.0.attn_q.weight': its type is I2_S, and scheme Binary16 has other levels there");
+        "tensor 'blk.0.attn_q.weight': its type is I2_S, and the scheme has other levels there");
   CHECK(ErrorOf({.more = [](GgufWriter& w) { w.Set("tokenizer.ggml.eot_token_id", uint32_t{50}); }}) ==
         "metadata 'tokenizer.ggml.eot_token_id' is 50; the vocabulary has 50");
 }
 
 TEST_CASE("ReadGgufConfig: what the file says") {
   const testing::TemporaryFile path;
-  WriteGguf(path.path(), testing::TinyWeights<B158Fp16Head>(Config()), {});
+  WriteGguf(path.path(), testing::TinyWeights<Released>(Config()), {});
   const Result<GgufFile> file = GgufFile::Open(path.path());
   REQUIRE(file.ok());
   const Result<CheckpointConfig> config = ReadGgufConfig(*file);

@@ -1,7 +1,8 @@
 // LoadGguf<S>: the weights of a GGUF file as a scheme has them, for Transformer<S>.
 //
 //   Result<GgufFile> file = GgufFile::Open("ggml-model-i2_s.gguf");
-//   Result<ModelWeights<B158Fp16Head>> weights = LoadGguf<B158Fp16Head>(*file);
+//   using Scheme = WithInt8Cache<WithFloat16Head<B158>>;  // that of the released 2B model
+//   Result<ModelWeights<Scheme>> weights = LoadGguf<Scheme>(*file);
 //
 // Codes stay codes, and reals what they are, where the scheme has that format and steps for as many weights. Where it
 // has another, reals are quantized by its quantizer, and a head of codes becomes reals if the scheme has them there.
@@ -36,23 +37,6 @@
 #include "bitnet/scheme/scheme.h"
 
 namespace bitnet {
-
-// W1.58A8 as public files have it: 16-bit embedding and head, an 8-bit cache (3 bits are for models that were trained
-// with them). Their inputs to the head stay reals.
-struct B158Fp16Head : B158 {
-  static constexpr const char* kName = "B158Fp16Head";
-  using HeadWeight = Rounded<Float16>;
-  using Query = Quantizer<Int<8>, AbsMax>;
-  using Key = Quantizer<Int<8>, AbsMax>;
-  using Value = Quantizer<Int<8>, AbsMax>;
-  using FirstKey = Quantizer<Int<8>, AbsMax>;
-  using FirstValue = Quantizer<Int<8>, AbsMax>;
-};
-// The same of llama's layout.
-struct SiluB158Fp16Head : B158Fp16Head {
-  static constexpr const char* kName = "SiluB158Fp16Head";
-  using FfnActivation = Silu;
-};
 
 struct GgufLoadOptions {
   TensorDecodeOptions decode;
@@ -205,8 +189,8 @@ class GgufLoader {
     };
     if constexpr (std::is_same_v<Stored, F>) {
       if (from.granularity().group != kGroup) {
-        return refuse("its steps stand for " + Steps(from.granularity().group) + "; those of scheme " + S::kName +
-                      " for " + Steps(kGroup));
+        return refuse("its steps stand for " + Steps(from.granularity().group) + "; those of the scheme for " +
+                      Steps(kGroup));
       }
       to = std::move(from);
       return Done{};
@@ -219,8 +203,7 @@ class GgufLoader {
                            [&](size_t row, std::span<float> values) { from.DequantizeRow(row, values); });
       return Done{};
     } else {
-      return refuse("its type is " + file_.FindTensor(name)->TypeName() + ", and scheme " + S::kName +
-                    " has other levels there");
+      return refuse("its type is " + file_.FindTensor(name)->TypeName() + ", and the scheme has other levels there");
     }
   }
   static std::string Steps(size_t group) {
@@ -260,7 +243,7 @@ Result<ModelWeights<S>> LoadGguf(const GgufFile& file, const GgufLoadOptions& op
   constexpr bool kIsSquaredRelu = std::is_same_v<typename S::FfnActivation, SquaredRelu>;
   if ((checkpoint->activation == CheckpointActivation::kSquaredRelu) != kIsSquaredRelu) {
     return refuse("architecture " + Quoted(checkpoint->architecture) + " has the activation " +
-                  (kIsSquaredRelu ? "SiLU" : "squared ReLU") + ", and scheme " + S::kName + " another");
+                  (kIsSquaredRelu ? "SiLU" : "squared ReLU") + ", and the scheme another");
   }
   if (checkpoint->head_norms) return refuse("it has norms of query and key heads, which models here have not yet");
   if (checkpoint->rope_scaling.kind != RopeScalingKind::kDefault || file.FindTensor("rope_freqs.weight") != nullptr) {

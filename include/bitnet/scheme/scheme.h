@@ -77,6 +77,26 @@ struct WithInt4Head : S {
   using HeadInput = Quantizer<Int<8>, AbsMax>;
 };
 
+// A scheme S with what public b1.58 models have: embedding and output head in 16 bits ...
+template <class S>
+struct WithFloat16Head : S {
+  using HeadWeight = Rounded<Float16>;
+};
+// ... an INT8 cache (3 bits are for models that were trained with them) ...
+template <class S>
+struct WithInt8Cache : S {
+  using Query = Quantizer<Int<8>, AbsMax>;
+  using Key = Query;
+  using Value = Query;
+  using FirstKey = Query;
+  using FirstValue = Query;
+};
+// ... and, where they are LLaMA's otherwise, its activation.
+template <class S>
+struct WithSilu : S {
+  using FfnActivation = Silu;
+};
+
 namespace detail {
 
 template <class S>
