@@ -155,7 +155,7 @@ int main(int argc, char** argv) {
   const GgufFile file = Need(GgufFile::Open(arguments.model));
   const LoadedTokenizer tokenizer = Need(LoadTokenizer(arguments.model));
   for (const std::string& note : tokenizer.notes) std::fprintf(stderr, "%s\n", note.c_str());
-  if (Need(ReadGgufConfig(file)).activation == CheckpointActivation::kSilu) {
+  if (Need(ReadGgufConfig(file)).activation == ActivationKind::kSilu) {
     Run<WithSilu<Released>>(file, tokenizer, arguments);
   } else {
     Run<Released>(file, tokenizer, arguments);

@@ -126,6 +126,88 @@ TEST_CASE("Erased: one layer multiplies matrices of any formats") {
   CHECK(SameBits(y, expected));
 }
 
+// A scheme whose activation the backend chooses.
+struct OfAnyActivation : A48 {
+  using FfnActivation = ChosenActivation;
+};
+struct OfSilu : A48 {
+  using FfnActivation = Silu;
+};
+
+TEST_CASE("Erased: an activation that is chosen at run time has the bits of the same at compile time") {
+  using B = Erased<SimdBackend>;
+  constexpr size_t kHidden = 24, kFfn = 70, kTokens = 3;
+  const auto ternary = [](size_t rows, size_t cols, uint64_t seed) {
+    return DrawWeights<Ternary>({rows, 0, {false, 0}, 0, Fill::kRandom}, cols, seed);
+  };
+  const auto gate = ternary(kFfn, kHidden, 1), up = ternary(kFfn, kHidden, 2), down = ternary(kHidden, kFfn, 3);
+  const std::vector<float> x = NormalValues(kTokens * kHidden, 4);
+  const auto run = [&]<class S, class Of>(std::type_identity<S>, const Of& backend, const SparseFfn<S, Of>& ffn) {
+    typename SparseFfn<S, Of>::Buffers buffers;
+    typename Of::Stream stream = backend.NewStream();
+    std::vector<float> y(kTokens * kHidden);
+    ffn(backend, stream, {x.data(), kTokens, kHidden}, buffers, {y.data(), kTokens, kHidden}, nullptr);
+    return y;
+  };
+  const auto known = [&]<class S>(std::type_identity<S> s) {
+    const ReferenceBackend backend;
+    return run(s, backend, SparseFfn<S, ReferenceBackend>(gate, up, down, {}, backend));
+  };
+  using Any = SparseFfn<OfAnyActivation, B>;
+  using X = Int<4>;
+  using D = Int<8>;
+  for (const ActivationKind kind : {ActivationKind::kSilu, ActivationKind::kSquaredRelu}) {
+    const auto expected =
+        kind == ActivationKind::kSilu ? known(std::type_identity<OfSilu>()) : known(std::type_identity<A48>());
+    const B backend(SimdBackend(), kind);
+    const std::type_identity<OfAnyActivation> s;
+    CHECK(SameBits(run(s, backend, Any(gate, up, down, {}, backend)), expected));
+    // Matrices that are read whole, whatever is open.
+    const auto up_whole = backend.PrepareWhole<Ternary, X, Any::UpUses>(up);
+    const auto down_whole = backend.PrepareWhole<Ternary, D, Any::DownUses>(down);
+    CHECK(up_whole.Describe() != backend.PrepareMatrix<Ternary, X, Any::UpUses>(up).Describe());
+    CHECK(SameBits(run(s, backend, Any(backend.PrepareMatrix<Ternary, X, Uses<Dense>>(gate), up_whole, down_whole, {})),
+                   expected));
+  }
+  CHECK(Breaks("only a backend Erased<B> knows", [] { ChosenActivation::Value(1.0f); }));
+}
+
+TEST_CASE("Erased: real inputs, and codes of them where a matrix wants codes") {
+  using B = Erased<SimdBackend>;
+  using U = Uses<Dense, RowLookup>;
+  constexpr size_t kRows = 9, kCols = 520, kTokens = 3;
+  const B backend;
+  const auto weights = DrawWeights<Int<6>>({kRows, 0, {true, 16}, 0, Fill::kRandom}, kCols, 1);
+  const std::vector<float> x = NormalValues(kTokens * kCols, 2), other = NormalValues(kTokens * kCols, 3);
+  B::Stream stream = backend.NewStream();
+  const auto by_codes = backend.PrepareForCodes<Grouped<Int<6>>, U>(weights);
+  const auto by_reals = backend.PrepareMatrix<Grouped<Int<6>>, Float, U>(weights);
+  const auto product = [&](const B::Matrix<Float, Float, U>& matrix, B::Rows<Float>& inputs) {
+    std::vector<float> y(kTokens * kRows);
+    backend.MatMul(stream, matrix, inputs, {y.data(), kTokens, kRows});
+    return y;
+  };
+  B::Rows<Float> inputs;
+  for (const auto* values : {&x, &other}) {
+    const MatrixView<const float> view(values->data(), kTokens, kCols);
+    backend.Quantize<Unquantized>(stream, view, inputs);
+    QuantizedRows<Grouped<Int<8>>> codes;
+    reference::Quantize<Quantizer<Int<8>, AbsMax, PerGroup<256>>>(view, codes);
+    std::vector<float> expected(kTokens * kRows);
+    reference::MatMul(weights, codes, {expected.data(), kTokens, kRows});
+    CHECK(SameBits(product(by_codes, inputs), expected));
+    CHECK(!SameBits(product(by_reals, inputs), expected));
+    CHECK(SameBits(product(by_codes, inputs), expected));
+  }
+  std::vector<float> row(kCols), expected_row(kCols);
+  const std::vector<uint32_t> number = {4};
+  backend.Embed(stream, by_codes, number, {row.data(), 1, kCols});
+  weights.DequantizeRow(4, expected_row);
+  CHECK(SameBits(row, expected_row));
+  B::Rows<Float> fresh;
+  CHECK(Breaks("must have been quantized", [&] { product(by_codes, fresh); }));
+}
+
 TEST_CASE("Erased: a model runs on it") {
   const ModelWeights<A48> weights = TinyWeights<A48>(TinyConfig());
   const std::vector<Token> tokens = RandomTokens(20, TinyConfig().vocab);

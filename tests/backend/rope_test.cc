@@ -80,6 +80,26 @@ TEST_CASE("Rope: the dot product of two heads depends on their distance alone") 
   CHECK(std::fabs(dot(106, 102) - at_start) > 1e-3);
 }
 
+TEST_CASE("Rope: of frequencies of one's own, times a magnitude") {
+  const Rope usual(6, 10.0f);
+  std::vector<double> frequencies;
+  for (int i = 0; i < 3; ++i) frequencies.push_back(std::pow(10.0, -2.0 * i / 6));
+  std::vector<float> cos(3), sin(3), expected_cos(3), expected_sin(3);
+  for (const size_t position : {size_t{0}, size_t{1}, size_t{77}}) {
+    usual.Angles(position, expected_cos, expected_sin);
+    Rope(frequencies).Angles(position, cos, sin);
+    CHECK(cos == expected_cos);
+    CHECK(sin == expected_sin);
+  }
+  const Rope twice({0.25, 0.0}, 2.0f);
+  CHECK(twice.pairs() == 2);
+  twice.Angles(4, std::span(cos).first(2), std::span(sin).first(2));
+  CHECK(cos[0] == static_cast<float>(2.0 * std::cos(1.0)));
+  CHECK(sin[0] == static_cast<float>(2.0 * std::sin(1.0)));
+  CHECK(cos[1] == 2.0f);
+  CHECK(sin[1] == 0.0f);
+}
+
 TEST_CASE("Rope: an odd head_dim is stopped with a sentence") {
   CHECK(Breaks("must be even", [] { Rope(7, 10000.0f); }));
 }

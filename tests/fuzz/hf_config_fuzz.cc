@@ -17,7 +17,7 @@ std::vector<std::vector<uint8_t>> bitnet::testing::FuzzSeeds() {
   c.head_dim = 128;
   c.ffn = 6912;
   c.max_positions = 4096;
-  c.activation = CheckpointActivation::kSquaredRelu;
+  c.activation = ActivationKind::kSquaredRelu;
   c.sub_layer_norms = true;
   c.rms_eps = 1e-5f;
   c.rope_base = 500000.0f;

@@ -88,7 +88,7 @@ TEST_CASE("ParseHfConfig: the released 2B model") {
   CHECK(c.head_dim == 128);
   CHECK(c.ffn == 6912);
   CHECK(c.max_positions == 4096);
-  CHECK(c.activation == CheckpointActivation::kSquaredRelu);
+  CHECK(c.activation == ActivationKind::kSquaredRelu);
   CHECK(c.sub_layer_norms);
   CHECK_FALSE(c.head_norms);
   CHECK(c.rms_eps == 1e-5f);
@@ -108,7 +108,7 @@ TEST_CASE("ParseHfConfig: the released 2B model") {
 TEST_CASE("ParseHfConfig: Llama layouts") {
   const CheckpointConfig c = Read(Llama());
   CHECK(c.architecture == "llama");
-  CHECK(c.activation == CheckpointActivation::kSilu);
+  CHECK(c.activation == ActivationKind::kSilu);
   CHECK_FALSE(c.sub_layer_norms);
   CHECK_FALSE(c.tied_embedding);
   CHECK(c.kv_heads == 8);
@@ -135,7 +135,7 @@ TEST_CASE("ParseHfConfig: the community's first models, with sub-layer norms and
                                          {"rope_theta", "10000.0"},
                                          {"rope_scaling", "null"}}));
   CHECK(c.sub_layer_norms);
-  CHECK(c.activation == CheckpointActivation::kSilu);
+  CHECK(c.activation == ActivationKind::kSilu);
   CHECK(c.weights == CheckpointWeights::kMasters);
   CHECK(c.input_bits == 8);
   for (const auto& [weights, inputs] : {std::pair{"2", "8"}, {"1", "4"}, {"1", ""}, {"", "8"}}) {
@@ -147,7 +147,7 @@ TEST_CASE("ParseHfConfig: the community's first models, with sub-layer norms and
 TEST_CASE("ParseHfConfig: configurations that transformers 5 writes") {
   const CheckpointConfig bitnet = Read(Golden("hf_config_bitnet.json"));
   CHECK(bitnet.weights == CheckpointWeights::kPackedMultiplying);
-  CHECK(bitnet.activation == CheckpointActivation::kSquaredRelu);
+  CHECK(bitnet.activation == ActivationKind::kSquaredRelu);
   CHECK(bitnet.eos == std::vector<uint32_t>{91, 95});
   CHECK(bitnet.rope_base == 500000.0f);
   CHECK(bitnet.tied_embedding);

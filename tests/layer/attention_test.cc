@@ -32,7 +32,7 @@ constexpr float kEps = 1e-3f, kBase = 100.0f;
 
 struct Case {
   size_t heads, kv_heads;
-  std::vector<float> q, k, v, o, gain, x;
+  std::vector<float> q, k, v, o, gain, x, q_gain, k_gain;
 
   Case(size_t query_heads, size_t shared_heads, uint64_t seed)
       : heads(query_heads),
@@ -42,15 +42,19 @@ struct Case {
         v(NormalValues(kv_heads * kDim * kHidden, 8 * seed + 2, 0.3f)),
         o(NormalValues(heads * kDim * kHidden, 8 * seed + 3, 0.3f)),
         gain(NormalValues(heads * kDim, 8 * seed + 4)),
-        x(NormalValues(kTokens * kHidden, 8 * seed + 5)) {}
+        x(NormalValues(kTokens * kHidden, 8 * seed + 5)),
+        q_gain(NormalValues(kDim, 8 * seed + 6)),
+        k_gain(NormalValues(kDim, 8 * seed + 7)) {}
 };
 
 template <Scheme S, class B = DefaultBackend<S>>
 class Run {
  public:
-  explicit Run(const Case& c, bool sub_norm = std::is_same_v<S, testing::Mixed>)
+  explicit Run(const Case& c, bool sub_norm = std::is_same_v<S, testing::Mixed>,
+               bool head_norms = std::is_same_v<S, testing::Mixed>)
       : attention_(Weights(c.q, kHidden), Weights(c.k, kHidden), Weights(c.v, kHidden), Weights(c.o, c.heads * kDim),
-                   sub_norm ? RmsNorm<B>(c.gain, kEps, backend_) : RmsNorm<B>(), c.heads, c.kv_heads, backend_),
+                   sub_norm ? RmsNorm<B>(c.gain, kEps, backend_) : RmsNorm<B>(), c.heads, c.kv_heads, backend_,
+                   head_norms ? HeadNorms<B>{{c.q_gain, kEps, backend_}, {c.k_gain, kEps, backend_}} : HeadNorms<B>()),
         cache_(backend_.template NewCache<CacheQuantizersOf<S>>(c.kv_heads, kDim)) {
     backend_.ResizeCache(cache_, PagesFor(kTokens));
   }
@@ -87,7 +91,7 @@ class Run {
 constexpr double kBound = 20 * 0x1p-24;
 
 template <Scheme S>
-void CheckAgainstPaper(const PaperScheme& paper, size_t heads, size_t kv_heads) {
+void CheckAgainstPaper(const PaperScheme& paper, size_t heads, size_t kv_heads, bool head_norms = false) {
   constexpr size_t kPaperTokens = 6;  // the more values, the more come near a tie
   size_t compared = 0;
   double worst = 0.0;
@@ -98,11 +102,12 @@ void CheckAgainstPaper(const PaperScheme& paper, size_t heads, size_t kv_heads) 
     for (size_t t = 0; t < kPaperTokens; ++t) x.push_back(ToReals(std::span(c.x).subspan(t * kHidden, kHidden)));
     const std::vector<Reals> expected =
         oracle.Attention(x, ToReals(c.q), ToReals(c.k), ToReals(c.v), ToReals(c.o), ToReals(c.gain),
-                         static_cast<double>(kEps), static_cast<double>(kBase), heads, kv_heads, kDim);
+                         static_cast<double>(kEps), static_cast<double>(kBase), heads, kv_heads, kDim,
+                         head_norms ? ToReals(c.q_gain) : Reals(), head_norms ? ToReals(c.k_gain) : Reals());
     if (oracle.margin() < 2e-6) continue;
     ++compared;
     CAPTURE(seed);
-    Run<S> run(c, paper.sub_norms);
+    Run<S> run(c, paper.sub_norms, head_norms);
     std::vector<float> y = run(c.x, 0, 4);  // prefill, then decode
     for (size_t t = 4; t < kPaperTokens; ++t) {
       const std::vector<float> one = run(c.x, t, 1);
@@ -133,6 +138,7 @@ TEST_CASE("Attention: is the paper's formulae, in doubles") {
     paper.sub_norms = true;
     CheckAgainstPaper<A48>(paper, 4, 2);
   }
+  SUBCASE("A48 with norms of heads") { CheckAgainstPaper<A48>(testing::PaperA48(), 4, 2, true); }
   SUBCASE("A48Fp4") { CheckAgainstPaper<A48Fp4>(testing::PaperA48Fp4(), 4, 2); }
   SUBCASE("B158") { CheckAgainstPaper<B158>(testing::PaperB158(), 4, 2); }
   SUBCASE("Fp32") { CheckAgainstPaper<Fp32>(testing::PaperFp32(), 4, 2); }
@@ -208,8 +214,9 @@ TEST_CASE("Attention: bytes are those of the four projections") {
   const Case c(4, 2, 6);
   const Run<Fp32, ReferenceBackend> run(c);
   CHECK(run.attention().WeightBytes() == (4 + 2 + 2 + 4) * kDim * kHidden * sizeof(float));
-  CHECK(run.attention().sub_norm_width() == 0);
-  CHECK(Run<Fp32, ReferenceBackend>(c, true).attention().sub_norm_width() == 4 * kDim);
+  CHECK(run.attention().NormWidth() == 0);
+  CHECK(Run<Fp32, ReferenceBackend>(c, true).attention().NormWidth() == 4 * kDim);
+  CHECK(Run<Fp32, ReferenceBackend>(c, true, true).attention().NormWidth() == 6 * kDim);
 }
 
 TEST_CASE("Attention: projections that do not fit together are stopped with a sentence") {

@@ -129,7 +129,7 @@ class PaperOracle {
   // Whole sequence from position 0. Weights [outputs, inputs].
   std::vector<Reals> Attention(const std::vector<Reals>& x, const Reals& wq, const Reals& wk, const Reals& wv,
                                const Reals& wo, const Reals& sub_gain, double eps, double base, size_t heads,
-                               size_t kv_heads, size_t dim) {
+                               size_t kv_heads, size_t dim, const Reals& q_gain = {}, const Reals& k_gain = {}) {
     std::vector<Quantized> input;
     for (const Reals& token : x) input.push_back(Quantize(scheme_.input, token));
     const std::vector<Reals> q = Product(input, wq), k = Product(input, wk), v = Product(input, wv);
@@ -143,6 +143,7 @@ class PaperOracle {
       for (size_t h = 0; h < heads; ++h) {
         const size_t shared = h * kv_heads / heads;
         Reals query = head_of(q[t], h);
+        if (!q_gain.empty()) query = Norm(query, q_gain, eps);
         Rotate(query, t, base);
         const Quantized quantized_query = QuantizeHead(scheme_.q_bits, query);
         Reals score, out(dim);
@@ -150,6 +151,7 @@ class PaperOracle {
         for (size_t s = 0; s <= t; ++s) {
           const int bits = s == 0 ? scheme_.first_bits : scheme_.kv_bits;
           Reals key = head_of(k[s], shared);
+          if (!k_gain.empty()) key = Norm(key, k_gain, eps);
           Rotate(key, s, base);
           const Quantized quantized_key = QuantizeHead(bits, key);
           values.push_back(QuantizeHead(bits, head_of(v[s], shared)));

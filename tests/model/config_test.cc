@@ -79,6 +79,53 @@ TEST_CASE("ModelConfig: is read as it was written") {
     CHECK(from.ok());
     CHECK(from.remaining() == 0);
   }
+  // What came later takes no room where it is not used, and none is lost where it is.
+  ByteWriter without;
+  config.Write(without);
+  config.head_norms = true;
+  ByteWriter with_norms;
+  config.Write(with_norms);
+  CHECK(with_norms.bytes().size() == without.bytes().size());
+  config.rope_frequencies = {1.0, 0.5, 0.0};
+  config.rope_magnitude = 1.25f;
+  ByteWriter to;
+  config.Write(to);
+  ByteReader from(to.bytes());
+  CHECK(ModelConfig::Read(from) == config);
+  CHECK(from.remaining() == 0);
+  // Cut anywhere it is refused.
+  for (size_t n = 0; n < to.bytes().size(); ++n) {
+    ByteReader part(std::span<const uint8_t>(to.bytes()).first(n));
+    ModelConfig::Read(part);
+    CHECK(!part.ok());
+  }
+  // A head as wide as a stranger says takes no memory that the file has not.
+  std::vector<uint8_t> wide = to.bytes();
+  for (size_t i = 20; i < 24; ++i) wide[i] = 0xff;  // head_dim
+  ByteReader wide_from(wide);
+  ModelConfig::Read(wide_from);
+  CHECK(Holds(wide_from.error(), "too short for 2147483647 rotary frequencies"));
+  wide[without.bytes().size() - 1] = 8;
+  ByteReader unknown(wide);
+  ModelConfig::Read(unknown);
+  CHECK(Holds(unknown.error(), "its features are 8; at most 7 is known"));
+}
+
+TEST_CASE("ModelConfig: rotary frequencies of its own") {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  CHECK(Holds(Refusal([](ModelConfig& c) { c.rope_frequencies.resize(31); }), "rope_frequencies has 31 values"));
+  for (const double f : {-1.0, nan, std::numeric_limits<double>::infinity()}) {
+    CHECK(Holds(Refusal([&](ModelConfig& c) { c.rope_frequencies.assign(32, f); }), "rope_frequencies holds"));
+  }
+  CHECK(Holds(Refusal([](ModelConfig& c) { c.rope_magnitude = 2.0f; }), "there are no rope_frequencies"));
+  for (const float m : {0.0f, -1.0f, static_cast<float>(nan)}) {
+    const auto change = [&](ModelConfig& c) { c.rope_frequencies.assign(32, 1.0), c.rope_magnitude = m; };
+    CHECK(Holds(Refusal(change), "rope_magnitude is"));
+  }
+  ModelConfig config;
+  config.rope_frequencies.assign(32, 1.0);
+  config.rope_magnitude = 2.0f;
+  CHECK(config.Validate().ok());
 }
 
 TEST_CASE("ModelConfig: widths") {

@@ -53,6 +53,8 @@ void CheckSame(const ModelWeights<S>& a, const ModelWeights<S>& b) {
     const LayerWeights<S>&x = a.layers[i], &y = b.layers[i];
     CHECK(testing::SameBits(x.attn_norm, y.attn_norm));
     CHECK(testing::SameBits(x.ffn_norm, y.ffn_norm));
+    CHECK(testing::SameBits(x.q_norm, y.q_norm));
+    CHECK(testing::SameBits(x.k_norm, y.k_norm));
     CHECK(testing::SameBits(x.attn_sub_norm, y.attn_sub_norm));
     CHECK(testing::SameBits(x.ffn_sub_norm, y.ffn_sub_norm));
     for (const auto m : {&LayerWeights<S>::q, &LayerWeights<S>::k, &LayerWeights<S>::v, &LayerWeights<S>::o,
@@ -121,6 +123,13 @@ struct HeadOf : A48 {
 
 TEST_CASE("model file: is read as it was written, bit for bit") {
   SUBCASE("A48") { CheckRoundTrip<A48>(); }
+  SUBCASE("A48 with norms of heads and rotary frequencies of its own") {
+    ModelConfig config = testing::TinyConfig();
+    config.head_norms = true;
+    config.rope_frequencies = {1.0, 0.25, 0.001};
+    config.rope_magnitude = 1.5f;
+    CheckRoundTrip<A48>(config);
+  }
   SUBCASE("A48 with sub-layer norms") { CheckRoundTrip<A48>(testing::WithSubLayerNorms(testing::TinyConfig())); }
   SUBCASE("Mixed: five levels by groups, head by rows") { CheckRoundTrip<Mixed>(); }
   SUBCASE("binary by groups") { CheckRoundTrip<GroupedBinary>(); }

@@ -85,8 +85,7 @@ std::string Refusal(const Model& model, const Tokens& tokens, typename Model::St
 // A prefill of n tokens gives the bits of n decodes, however they are cut, also beyond the 256 tokens that a prefill
 // runs at once; and the reference backend's bits.
 template <Scheme S>
-void CheckPrefillIsDecodes() {
-  ModelConfig config = TinyConfigOf<S>();
+void CheckPrefillIsDecodes(ModelConfig config = TinyConfigOf<S>()) {
   config.tied_embedding = kMayTieEmbedding<S> && !config.sub_layer_norms;
   const ModelWeights<S> weights = TinyWeights<S>(config);
   const Transformer<S> model(weights);

@@ -27,7 +27,7 @@ TEST_CASE("LatentWeights: ForEach visits every tensor once, with its shape, alwa
     for (const bool tied : {false, true}) {
       ModelConfig config = TinyConfig();
       config.tied_embedding = tied;
-      config.sub_layer_norms = sub_norms;
+      config.sub_layer_norms = config.head_norms = sub_norms;
       const LatentWeights weights = LatentWeights::Zeros(config);
       std::vector<std::string> names;
       size_t values_of_matrices = 0, all = 0;
@@ -45,7 +45,7 @@ TEST_CASE("LatentWeights: ForEach visits every tensor once, with its shape, alwa
       std::vector<std::string> expected = {"embedding"};
       for (const std::string at : {"layer0.", "layer1."}) {
         for (const char* name : {"attn_norm", "q", "k", "v", "o"}) expected.push_back(at + name);
-        if (sub_norms) expected.push_back(at + "attn_sub_norm");
+        if (sub_norms) expected.insert(expected.end(), {at + "q_norm", at + "k_norm", at + "attn_sub_norm"});
         for (const char* name : {"ffn_norm", "gate", "up", "down"}) expected.push_back(at + name);
         if (sub_norms) expected.push_back(at + "ffn_sub_norm");
       }

@@ -8,8 +8,9 @@
 //   matrix = backend.PrepareMatrix<Ternary, Int<8>, Uses<Dense>>(ternary);
 //   matrix = backend.PrepareMatrix<Grouped<Int<4>>, Int<8>, Uses<Dense>>(others);
 //
-// Inputs keep their types: a scheme chooses them, not a file. A virtual call is nothing beside a product; programs that
-// name one scheme need none of this.
+// Inputs keep their types: a scheme chooses them, not a file. The activation of a scheme that has ChosenActivation is
+// the one that the backend was made with. A virtual call is nothing beside a product; programs that name one scheme
+// need none of this.
 #ifndef BITNET_BACKEND_ERASED_H_
 #define BITNET_BACKEND_ERASED_H_
 
@@ -30,18 +31,46 @@ namespace bitnet {
 template <Backend B>
 class Erased;
 
+// Stands for the activation that an Erased<B> was made with, which may make zeros or not. (Its functions are never
+// called.)
+struct ChosenActivation {
+  static constexpr bool kMakesZeros = true;
+  static float Value(float) { return NotHere(); }
+  static float Derivative(float) { return NotHere(); }
+
+ private:
+  static float NotHere() {
+    BITNET_ASSERT(false, "ChosenActivation: only a backend Erased<B> knows which it is");
+    return 0.0f;
+  }
+};
+
+// Real inputs; and the same in eight bits, for matrices that want them so (Erased::PrepareForCodes), made when the
+// first of them is multiplied with.
+template <Backend B>
+struct RealInputs : B::template Rows<Float> {
+  using CodesQuantizer = Quantizer<Int<8>, AbsMax, PerGroup<256>>;
+  using Codes = OperandOf<CodesQuantizer>;
+
+  MatrixView<const float> reals;  // that were quantized last; they must stay until they are multiplied with
+  bool has_codes = false;
+  typename B::template Rows<Codes> codes;
+};
+template <Backend B, Operand X>
+using InputsOfErased = std::conditional_t<std::is_same_v<X, Float>, RealInputs<B>, typename B::template Rows<X>>;
+
 // Weights of any format for inputs X and the uses U. Copies share what was prepared, which never changes.
 template <Backend B, Operand X, class U>
 class AnyMatrix {
   using Stream = typename B::Stream;
-  using Rows = typename B::template Rows<X>;
+  using Rows = InputsOfErased<B, X>;
   using Lists = typename B::Lists;
 
  public:
   AnyMatrix() = default;
   template <Operand W>
   AnyMatrix(std::type_identity<W>, typename B::template Matrix<W, X, U> matrix)
-      : weights_(std::make_shared<Weights<W>>(std::move(matrix))) {}
+      : weights_(std::make_shared<Weights<W, U>>(std::move(matrix))) {}
 
   size_t rows() const { return weights_ == nullptr ? 0 : weights_->rows(); }
   size_t cols() const { return weights_ == nullptr ? 0 : weights_->cols(); }
@@ -52,6 +81,14 @@ class AnyMatrix {
  private:
   template <Backend>
   friend class Erased;
+
+  // Weights, or WeightsForCodes: see Erased.
+  template <class Kept, class Matrix>
+  static AnyMatrix Keep(Matrix matrix) {
+    AnyMatrix any;
+    any.weights_ = std::make_shared<Kept>(std::move(matrix));
+    return any;
+  }
 
   void MatMul(const B& backend, Stream& stream, Rows& x, MatrixView<float> y) const {
     Get().MatMul(backend, stream, x, y);
@@ -79,30 +116,77 @@ class AnyMatrix {
     virtual void Embed(const B&, Stream&, std::span<const uint32_t>, MatrixView<float>) const = 0;
   };
 
-  // (What the uses do not name is never called: Erased's members see to it.)
-  template <Operand W>
+  // (What the uses U do not name is never called: Erased's members see to it.)
+  template <Operand W, class Stored>
   class Weights final : public AnyWeights {
    public:
-    explicit Weights(typename B::template Matrix<W, X, U> matrix) : matrix_(std::move(matrix)) {}
+    explicit Weights(typename B::template Matrix<W, X, Stored> matrix) : matrix_(std::move(matrix)) {}
     size_t rows() const override { return matrix_.rows(); }
     size_t cols() const override { return matrix_.cols(); }
     size_t StoredBytes() const override { return matrix_.StoredBytes(); }
-    std::string Describe() const override { return B::template DescribeProduct<W, X, U>(); }
+    std::string Describe() const override { return B::template DescribeProduct<W, X, Stored>(); }
     void MatMul(const B& backend, Stream& stream, Rows& x, MatrixView<float> y) const override {
-      if constexpr (U::kMultiplies) backend.MatMul(stream, matrix_, x, y);
+      if constexpr (Stored::kMultiplies) backend.MatMul(stream, matrix_, x, y);
     }
     void MatMulRows(const B& backend, Stream& stream, Rows& x, const Lists& rows, MatrixView<float> y) const override {
-      if constexpr (U::template kHas<ChosenRows>) backend.MatMulRows(stream, matrix_, x, rows, y);
+      if constexpr (Stored::template kHas<ChosenRows>) {
+        backend.MatMulRows(stream, matrix_, x, rows, y);
+      } else {
+        MatMul(backend, stream, x, y);
+      }
     }
     void MatMulColumns(const B& backend, Stream& stream, Rows& x, MatrixView<float> y) const override {
-      if constexpr (U::template kHas<ChosenColumns>) backend.MatMulColumns(stream, matrix_, x, y);
+      if constexpr (Stored::template kHas<ChosenColumns>) {
+        backend.MatMulColumns(stream, matrix_, x, y);
+      } else {
+        MatMul(backend, stream, x, y);
+      }
+    }
+    void Embed(const B& backend, Stream& stream, std::span<const uint32_t> rows, MatrixView<float> y) const override {
+      if constexpr (Stored::template kHas<RowLookup>) backend.Embed(stream, matrix_, rows, y);
+    }
+
+   private:
+    typename B::template Matrix<W, X, Stored> matrix_;
+  };
+
+  template <Operand W>
+  class WeightsForCodes final : public AnyWeights {
+    using Inputs = RealInputs<B>;
+
+   public:
+    explicit WeightsForCodes(typename B::template Matrix<W, typename Inputs::Codes, U> matrix)
+        : matrix_(std::move(matrix)) {}
+    size_t rows() const override { return matrix_.rows(); }
+    size_t cols() const override { return matrix_.cols(); }
+    size_t StoredBytes() const override { return matrix_.StoredBytes(); }
+    std::string Describe() const override { return B::template DescribeProduct<W, typename Inputs::Codes, U>(); }
+    void MatMul(const B& backend, Stream& stream, Rows& x, MatrixView<float> y) const override {
+      if constexpr (U::kMultiplies) backend.MatMul(stream, matrix_, Codes(backend, stream, x), y);
+    }
+    void MatMulRows(const B& backend, Stream& stream, Rows& x, const Lists& rows, MatrixView<float> y) const override {
+      if constexpr (U::template kHas<ChosenRows>) {
+        backend.MatMulRows(stream, matrix_, Codes(backend, stream, x), rows, y);
+      }
+    }
+    void MatMulColumns(const B& backend, Stream& stream, Rows& x, MatrixView<float> y) const override {
+      MatMul(backend, stream, x, y);
     }
     void Embed(const B& backend, Stream& stream, std::span<const uint32_t> rows, MatrixView<float> y) const override {
       if constexpr (U::template kHas<RowLookup>) backend.Embed(stream, matrix_, rows, y);
     }
 
    private:
-    typename B::template Matrix<W, X, U> matrix_;
+    static auto& Codes(const B& backend, Stream& stream, Inputs& x) {
+      if (!x.has_codes) {
+        BITNET_ASSERT(x.reals.rows() != 0, "AnyMatrix: real inputs must have been quantized by this backend");
+        backend.template Quantize<typename Inputs::CodesQuantizer>(stream, x.reals, x.codes);
+        x.has_codes = true;
+      }
+      return x.codes;
+    }
+
+    typename B::template Matrix<W, typename Inputs::Codes, U> matrix_;
   };
 
   const AnyWeights& Get() const {
@@ -117,7 +201,7 @@ class AnyMatrix {
 template <Backend B, Operand Q>
 class AnyCache {
   using Stream = typename B::Stream;
-  using Rows = typename B::template Rows<Q>;
+  using Rows = InputsOfErased<B, Q>;
   using Where = typename B::Where;
   using Reals = MatrixView<const float>;
 
@@ -200,7 +284,7 @@ class Erased {
   template <Operand W, Operand X, class U>
   using Matrix = AnyMatrix<B, X, U>;
   template <Operand X>
-  using Rows = typename B::template Rows<X>;
+  using Rows = InputsOfErased<B, X>;
   template <class Quantizers>
   using Cache = AnyCache<B, OperandOf<typename Quantizers::Query>>;
   using Lists = typename B::Lists;
@@ -209,12 +293,30 @@ class Erased {
   using Where = typename B::Where;
   using Stream = typename B::Stream;
 
-  explicit Erased(B backend = B()) : backend_(std::move(backend)) {}
+  explicit Erased(B backend = B(), ActivationKind activation = ActivationKind::kSquaredRelu)
+      : backend_(std::move(backend)), activation_(activation) {}
   const B& backend() const { return backend_; }
+  ActivationKind activation() const { return activation_; }
 
   template <Operand W, Operand X, class U>
   AnyMatrix<B, X, U> PrepareMatrix(const QuantizedMatrix<FormatOf<W>>& weights) const {
     return {std::type_identity<W>(), backend_.template PrepareMatrix<W, X, U>(weights)};
+  }
+  // The same, read whole, where choosing gains nothing: rows and columns beyond those that are asked for are multiplied
+  // too. The bits are the same.
+  template <Operand W, Operand X, class U>
+  AnyMatrix<B, X, U> PrepareWhole(const QuantizedMatrix<FormatOf<W>>& weights) const {
+    using Any = AnyMatrix<B, X, U>;
+    return Any::template Keep<typename Any::template Weights<W, Uses<Dense>>>(
+        backend_.template PrepareMatrix<W, X, Uses<Dense>>(weights));
+  }
+  // For real inputs, but with codes of them: INT8, a step for each 256, as the programs compute for which files with
+  // heads of 4 to 8 bits are made.
+  template <Operand W, class U>
+  AnyMatrix<B, Float, U> PrepareForCodes(const QuantizedMatrix<FormatOf<W>>& weights) const {
+    using Any = AnyMatrix<B, Float, U>;
+    return Any::template Keep<typename Any::template WeightsForCodes<W>>(
+        backend_.template PrepareMatrix<W, typename RealInputs<B>::Codes, U>(weights));
   }
   Vector PrepareVector(std::span<const float> values) const { return backend_.PrepareVector(values); }
   template <class Quantizers>
@@ -268,6 +370,10 @@ class Erased {
   template <AnyQuantizer Q>
   void Quantize(Stream& stream, MatrixView<const float> x, Rows<OperandOf<Q>>& out) const {
     backend_.template Quantize<Q>(stream, x, out);
+    if constexpr (std::is_same_v<OperandOf<Q>, Float>) {
+      out.reals = x;
+      out.has_codes = false;
+    }
   }
   template <AnyQuantizer Q>
   void QuantizeTopK(Stream& stream, MatrixView<const float> x, size_t k, Rows<OperandOf<Q>>& out) const {
@@ -277,23 +383,24 @@ class Erased {
   void RmsNorm(Stream& stream, MatrixView<const float> x, const Vector& gain, float eps, MatrixView<float> y) const {
     backend_.RmsNorm(stream, x, gain, eps, y);
   }
-  // Fused, where B has it.
+  // Fused, where B has it. (Of reals it is not: see RealInputs.)
   template <AnyQuantizer Q>
   void RmsNormQuantize(Stream& stream, MatrixView<const float> x, const Vector& gain, float eps,
                        Rows<OperandOf<Q>>& out) const
-      requires(requires(const B& backend) { backend.template RmsNormQuantize<Q>(stream, x, gain, eps, out); }) {
+      requires(!std::is_same_v<OperandOf<Q>, Float> &&
+               requires(const B& backend) { backend.template RmsNormQuantize<Q>(stream, x, gain, eps, out); }) {
     backend_.template RmsNormQuantize<Q>(stream, x, gain, eps, out);
   }
   void Rotate(Stream& stream, const Where& where, MatrixView<float> y) const { backend_.Rotate(stream, where, y); }
   void Add(Stream& stream, MatrixView<const float> x, MatrixView<float> y) const { backend_.Add(stream, x, y); }
   template <Activation A>
   void OpenGates(Stream& stream, MatrixView<const float> gate, Lists& open) const {
-    backend_.template OpenGates<A>(stream, gate, open);
+    WithActivation<A>([&]<class Chosen>() { backend_.template OpenGates<Chosen>(stream, gate, open); });
   }
   template <Activation A>
   void Glu(Stream& stream, MatrixView<const float> gate, MatrixView<const float> up, const Lists& open,
            MatrixView<float> y) const {
-    backend_.template Glu<A>(stream, gate, up, open, y);
+    WithActivation<A>([&]<class Chosen>() { backend_.template Glu<Chosen>(stream, gate, up, open, y); });
   }
 
   template <Operand Q>
@@ -358,7 +465,19 @@ class Erased {
   }
 
  private:
+  template <Activation A, class F>
+  void WithActivation(F&& f) const {
+    if constexpr (!std::is_same_v<A, ChosenActivation>) {
+      f.template operator()<A>();
+    } else if (activation_ == ActivationKind::kSilu) {
+      f.template operator()<Silu>();
+    } else {
+      f.template operator()<SquaredRelu>();
+    }
+  }
+
   B backend_;
+  ActivationKind activation_;
 };
 
 }  // namespace bitnet

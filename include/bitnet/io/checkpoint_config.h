@@ -14,10 +14,9 @@
 #include "bitnet/base/result.h"
 #include "bitnet/io/rope_scaling.h"
 #include "bitnet/model/config.h"
+#include "bitnet/scheme/activation.h"
 
 namespace bitnet {
-
-enum class CheckpointActivation : uint8_t { kSilu, kSquaredRelu };
 
 // How the weights of the projections are stored, as far as the configuration says it.
 enum class CheckpointWeights : uint8_t {
@@ -39,7 +38,7 @@ struct CheckpointConfig {
   uint32_t ffn = 0;
   uint32_t max_positions = 0;
 
-  CheckpointActivation activation = CheckpointActivation::kSilu;
+  ActivationKind activation = ActivationKind::kSilu;
   bool sub_layer_norms = false;  // before the attention output projection and before down
   bool head_norms = false;       // of each query and key head, before the rotary embedding
   float rms_eps = 0.0f;
@@ -56,8 +55,8 @@ struct CheckpointConfig {
   friend bool operator==(const CheckpointConfig&, const CheckpointConfig&) = default;
 };
 
-// The dimensions as models of this library have them, validated. What ModelConfig has no member for (the activation,
-// norms of heads, the scaling of the rotary embedding) is for the caller to heed.
+// As models of this library have it, validated. What ModelConfig has no member for (the activation) is for the caller
+// to heed.
 inline Result<ModelConfig> ModelConfigOf(const CheckpointConfig& c) {
   ModelConfig config;
   config.vocab = c.vocab;
@@ -72,6 +71,13 @@ inline Result<ModelConfig> ModelConfigOf(const CheckpointConfig& c) {
   config.rms_eps = c.rms_eps;
   config.tied_embedding = c.tied_embedding;
   config.sub_layer_norms = c.sub_layer_norms;
+  config.head_norms = c.head_norms;
+  if (Result<Done> valid = config.Validate(); !valid.ok()) return Error{valid.error()};
+  if (c.rope_scaling.kind == RopeScalingKind::kDefault) return config;
+  config.rope_frequencies = RopeFrequencies(config.head_dim, double{config.rope_base}, c.rope_scaling);
+  if (c.rope_scaling.kind == RopeScalingKind::kYarn) {
+    config.rope_magnitude = static_cast<float>(c.rope_scaling.attention_factor);
+  }
   if (Result<Done> valid = config.Validate(); !valid.ok()) return Error{valid.error()};
   return config;
 }

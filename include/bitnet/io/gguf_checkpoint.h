@@ -1,48 +1,35 @@
-// LoadGguf<S>: the weights of a GGUF file as a scheme has them, for Transformer<S>.
+// GgufCheckpoint: the model in a GGUF file, as loaders see a checkpoint (io/checkpoint.h): a configuration, gains, and
+// matrices in the formats of their tensors, one at a time.
 //
-//   Result<GgufFile> file = GgufFile::Open("ggml-model-i2_s.gguf");
-//   using Scheme = WithInt8Cache<WithFloat16Head<B158>>;  // that of the released 2B model
-//   Result<ModelWeights<Scheme>> weights = LoadGguf<Scheme>(*file);
-//
-// Codes stay codes, and reals what they are, where the scheme has that format and steps for as many weights. Where it
-// has another, reals are quantized by its quantizer, and a head of codes becomes reals if the scheme has them there.
-// Every tensor of the file must be one that the model has: what is too many, missing or of another shape is refused by
-// its name, and so is what the scheme does otherwise than the file says (the activation, norms of heads, scaled rotary
-// embeddings).
+// What is too many, missing or of another shape is refused by its name, and so is what the file declares and models
+// here do not do.
 #ifndef BITNET_IO_GGUF_CHECKPOINT_H_
 #define BITNET_IO_GGUF_CHECKPOINT_H_
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <optional>
 #include <set>
 #include <span>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "bitnet/base/assert.h"
 #include "bitnet/base/result.h"
 #include "bitnet/io/blocks.h"
+#include "bitnet/io/checkpoint_config.h"
 #include "bitnet/io/gguf.h"
 #include "bitnet/io/gguf_config.h"
-#include "bitnet/io/quantize_rows.h"
 #include "bitnet/io/quoted.h"
-#include "bitnet/model/check_scheme.h"
-#include "bitnet/model/weights.h"
-#include "bitnet/scheme/scheme.h"
+#include "bitnet/io/tensor_matrix.h"
+#include "bitnet/model/config.h"
+#include "bitnet/model/tensors.h"
 
 namespace bitnet {
-
-struct GgufLoadOptions {
-  TensorDecodeOptions decode;
-  // Called before each tensor: (tensors read so far, of so many).
-  std::function<void(size_t, size_t)> progress;
-};
 
 namespace detail {
 
@@ -57,6 +44,8 @@ inline std::string GgufNameOf(const TensorInfo& tensor) {
       {"k", "attn_k"},
       {"v", "attn_v"},
       {"o", "attn_output"},
+      {"q_norm", "attn_q_norm"},
+      {"k_norm", "attn_k_norm"},
       {"attn_sub_norm", "attn_sub_norm"},
       {"ffn_norm", "ffn_norm"},
       {"gate", "ffn_gate"},
@@ -89,171 +78,161 @@ void PairsToHalves(QuantizedMatrix<F>& matrix, size_t head_dim) {
   }
 }
 
-template <Scheme S>
-class GgufLoader {
- public:
-  GgufLoader(const GgufFile& file, const CheckpointConfig& checkpoint, const GgufLoadOptions& options)
-      : file_(file), checkpoint_(checkpoint), options_(options) {}
+}  // namespace detail
 
-  Result<ModelWeights<S>> Load(const ModelConfig& config) {
-    ModelWeights<S> model;
-    model.config = config;
-    model.layers.resize(InnerCount<S>(config));
-    model.edges.resize(EdgeCount<S>(config));
-    if (Result<Done> all = CheckTensors(config); !all.ok()) return Error{all.error()};
-    size_t read = 0, count = 0;
-    ForEachTensor(config, [&](const TensorInfo&) { ++count; });
-    std::string problem;
-    ForEachTensor(
-        config,
-        [&](auto tensor, auto& to) {
-          if (!problem.empty()) return;
-          if (options_.progress) options_.progress(read, count);
-          ++read;
-          const Result<Done> done = LoadTensor(tensor, to);
-          if (!done.ok()) problem = done.error();
-        },
-        model);
-    if (!problem.empty()) return Error{problem};
-    return model;
+class GgufCheckpoint {
+ public:
+  // Reads the metadata, and checks that the tensors are those of the model that it describes.
+  static Result<GgufCheckpoint> Open(GgufFile file, const TensorDecodeOptions& options = {}) {
+    GgufCheckpoint checkpoint(std::move(file), options);
+    const auto refuse = [&](const std::string& why) { return Error{checkpoint.path() + ": " + why}; };
+    Result<CheckpointConfig> config = ReadGgufConfig(checkpoint.file_);
+    if (!config.ok()) return Error{config.error()};
+    checkpoint.config_ = *std::move(config);
+    Result<ModelConfig> model = ModelConfigOf(checkpoint.config_);
+    if (!model.ok()) return refuse(model.error());
+    checkpoint.model_config_ = *std::move(model);
+    if (Result<Done> rope = checkpoint.ReadRopeFactors(); !rope.ok()) return Error{rope.error()};
+    if (Result<Done> all = checkpoint.CheckTensors(); !all.ok()) return Error{all.error()};
+    return Result<GgufCheckpoint>(std::move(checkpoint));
+  }
+  static Result<GgufCheckpoint> Open(const std::string& path, const TensorDecodeOptions& options = {}) {
+    Result<GgufFile> file = GgufFile::Open(path);
+    if (!file.ok()) return Error{file.error()};
+    return Open(*std::move(file), options);
   }
 
+  const std::string& path() const { return file_.path(); }
+  const GgufFile& file() const { return file_; }
+  const CheckpointConfig& config() const { return config_; }
+  const ModelConfig& model_config() const { return model_config_; }
+
+  // A norm's gain.
+  Result<std::vector<float>> Gain(const TensorInfo& tensor) const {
+    const GgufTensor& from = TensorOf(tensor);
+    Result<std::vector<float>> gain = DecodeReals(file_, from);
+    if (gain.ok()) file_.Release(from);
+    return gain;
+  }
+
+  // A matrix in the format of its tensor. Several threads may read at once.
+  Result<TensorMatrix> Matrix(const TensorInfo& tensor) const {
+    const GgufTensor& from = TensorOf(tensor);
+    Result<DecodedTensor> decoded = DecodeTensor(file_, from, options_);
+    if (!decoded.ok()) return Error{decoded.error()};
+    file_.Release(from);
+    TensorMatrix matrix = std::move(decoded->matrix);
+    if (tensor.role == TensorRole::kProjection) {
+      if (Result<Done> scaled = ScaleSteps(ScaleName(from.name), matrix); !scaled.ok()) return Error{scaled.error()};
+      const std::string_view which = tensor.name;
+      if (HasAdjacentPairs(config_.architecture) && (which == "q" || which == "k")) {
+        std::visit([&](auto& m) { detail::PairsToHalves(m, model_config_.head_dim); }, matrix);
+      }
+    }
+    return matrix;
+  }
+
+  // "FILE: tensor 'NAME': why", with the file's name of the tensor.
+  Error Refuse(const TensorInfo& tensor, const std::string& why) const {
+    return Error{path() + ": tensor " + Quoted(detail::GgufNameOf(tensor)) + ": " + why};
+  }
+  // The type of a tensor, in the file's words.
+  std::string TypeName(const TensorInfo& tensor) const { return TensorOf(tensor).TypeName(); }
+
  private:
+  GgufCheckpoint(GgufFile file, const TensorDecodeOptions& options) : file_(std::move(file)), options_(options) {}
+
+  const GgufTensor& TensorOf(const TensorInfo& tensor) const {
+    const GgufTensor* found = file_.FindTensor(detail::GgufNameOf(tensor));
+    BITNET_ASSERT(found != nullptr, "GgufCheckpoint: the tensor is none of this model");
+    return *found;
+  }
+
   // All tensors that the model needs, each of its shape, and no others.
-  Result<Done> CheckTensors(const ModelConfig& config) {
+  Result<Done> CheckTensors() const {
     std::set<std::string, std::less<>> known;
     std::string problem;
-    ForEachTensor(config, [&](const TensorInfo& tensor) {
-      const std::string name = GgufNameOf(tensor);
+    const auto check = [&](const TensorInfo& tensor) {
+      if (!problem.empty()) return;
+      const std::string name = detail::GgufNameOf(tensor);
       known.insert(name);
       if (tensor.role == TensorRole::kProjection) known.insert(ScaleName(name));
-      if (!problem.empty()) return;
       const GgufTensor* found = file_.FindTensor(name);
       if (found == nullptr) {
-        problem = file_.path() + ": there is no tensor " + Quoted(name);
+        problem = path() + ": there is no tensor " + Quoted(name);
       } else if (found->rows() != tensor.rows || found->cols() != tensor.cols) {
-        problem = file_.path() + ": tensor " + Quoted(name) + " is " + std::to_string(found->rows()) + " x " +
+        problem = path() + ": tensor " + Quoted(name) + " is " + std::to_string(found->rows()) + " x " +
                   std::to_string(found->cols()) + "; " + std::to_string(tensor.rows) + " x " +
                   std::to_string(tensor.cols) + " was expected";
       }
-    });
+    };
+    ForEachTensorBeforeLayers(model_config_, check);
+    // Layer by layer: how many there are is believed only as far as the file has them.
+    for (size_t i = 0; i < model_config_.layers && problem.empty(); ++i) ForEachTensorOfLayer(model_config_, i, check);
+    ForEachTensorAfterLayers(model_config_, check);
     for (const GgufTensor& tensor : file_.tensors()) {
-      if (!problem.empty() || known.contains(tensor.name)) continue;
-      problem = file_.path() + ": tensor " + Quoted(tensor.name) + " is none that this model has";
+      if (!problem.empty() || known.contains(tensor.name) || tensor.name == kRopeFactors) continue;
+      problem = path() + ": tensor " + Quoted(tensor.name) + " is none that this model has";
     }
     if (!problem.empty()) return Error{problem};
+    return Done{};
+  }
+
+  // Llama 3's scaling: factors that divide the frequencies.
+  static constexpr std::string_view kRopeFactors = "rope_freqs.weight";
+  Result<Done> ReadRopeFactors() {
+    const GgufTensor* tensor = file_.FindTensor(kRopeFactors);
+    if (tensor == nullptr) return Done{};
+    const auto refuse = [&](const std::string& why) {
+      return Error{path() + ": tensor " + Quoted(kRopeFactors) + ": " + why};
+    };
+    const size_t pairs = model_config_.head_dim / 2;
+    if (tensor->rows() != 1 || tensor->cols() != pairs) {
+      return refuse("it has " + std::to_string(tensor->rows()) + " x " + std::to_string(tensor->cols()) +
+                    " values; one for each of the " + std::to_string(pairs) + " pairs of a head was expected");
+    }
+    if (!model_config_.rope_frequencies.empty()) {
+      return refuse("the metadata declare another scaling of the rotary embedding beside it");
+    }
+    const Result<std::vector<float>> factors = DecodeReals(file_, *tensor);
+    if (!factors.ok()) return Error{factors.error()};
+    model_config_.rope_frequencies =
+        RopeFrequencies(model_config_.head_dim, double{model_config_.rope_base}, RopeScaling());
+    for (size_t i = 0; i < pairs; ++i) {
+      if (!((*factors)[i] > 0.0f)) return refuse("factor " + std::to_string(i) + " is not above 0");
+      model_config_.rope_frequencies[i] /= double{(*factors)[i]};
+    }
     return Done{};
   }
 
   // Of the community's models of 2024: what a projection's weights are multiplied by, beside them.
-  static std::string ScaleName(const std::string& name) {
-    return name.substr(0, name.size() - std::string_view("weight").size()) + "scale";
+  static std::string ScaleName(std::string_view name) {
+    return std::string(name.substr(0, name.size() - std::string_view("weight").size())) + "scale";
   }
-
-  Result<Done> LoadTensor(const TensorInfo& tensor, std::vector<float>& gains) {
-    const GgufTensor& from = *file_.FindTensor(GgufNameOf(tensor));
-    Result<std::vector<float>> read = DecodeReals(file_, from);
-    if (!read.ok()) return Error{read.error()};
-    gains = *std::move(read);
-    file_.Release(from);
-    return Done{};
-  }
-
-  template <TensorRole kRole, bool kEdge, Format F>
-  Result<Done> LoadTensor(const Tensor<kRole, kEdge>& tensor, QuantizedMatrix<F>& to) {
-    using Q = QuantizerAt<S, kRole, kEdge>;
-    const std::string name = GgufNameOf(tensor);
-    const GgufTensor& from = *file_.FindTensor(name);
-    Result<DecodedTensor> decoded = DecodeTensor(file_, from, options_.decode);
-    if (!decoded.ok()) return Error{decoded.error()};
-    Result<Done> taken = std::visit(
-        [&]<Format Stored>(QuantizedMatrix<Stored>& matrix) { return Take<Q>(name, matrix, to); }, decoded->matrix);
-    if (!taken.ok()) return taken;
-    file_.Release(from);
-    if constexpr (kRole == TensorRole::kProjection) {
-      if (Result<Done> scaled = ScaleSteps(ScaleName(name), to); !scaled.ok()) return scaled;
-    }
-    const std::string_view which = tensor.name;
-    if (HasAdjacentPairs(checkpoint_.architecture) && (which == "q" || which == "k")) {
-      PairsToHalves(to, checkpoint_.head_dim);
-    }
-    return Done{};
-  }
-
-  // As it is, where the scheme has it so; or quantized by the scheme, where the file has reals.
-  template <AnyQuantizer Q, Format Stored, Format F>
-  Result<Done> Take(const std::string& name, QuantizedMatrix<Stored>& from, QuantizedMatrix<F>& to) {
-    constexpr size_t kGroup = kGroupSize<typename Q::Granularity>;
-    const auto refuse = [&](const std::string& why) {
-      return Error{file_.path() + ": tensor " + Quoted(name) + ": " + why};
-    };
-    if constexpr (std::is_same_v<Stored, F>) {
-      if (from.granularity().group != kGroup) {
-        return refuse("its steps stand for " + Steps(from.granularity().group) + "; those of the scheme for " +
-                      Steps(kGroup));
-      }
-      to = std::move(from);
-      return Done{};
-    } else if constexpr (RealFormat<Stored>) {
-      to = QuantizeRows<Q>(from.rows(), from.cols(),
-                           [&](size_t row, std::span<float> values) { from.UnpackRow(row, values); });
-      return Done{};
-    } else if constexpr (kKeepsReals<Q>) {
-      to = QuantizeRows<Q>(from.rows(), from.cols(),
-                           [&](size_t row, std::span<float> values) { from.DequantizeRow(row, values); });
-      return Done{};
-    } else {
-      return refuse("its type is " + file_.FindTensor(name)->TypeName() + ", and the scheme has other levels there");
-    }
-  }
-  static std::string Steps(size_t group) {
-    return group == 0 ? "whole rows" : "groups of " + std::to_string(group) + " columns";
-  }
-
-  template <Format F>
-  Result<Done> ScaleSteps(const std::string& name, QuantizedMatrix<F>& matrix) {
+  Result<Done> ScaleSteps(const std::string& name, TensorMatrix& matrix) const {
     const GgufTensor* tensor = file_.FindTensor(name);
     if (tensor == nullptr) return Done{};
+    const auto refuse = [&](const std::string& why) { return Error{path() + ": tensor " + Quoted(name) + ": " + why}; };
     const Result<std::vector<float>> scale = DecodeReals(file_, *tensor);
     if (!scale.ok()) return Error{scale.error()};
-    if (scale->size() != 1 || !((*scale)[0] >= 0.0f)) {
-      return Error{file_.path() + ": tensor " + Quoted(name) + ": one scale, not negative, was expected"};
-    }
-    if constexpr (kIsFloat<F>) {
-      return Error{file_.path() + ": tensor " + Quoted(name) + ": a scale, of weights that are reals"};
-    } else {
-      for (float& step : matrix.steps()) step *= (*scale)[0];
-      return Done{};
-    }
+    if (scale->size() != 1 || !((*scale)[0] >= 0.0f)) return refuse("one scale, not negative, was expected");
+    return std::visit(
+        [&]<Format F>(QuantizedMatrix<F>& m) -> Result<Done> {
+          if (kIsFloat<F>) return refuse("a scale, of weights that are reals");
+          for (float& step : m.steps()) {
+            step *= (*scale)[0];
+            if (!std::isfinite(step)) return refuse("with it a step of the weights is not finite");
+          }
+          return Done{};
+        },
+        matrix);
   }
 
-  const GgufFile& file_;
-  const CheckpointConfig& checkpoint_;
-  const GgufLoadOptions& options_;
+  GgufFile file_;
+  TensorDecodeOptions options_;
+  CheckpointConfig config_;
+  ModelConfig model_config_;
 };
-
-}  // namespace detail
-
-// One tensor after the other; the file's pages may go as they are read.
-template <Scheme S>
-Result<ModelWeights<S>> LoadGguf(const GgufFile& file, const GgufLoadOptions& options = {}) {
-  const Result<CheckpointConfig> checkpoint = ReadGgufConfig(file);
-  if (!checkpoint.ok()) return Error{checkpoint.error()};
-  const auto refuse = [&](const std::string& why) { return Error{file.path() + ": " + why}; };
-  constexpr bool kIsSquaredRelu = std::is_same_v<typename S::FfnActivation, SquaredRelu>;
-  if ((checkpoint->activation == CheckpointActivation::kSquaredRelu) != kIsSquaredRelu) {
-    return refuse("architecture " + Quoted(checkpoint->architecture) + " has the activation " +
-                  (kIsSquaredRelu ? "SiLU" : "squared ReLU") + ", and the scheme another");
-  }
-  if (checkpoint->head_norms) return refuse("it has norms of query and key heads, which models here have not yet");
-  if (checkpoint->rope_scaling.kind != RopeScalingKind::kDefault || file.FindTensor("rope_freqs.weight") != nullptr) {
-    return refuse("its rotary embedding is scaled, which models here do not do yet");
-  }
-  const Result<ModelConfig> config = ModelConfigOf(*checkpoint);
-  if (!config.ok()) return refuse(config.error());
-  if (Result<Done> fits = CheckScheme<S>(*config); !fits.ok()) return refuse(fits.error());
-  return detail::GgufLoader<S>(file, *checkpoint, options).Load(*config);
-}
 
 }  // namespace bitnet
 

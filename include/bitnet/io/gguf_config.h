@@ -8,8 +8,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <span>
 #include <string>
 #include <string_view>
@@ -26,15 +28,15 @@ namespace detail {
 
 struct GgufArchitecture {
   std::string_view name;
-  CheckpointActivation activation;
+  ActivationKind activation;
   bool adjacent_pairs;  // rows of q and k lie as the rotary embedding of neighbours wants them, not rotate-half
 };
 inline constexpr auto kGgufArchitectures = std::to_array<GgufArchitecture>({
-    {"bitnet-b1.58", CheckpointActivation::kSquaredRelu, false},
-    {"bitnet-25", CheckpointActivation::kSquaredRelu, false},
-    {"bitnet", CheckpointActivation::kSilu, false},  // the community's models of 2024
-    {"llama", CheckpointActivation::kSilu, true},
-    {"qwen3", CheckpointActivation::kSilu, false},
+    {"bitnet-b1.58", ActivationKind::kSquaredRelu, false},
+    {"bitnet-25", ActivationKind::kSquaredRelu, false},
+    {"bitnet", ActivationKind::kSilu, false},  // the community's models of 2024
+    {"llama", ActivationKind::kSilu, true},
+    {"qwen3", ActivationKind::kSilu, false},
 });
 
 // Keys behind "ARCHITECTURE.". Those that are read, and those that change no arithmetic here.
@@ -59,6 +61,13 @@ inline constexpr auto kGgufKeys = std::to_array<std::string_view>({
     "rope.scale_linear",
 });
 
+// Whoever changes the weights says so under a name of his own: keys of other programs' than these are refused.
+inline bool IsHarmlessGgufKey(std::string_view key) {
+  constexpr std::string_view kHarmless[] = {"general.", "tokenizer.", "quantize.", "imatrix.", "GGUF."};
+  return std::any_of(std::begin(kHarmless), std::end(kHarmless),
+                     [&](std::string_view p) { return key.starts_with(p); });
+}
+
 }  // namespace detail
 
 // Of a known architecture: how its rows of q and k lie.
@@ -80,18 +89,14 @@ inline Result<CheckpointConfig> ReadGgufConfig(const GgufFile& file) {
   const std::string prefix = std::string(*architecture) + ".";
   for (const GgufEntry& entry : file.metadata()) {
     const std::string_view key = entry.key;
-    if (key.starts_with(prefix) && std::find(detail::kGgufKeys.begin(), detail::kGgufKeys.end(),
-                                             key.substr(prefix.size())) == detail::kGgufKeys.end()) {
-      return Error{file.path() + ": metadata " + Quoted(key) + " declares what is not known here"};
+    if (key.starts_with("split.")) {
+      return Error{file.path() + ": metadata " + Quoted(key) +
+                   ": the file is one of several that a model was split into; merge them first"};
     }
-    // Whoever changes the weights says so under a name of his own.
-    for (const std::string_view harmless : {"general.", "tokenizer.", "quantize.", "split.", "imatrix."}) {
-      if (key.starts_with(harmless)) goto next;
-    }
-    if (!key.starts_with(prefix) && !key.starts_with("GGUF.")) {
-      return Error{file.path() + ": metadata " + Quoted(key) + " declares what is not known here"};
-    }
-  next:;
+    const bool is_known = key.starts_with(prefix) ? std::find(detail::kGgufKeys.begin(), detail::kGgufKeys.end(),
+                                                              key.substr(prefix.size())) != detail::kGgufKeys.end()
+                                                  : detail::IsHarmlessGgufKey(key);
+    if (!is_known) return Error{file.path() + ": metadata " + Quoted(key) + " declares what is not known here"};
   }
 
   CheckpointConfig config;
@@ -144,17 +149,24 @@ inline Result<CheckpointConfig> ReadGgufConfig(const GgufFile& file) {
       const double usual = YarnAttentionFactor(config.rope_scaling.factor, {}, {});
       read(config.rope_scaling.attention_factor, "rope.scaling.attn_factor", or_else(usual));
     }
-    if (!problem.empty()) return Error{problem};
-    if (!(config.rope_scaling.factor >= 1.0) || !std::isfinite(config.rope_scaling.factor)) {
-      return refuse(Quoted(prefix + "rope.scaling.factor") + " must be finite, and 1 or more");
-    }
   } else if (*scaling != "none" && !scaling->empty()) {
     return refuse(Quoted(prefix + "rope.scaling.type") + " is " + Quoted(*scaling) +
                   "; none, linear and yarn are known");
   } else if (file.Find(prefix + "rope.scale_linear") != nullptr) {
     config.rope_scaling.kind = RopeScalingKind::kLinear;
     read(config.rope_scaling.factor, "rope.scale_linear");
-    if (!problem.empty()) return Error{problem};
+  }
+  if (!problem.empty()) return Error{problem};
+  const RopeScaling& rope = config.rope_scaling;
+  if (!(rope.factor >= 1.0) || !std::isfinite(rope.factor)) {
+    return refuse("states a factor of " + std::to_string(rope.factor) +
+                  " for the scaling of the rotary embedding; it must be finite, and 1 or more");
+  }
+  if (rope.kind == RopeScalingKind::kYarn &&
+      (rope.original_positions == 0 || !(rope.attention_factor > 0.0) || !std::isfinite(rope.attention_factor))) {
+    return refuse("states a yarn scaling of " + std::to_string(rope.original_positions) +
+                  " positions and an attention factor of " + std::to_string(rope.attention_factor) +
+                  "; both must be above 0, and finite");
   }
 
   // What is known by its tensors.

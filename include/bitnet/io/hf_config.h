@@ -258,13 +258,13 @@ inline Result<HfLayout> FindHfLayout(HfObject& config) {
   return type->Refuse("the model type " + Quoted(*name) + " is not known; these are: " + known);
 }
 
-inline Result<CheckpointActivation> ReadHfActivation(HfObject& config) {
+inline Result<ActivationKind> ReadHfActivation(HfObject& config) {
   const Result<JsonValue> value = config.Required("hidden_act");
   if (!value.ok()) return Error{value.error()};
   const Result<std::string_view> name = value->AsText();
   if (!name.ok()) return Error{name.error()};
-  if (*name == "silu" || *name == "swish") return CheckpointActivation::kSilu;
-  if (*name == "relu2") return CheckpointActivation::kSquaredRelu;
+  if (*name == "silu" || *name == "swish") return ActivationKind::kSilu;
+  if (*name == "relu2") return ActivationKind::kSquaredRelu;
   return value->Refuse("the activation " + Quoted(*name) + " is not known; silu, swish and relu2 are");
 }
 
@@ -507,7 +507,7 @@ inline Result<CheckpointConfig> ReadHfConfig(const JsonValue& root, const HfConf
   }
   if (layout->head_norms && !root.Find("head_dim")) return root.Refuse("there is no key 'head_dim'");
 
-  const Result<CheckpointActivation> activation = ReadHfActivation(config);
+  const Result<ActivationKind> activation = ReadHfActivation(config);
   if (!activation.ok()) return Error{activation.error()};
   c.activation = *activation;
   if (Result<Done> rope = ReadHfRope(config, *layout, options, c); !rope.ok()) return Error{rope.error()};
@@ -623,7 +623,7 @@ inline std::string HfConfigText(const CheckpointConfig& c) {
   line("num_key_value_heads", std::to_string(c.kv_heads));
   line("head_dim", std::to_string(c.head_dim));
   line("max_position_embeddings", std::to_string(c.max_positions));
-  line("hidden_act", JsonText(c.activation == CheckpointActivation::kSilu ? "silu" : "relu2"));
+  line("hidden_act", JsonText(c.activation == ActivationKind::kSilu ? "silu" : "relu2"));
   line("rms_norm_eps", real(static_cast<double>(c.rms_eps)));
   line("rope_theta", real(static_cast<double>(c.rope_base)));
   const RopeScaling& rope = c.rope_scaling;

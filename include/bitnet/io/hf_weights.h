@@ -200,10 +200,6 @@ inline Result<Done> CheckHfTensors(const Safetensors& files, const CheckpointCon
   // Layer by layer: how many there are is believed only as far as the file has them.
   for (size_t i = 0; i < config.layers && fault.empty(); ++i) {
     ForEachTensorOfLayer(*model, i, check_info);
-    if (config.head_norms) {
-      check(i, "q_norm", {config.head_dim}, false);
-      check(i, "k_norm", {config.head_dim}, false);
-    }
   }
   ForEachTensorAfterLayers(*model, check_info);
   if (!fault.empty()) return Error{fault};

@@ -38,6 +38,12 @@ using CacheQuantizersOf = CacheQuantizers<Untransformed<typename S::Query>, Untr
                                           Untransformed<typename S::FirstKey>, Untransformed<typename S::Value>,
                                           Untransformed<typename S::FirstValue>>;
 
+// Norms of each query and each key head, before the rotary embedding: gains of head_dim, or none.
+template <Backend B>
+struct HeadNorms {
+  RmsNorm<B> q, k;
+};
+
 // Buffers of one forward pass, shared by all layers of a model.
 template <Scheme S, Backend B>
 struct AttentionBuffers {
@@ -71,13 +77,15 @@ class Attention {
   using Buffers = AttentionBuffers<S, B>;
 
   // Matrices q [heads * head_dim, hidden], k and v [kv_heads * head_dim, hidden], o [hidden, heads * head_dim]. Of
-  // a sub-layer norm without gains there is none.
-  Attention(Matrix q, Matrix k, Matrix v, OutputMatrix o, RmsNorm<B> sub_norm, size_t heads, size_t kv_heads)
+  // norms without gains there are none.
+  Attention(Matrix q, Matrix k, Matrix v, OutputMatrix o, RmsNorm<B> sub_norm, size_t heads, size_t kv_heads,
+            HeadNorms<B> head_norms = {})
       : q_(std::move(q)),
         k_(std::move(k)),
         v_(std::move(v)),
         o_(std::move(o)),
         sub_norm_(std::move(sub_norm)),
+        head_norms_(std::move(head_norms)),
         shape_{heads, kv_heads, heads == 0 ? 0 : q_.rows() / heads} {
     BITNET_ASSERT(heads != 0 && kv_heads != 0 && heads % kv_heads == 0 && q_.rows() % heads == 0,
                   "Attention: kv_heads must divide heads, and heads the rows of q");
@@ -86,14 +94,17 @@ class Attention {
                   "Attention: the projections' shapes do not agree");
     BITNET_ASSERT(sub_norm_.width() == 0 || sub_norm_.width() == o_.cols(),
                   "Attention: the sub-layer norm must have heads * head_dim gains, or none");
+    BITNET_ASSERT((head_norms_.q.width() == 0 || head_norms_.q.width() == shape_.head_dim) &&
+                      head_norms_.k.width() == head_norms_.q.width(),
+                  "Attention: norms of heads must have head_dim gains, those of queries and of keys, or none");
   }
   // Of weights in S's format, which need not outlive the call.
   Attention(const Weights& q, const Weights& k, const Weights& v, const Weights& o, RmsNorm<B> sub_norm, size_t heads,
-            size_t kv_heads, const B& backend)
+            size_t kv_heads, const B& backend, HeadNorms<B> head_norms = {})
       : Attention(Prepared(q, backend), Prepared(k, backend), Prepared(v, backend),
                   backend.template PrepareMatrix<OperandOf<typename S::Weight>, OperandOf<typename S::OutputInput>,
                                                  OutputUses>(o),
-                  std::move(sub_norm), heads, kv_heads) {}
+                  std::move(sub_norm), heads, kv_heads, std::move(head_norms)) {}
 
   // y [tokens, hidden] = attention of x [tokens, hidden] (normed), whose tokens stand where `where` says. Adds their
   // keys and values to the cache. Adds to *use, if given.
@@ -115,7 +126,7 @@ class Attention {
   }
 
   size_t WeightBytes() const { return q_.StoredBytes() + k_.StoredBytes() + v_.StoredBytes() + o_.StoredBytes(); }
-  size_t sub_norm_width() const { return sub_norm_.width(); }
+  size_t NormWidth() const { return sub_norm_.width() + head_norms_.q.width() + head_norms_.k.width(); }
 
  private:
   template <bool kAdds>
@@ -126,6 +137,11 @@ class Attention {
     const MatrixView<float> k = backend.Shape(stream, buffers.k, tokens, k_.rows());
     const MatrixView<float> v = backend.Shape(stream, buffers.v, tokens, v_.rows());
     MatMulAll(backend, stream, x, ProductTo{q_, q}, ProductTo{k_, k}, ProductTo{v_, v});
+    if (head_norms_.q.width() != 0) {
+      const MatrixView<float> q_heads = HeadsOf(q, shape_.head_dim), k_heads = HeadsOf(k, shape_.head_dim);
+      head_norms_.q(backend, stream, q_heads, q_heads);
+      head_norms_.k(backend, stream, k_heads, k_heads);
+    }
     StoreHeads<S>(backend, stream, q, k, v, shape_.head_dim, where, cache, buffers.queries);
 
     const MatrixView<float> attended = backend.Shape(stream, buffers.attended, tokens, q_.rows());
@@ -166,6 +182,7 @@ class Attention {
   Matrix q_, k_, v_;
   OutputMatrix o_;
   RmsNorm<B> sub_norm_;
+  HeadNorms<B> head_norms_;
   AttentionShape shape_;
 };
 

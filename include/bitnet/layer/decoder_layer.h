@@ -49,8 +49,7 @@ class DecoderLayer {
 
   size_t WeightBytes() const { return attention_.WeightBytes() + ffn_.WeightBytes(); }
   size_t NormBytes() const {
-    const size_t gains =
-        attention_norm_.width() + ffn_norm_.width() + attention_.sub_norm_width() + ffn_.sub_norm_width();
+    const size_t gains = attention_norm_.width() + ffn_norm_.width() + attention_.NormWidth() + ffn_.NormWidth();
     return gains * sizeof(float);
   }
 

@@ -93,7 +93,7 @@ class SparseFfn {
   }
 
   size_t WeightBytes() const { return gate_.StoredBytes() + up_.StoredBytes() + down_.StoredBytes(); }
-  size_t sub_norm_width() const { return sub_norm_.width(); }
+  size_t NormWidth() const { return sub_norm_.width(); }
 
  private:
   template <bool kAdds>

@@ -5,9 +5,12 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <type_traits>
+#include <vector>
 
+#include "bitnet/backend/rope.h"
 #include "bitnet/backend/sampling.h"
 #include "bitnet/base/bytes.h"
 #include "bitnet/base/result.h"
@@ -27,8 +30,17 @@ struct ModelConfig {
   float rms_eps = 1e-5f;
   bool tied_embedding = true;    // the output head is the token embedding
   bool sub_layer_norms = false;  // norms before the attention output projection and before down
+  bool head_norms = false;       // a norm of each query and key head, before the rotary embedding
+  // Radians a position of each of the head_dim / 2 pairs, where they are not rope_base^(-2i / head_dim); and what
+  // rotated pairs are then multiplied by. (io/rope_scaling.h makes them of what a checkpoint declares.)
+  std::vector<double> rope_frequencies;
+  float rope_magnitude = 1.0f;
 
-  // f(name, field) for every field, in the order of files. A new one goes to the end.
+  Rope MakeRope() const {
+    return rope_frequencies.empty() ? Rope(head_dim, rope_base) : Rope(rope_frequencies, rope_magnitude);
+  }
+
+  // f(name, field) for every field up to sub_layer_norms, in the order of files.
   template <class F>
   void ForEachField(F&& f) {
     VisitFields(*this, f);
@@ -77,32 +89,71 @@ struct ModelConfig {
     if (!(rms_eps > 0.0f) || !std::isfinite(rms_eps)) {
       return Error{"config: rms_eps is " + std::to_string(rms_eps) + "; it must be finite and above 0"};
     }
+    if (!rope_frequencies.empty() && rope_frequencies.size() != head_dim / 2) {
+      return Error{"config: rope_frequencies has " + std::to_string(rope_frequencies.size()) +
+                   " values; a head has head_dim / 2 = " + std::to_string(head_dim / 2) + " pairs"};
+    }
+    for (const double f : rope_frequencies) {
+      if (f >= 0.0 && std::isfinite(f)) continue;
+      return Error{"config: rope_frequencies holds " + std::to_string(f) + "; they must be finite, and not negative"};
+    }
+    if (rope_magnitude != 1.0f && rope_frequencies.empty()) {
+      return Error{"config: rope_magnitude is " + std::to_string(rope_magnitude) +
+                   ", and there are no rope_frequencies; with rope_base it must be 1"};
+    }
+    if (!(rope_magnitude > 0.0f) || !std::isfinite(rope_magnitude)) {
+      return Error{"config: rope_magnitude is " + std::to_string(rope_magnitude) + "; it must be finite and above 0"};
+    }
     return Done{};
   }
 
   void Write(ByteWriter& to) const {
     ForEachField([&]<class T>(const char*, const T& field) {
       if constexpr (std::is_same_v<T, bool>) {
+        if (&field == &sub_layer_norms) return;
         to.Number(static_cast<uint8_t>(field));
       } else {
         to.Number(field);
       }
     });
+    to.Number(static_cast<uint8_t>((sub_layer_norms ? kSubLayerNormsBit : 0) | (head_norms ? kHeadNormsBit : 0) |
+                                   (rope_frequencies.empty() ? 0 : kRopeBit)));
+    if (rope_frequencies.empty()) return;
+    to.Number(rope_magnitude);
+    to.Numbers(std::span<const double>(rope_frequencies));
   }
   // Not yet validated.
   static ModelConfig Read(ByteReader& from) {
     ModelConfig config;
     config.ForEachField([&]<class T>(const char*, T& field) {
       if constexpr (std::is_same_v<T, bool>) {
-        field = from.Flag("the configuration");
+        if (&field != &config.sub_layer_norms) field = from.Flag("the configuration");
       } else {
         field = from.Number<T>("the configuration");
       }
     });
+    const auto features = from.Number<uint8_t>("the configuration");
+    if (features > (kSubLayerNormsBit | kHeadNormsBit | kRopeBit)) {
+      from.Fail("the configuration", "its features are " + std::to_string(features) + "; at most 7 is known");
+    }
+    config.sub_layer_norms = (features & kSubLayerNormsBit) != 0;
+    config.head_norms = (features & kHeadNormsBit) != 0;
+    if ((features & kRopeBit) == 0 || !from.ok()) return config;
+    config.rope_magnitude = from.Number<float>("the configuration");
+    const size_t pairs = config.head_dim / 2;
+    if (pairs > from.remaining() / sizeof(double)) {
+      from.Fail("the configuration", "the file is too short for " + std::to_string(pairs) + " rotary frequencies");
+      return config;
+    }
+    config.rope_frequencies.resize(pairs);
+    from.Numbers("the configuration", std::span(config.rope_frequencies));
     return config;
   }
 
  private:
+  // Of the byte that once was sub_layer_norms alone.
+  static constexpr uint8_t kSubLayerNormsBit = 1, kHeadNormsBit = 2, kRopeBit = 4;
+
   template <class Self, class F>
   static void VisitFields(Self& c, F& f) {
     f("vocab", c.vocab);

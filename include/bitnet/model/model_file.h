@@ -185,12 +185,15 @@ Result<Done> CheckModel(const ModelWeights<S>& model) {
     return Error{"the model has " + std::to_string(model.edges.size()) + " layers in `edges`, the scheme " + S::kName +
                  " " + std::to_string(EdgeCount<S>(c))};
   }
-  for (size_t i = 0; i < c.layers && !c.sub_layer_norms; ++i) {
-    const auto has_norms = [](const auto& layer) {
-      return !layer.attn_sub_norm.empty() || !layer.ffn_sub_norm.empty();
+  for (size_t i = 0; i < c.layers; ++i) {
+    const auto stray_norms = [&](const auto& layer) -> const char* {
+      if (!c.sub_layer_norms && (!layer.attn_sub_norm.empty() || !layer.ffn_sub_norm.empty())) return "sub-layer norms";
+      if (!c.head_norms && (!layer.q_norm.empty() || !layer.k_norm.empty())) return "norms of heads";
+      return nullptr;
     };
-    if (!AtLayer<S>(c, i, has_norms, model)) continue;
-    return Error{"layer" + std::to_string(i) + " has gains of sub-layer norms, which its configuration has not"};
+    if (const char* stray = AtLayer<S>(c, i, stray_norms, model)) {
+      return Error{"layer" + std::to_string(i) + " has gains of " + stray + ", which its configuration has not"};
+    }
   }
   std::string fault;
   ForEachTensor(

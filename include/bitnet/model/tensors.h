@@ -47,11 +47,12 @@ struct Tensor : TensorInfo {
       : TensorInfo{kRole, layer_, name_, rows_, cols_} {}
 };
 
-// The tensors of a layer, in whatever holds them. Where there are no sub-layer norms their gains are empty.
+// The tensors of a layer, in whatever holds them. Gains of norms that a model has not are empty.
 template <class Gain, class Projection>
 struct LayerTensors {
   Gain attn_norm;
   Projection q, k, v, o;
+  Gain q_norm, k_norm;
   Gain attn_sub_norm;
   Gain ffn_norm;
   Projection gate, up, down;
@@ -77,6 +78,10 @@ void ForEachTensorOfLayer(const ModelConfig& c, size_t i, F&& f, Layers&&... lay
   f(Projection(i, "k", c.kv_width(), c.hidden), layers.k...);
   f(Projection(i, "v", c.kv_width(), c.hidden), layers.v...);
   f(Projection(i, "o", c.hidden, c.query_width()), layers.o...);
+  if (c.head_norms) {
+    f(Gain(i, "q_norm", 1, c.head_dim), layers.q_norm...);
+    f(Gain(i, "k_norm", 1, c.head_dim), layers.k_norm...);
+  }
   if (c.sub_layer_norms) f(Gain(i, "attn_sub_norm", 1, c.query_width()), layers.attn_sub_norm...);
   f(Gain(i, "ffn_norm", 1, c.hidden), layers.ffn_norm...);
   f(Projection(i, "gate", c.ffn, c.hidden), layers.gate...);

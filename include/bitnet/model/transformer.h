@@ -47,6 +47,7 @@
 #include "bitnet/model/check_scheme.h"
 #include "bitnet/model/config.h"
 #include "bitnet/model/pages_of_pass.h"
+#include "bitnet/model/prepared_model.h"
 #include "bitnet/model/transformer_state.h"
 #include "bitnet/model/weights.h"
 
@@ -74,13 +75,10 @@ class Transformer<S, B> {
   explicit Transformer(const ModelWeights<S>& weights, B backend = B())
       : backend_(std::move(backend)),
         config_(weights.config),
-        rope_(config_.head_dim, config_.rope_base),
+        rope_(config_.MakeRope()),
         final_norm_(weights.final_norm, config_.rms_eps, backend_),
-        head_(backend_.template PrepareMatrix<HeadWeight, HeadInput, HeadUses>(HeadOf(weights))) {
-    BITNET_ASSERT(config_.Validate().ok(), "Transformer: the configuration is not valid: see ModelConfig::Validate");
-    BITNET_ASSERT(CheckScheme<S>(config_).ok(), "Transformer: sums of the scheme do not fit 32 bits: see CheckScheme");
-    BITNET_ASSERT(weights.layers.size() == InnerCount<S>(config_) && weights.edges.size() == EdgeCount<S>(config_),
-                  "Transformer: the weights must have as many layers as their configuration says");
+        head_(backend_.template PrepareMatrix<HeadWeight, HeadInput, typename Prepared::HeadUses>(HeadOf(weights))) {
+    CheckConfig(weights);
     const auto is_head = [&](const auto& matrix) {
       return matrix.rows() == config_.vocab && matrix.cols() == config_.hidden;
     };
@@ -95,10 +93,30 @@ class Transformer<S, B> {
     pool_ = NewPool(std::numeric_limits<size_t>::max());
   }
 
+  // Of matrices that the backend has prepared, which must have the configuration's shapes.
+  explicit Transformer(PreparedModel<S, B>&& model, B backend = B())
+      : backend_(std::move(backend)),
+        config_(std::move(model.config)),
+        rope_(config_.MakeRope()),
+        final_norm_(model.final_norm, config_.rms_eps, backend_),
+        head_(std::move(model.head)),
+        embedding_(std::move(model.embedding)) {
+    CheckConfig(model);
+    const auto is_head = [&](const auto& matrix) {
+      return matrix.rows() == config_.vocab && matrix.cols() == config_.hidden;
+    };
+    BITNET_ASSERT(
+        is_head(head_) && (config_.tied_embedding || is_head(embedding_)) && final_norm_.width() == config_.hidden,
+        "Transformer: embedding, head and final_norm must have the configuration's shape");
+    for (auto& layer : model.layers) AddLayer<S>(std::move(layer), blocks_.layers);
+    for (auto& layer : model.edges) AddLayer<EdgeOf<S>>(std::move(layer), blocks_.edges);
+    pool_ = NewPool(std::numeric_limits<size_t>::max());
+  }
+
   // Of other weights: says so.
   template <class W>
-  requires(!std::is_convertible_v<const W&, const ModelWeights<S>&> &&
-           !std::is_base_of_v<Transformer, W>) explicit Transformer(const W&, B = B()) {
+  requires(!std::is_convertible_v<const W&, const ModelWeights<S>&> && !std::is_base_of_v<Transformer, W> &&
+           !std::is_same_v<PreparedModel<S, B>, W>) explicit Transformer(const W&, B = B()) {
     static_assert(
         !std::is_same_v<W, W>,
         "bitnet: Transformer<S> is made of ModelWeights<S> with the same S: of ModelWeights<S>::Quantize(latent), "
@@ -230,11 +248,18 @@ class Transformer<S, B> {
   }
 
  private:
+  using Prepared = PreparedModel<S, B>;
   using HeadWeight = OperandOf<typename S::HeadWeight>;
   using HeadInput = OperandOf<typename S::HeadInput>;
   using Embedding = OperandOf<EmbeddingWeightOf<S>>;
-  // The head's rows are the token embeddings too, where tied.
-  using HeadUses = std::conditional_t<kMayTieEmbedding<S>, Uses<Dense, RowLookup>, Uses<Dense>>;
+
+  // Of ModelWeights or a PreparedModel.
+  void CheckConfig(const auto& model) const {
+    BITNET_ASSERT(config_.Validate().ok(), "Transformer: the configuration is not valid: see ModelConfig::Validate");
+    BITNET_ASSERT(CheckScheme<S>(config_).ok(), "Transformer: sums of the scheme do not fit 32 bits: see CheckScheme");
+    BITNET_ASSERT(model.layers.size() == InnerCount<S>(config_) && model.edges.size() == EdgeCount<S>(config_),
+                  "Transformer: the weights must have as many layers as their configuration says");
+  }
 
   // (Where they may not be tied CheckScheme has refused that.)
   static const typename ModelWeights<S>::Head& HeadOf(const ModelWeights<S>& weights) {
@@ -250,17 +275,43 @@ class Transformer<S, B> {
   // L: the scheme of the layer.
   template <Scheme L>
   void AddLayer(const LayerWeights<L>& w, std::deque<DecoderLayer<L, B>>& layers) {
+    AddLayer(
+        w, layers,
+        [&](RmsNorm<B> sub_norm, HeadNorms<B> head_norms) {
+          return Attention<L, B>(w.q, w.k, w.v, w.o, std::move(sub_norm), config_.heads, config_.kv_heads, backend_,
+                                 std::move(head_norms));
+        },
+        [&](RmsNorm<B> sub_norm) { return SparseFfn<L, B>(w.gate, w.up, w.down, std::move(sub_norm), backend_); });
+  }
+  template <Scheme L>
+  void AddLayer(PreparedLayer<L, B>&& w, std::deque<DecoderLayer<L, B>>& layers) {
+    BITNET_ASSERT(w.q.rows() == config_.query_width() && w.q.cols() == config_.hidden && w.gate.rows() == config_.ffn &&
+                      w.gate.cols() == config_.hidden,
+                  "Transformer: the matrices of a layer must have the configuration's shapes");
+    AddLayer(
+        w, layers,
+        [&](RmsNorm<B> sub_norm, HeadNorms<B> head_norms) {
+          return Attention<L, B>(std::move(w.q), std::move(w.k), std::move(w.v), std::move(w.o), std::move(sub_norm),
+                                 config_.heads, config_.kv_heads, std::move(head_norms));
+        },
+        [&](RmsNorm<B> sub_norm) {
+          return SparseFfn<L, B>(std::move(w.gate), std::move(w.up), std::move(w.down), std::move(sub_norm));
+        });
+  }
+  // Makes the two parts of w.
+  template <Scheme L, class Attend, class Ffn>
+  void AddLayer(const auto& w, std::deque<DecoderLayer<L, B>>& layers, Attend&& make_attention, Ffn&& make_ffn) {
     BITNET_ASSERT(
-        w.attn_sub_norm.empty() != config_.sub_layer_norms && w.ffn_sub_norm.empty() != config_.sub_layer_norms,
-        "Transformer: weights and configuration must agree about sub-layer norms: see CheckModel");
-    const float eps = config_.rms_eps;
-    const auto norm = [&](const std::vector<float>& gain) { return RmsNorm<B>(gain, eps, backend_); };
+        w.attn_sub_norm.empty() != config_.sub_layer_norms && w.ffn_sub_norm.empty() != config_.sub_layer_norms &&
+            w.q_norm.empty() != config_.head_norms && w.k_norm.empty() != config_.head_norms,
+        "Transformer: weights and configuration must agree about sub-layer norms and norms of heads: see CheckModel");
+    const auto norm = [&](const std::vector<float>& gain) { return RmsNorm<B>(gain, config_.rms_eps, backend_); };
     layers.emplace_back(
         norm(w.attn_norm),
         [&] {
-          return Attention<L, B>(w.q, w.k, w.v, w.o, norm(w.attn_sub_norm), config_.heads, config_.kv_heads, backend_);
+          return make_attention(norm(w.attn_sub_norm), HeadNorms<B>{norm(w.q_norm), norm(w.k_norm)});
         },
-        norm(w.ffn_norm), [&] { return SparseFfn<L, B>(w.gate, w.up, w.down, norm(w.ffn_sub_norm), backend_); });
+        norm(w.ffn_norm), [&] { return make_ffn(norm(w.ffn_sub_norm)); });
   }
 
   enum class Wanted { kLast, kAll };  // logits after the last token of each turn, or after all tokens of the only one
@@ -403,8 +454,8 @@ class Transformer<S, B> {
   std::shared_ptr<Pool> pool_;
   Rope rope_;
   RmsNorm<B> final_norm_;
-  typename B::template Matrix<HeadWeight, HeadInput, HeadUses> head_;
-  typename B::template Matrix<Embedding, HeadInput, Uses<RowLookup>> embedding_;  // where not tied
+  typename Prepared::Head head_;
+  typename Prepared::Embedding embedding_;  // where not tied
   struct {
     std::deque<DecoderLayer<S, B>> layers;  // a deque never moves them
     std::deque<DecoderLayer<EdgeOf<S>, B>> edges;

@@ -10,6 +10,7 @@
 
 #include <cmath>
 #include <concepts>
+#include <cstdint>
 
 #include "bitnet/base/exact_math.h"
 #include "bitnet/base/host_device.h"
@@ -38,6 +39,9 @@ struct Silu {
     return s * (1.0f + g * (1.0f - s));
   }
 };
+
+// One of the two, where a file decides.
+enum class ActivationKind : uint8_t { kSilu, kSquaredRelu };
 
 template <class A>
 concept Activation = requires(float g) {

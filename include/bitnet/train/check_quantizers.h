@@ -109,6 +109,7 @@ std::string FaultOfTransform(size_t n) {
 
 template <Scheme S>
 Result<Done> CheckQuantizers(const ModelConfig& c) {
+  if (c.head_norms) return Error{"config: head_norms is set; norms of query and key heads cannot be trained yet"};
   std::string problem;
   const auto check = [&]<class Transformable>(const char* place, size_t width) {
     if constexpr (!kTransformsNothing<Transformable>) {

@@ -57,16 +57,15 @@ void RmsNormBackward(MatrixView<const float> x, std::span<const float> gain, flo
 // The angles of positions 0 ... tokens - 1: as inference has them, and rotated back for gradients.
 class TrainingAngles {
  public:
-  void Compute(size_t head_dim, float base, size_t tokens) {
-    pairs_ = head_dim / 2;
-    const Rope rope(head_dim, base);
+  void Compute(const Rope& rope, size_t tokens) {
+    pairs_ = rope.pairs();
     for (std::vector<float>* values : {&cos_, &sin_, &minus_sin_}) values->resize(ElementCount<float>(tokens, pairs_));
     for (size_t t = 0; t < tokens; ++t) {
       rope.Angles(t, {cos_.data() + t * pairs_, pairs_}, {sin_.data() + t * pairs_, pairs_});
     }
     std::transform(sin_.begin(), sin_.end(), minus_sin_.begin(), [](float sine) { return -sine; });
   }
-  // Rotates heads (rows) that stand at a position; a rotation's transpose is the rotation back.
+  // Rotates heads (rows) that stand at a position; the transpose is that of the angle back.
   template <HostBackend B>
   void Rotate(const B& backend, size_t position, MatrixView<float> heads) const {
     RotateBy(backend, sin_, position, heads);

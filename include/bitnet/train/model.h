@@ -98,7 +98,7 @@ class TrainingModel<S, B> {
     dims_ = {batch.sequences, batch.length, config_.heads, config_.kv_heads, config_.head_dim};
     can_go_back_ = false;
     if (angles_for_ != batch.length) {
-      angles_.Compute(config_.head_dim, config_.rope_base, batch.length);
+      angles_.Compute(config_.MakeRope(), batch.length);
       angles_for_ = batch.length;
     }
     residuals_.resize(size_t{config_.layers} + 1);
