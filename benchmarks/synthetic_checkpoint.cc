@@ -79,16 +79,17 @@ int main(int argc, char** argv) {
   set("attention.head_count", c.heads);
   set("attention.head_count_kv", c.kv_heads);
   set("attention.layer_norm_rms_epsilon", c.rms_eps);
-  // A token a byte, and many that no text has.
+  // A token a byte, one for " b", and many that no text has.
   std::vector<std::string> tokens(c.vocab);
   for (size_t i = 0; i < c.vocab; ++i) {
     tokens[i] = i < 256 ? LettersOfBytes(std::string(1, static_cast<char>(i))) : "<" + std::to_string(i) + ">";
   }
+  tokens[256] = LettersOfBytes(" b");
   writer.Set("tokenizer.ggml.model", "gpt2");
   writer.Set("tokenizer.ggml.pre", "llama-bpe");
   writer.Set("tokenizer.ggml.tokens", tokens);
   writer.Set("tokenizer.ggml.token_type", std::vector<int32_t>(c.vocab, 1));
-  writer.Set("tokenizer.ggml.merges", std::vector<std::string>{});
+  writer.Set("tokenizer.ggml.merges", std::vector<std::string>{LettersOfBytes(" ") + " b"});
   uint64_t seed = 1;
   ForEachTensor(c, [&](const TensorInfo& tensor) {
     const size_t values = tensor.rows * tensor.cols;

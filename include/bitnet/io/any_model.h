@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <mutex>
 #include <span>
@@ -27,9 +28,12 @@
 #include "bitnet/backend/default_backend.h"
 #include "bitnet/backend/definitions.h"
 #include "bitnet/backend/erased.h"
+#include "bitnet/base/executor.h"
 #include "bitnet/base/result.h"
+#include "bitnet/format/packing.h"
 #include "bitnet/io/checkpoint.h"
 #include "bitnet/io/load_weights.h"
+#include "bitnet/io/pack_codes.h"
 #include "bitnet/io/quantize_rows.h"
 #include "bitnet/io/tensor_matrix.h"
 #include "bitnet/model/check_scheme.h"
@@ -59,94 +63,84 @@ inline constexpr bool kIsProjectionFormat = !kIsFloat<F> && FormatTraits<F>::kCo
 template <RealFormat F>
 inline constexpr bool kIsProjectionFormat<F> = false;
 
-template <Scheme S, Backend B>
-class AnyModelLoader {
+// Few formats are compiled. Heads of 4 and 6 bits become such of 8, which vectors read them as anyway; and formats
+// beside Ternary have steps for groups of columns, if only one a row.
+template <LevelFormat F>
+QuantizedMatrix<Int<8>> AsInt8(const QuantizedMatrix<F>& from) {
+  QuantizedMatrix<Int<8>> to(from.rows(), from.cols(), from.granularity());
+  std::copy(from.steps().begin(), from.steps().end(), to.steps().begin());
+  constexpr int kOffset = FormatTraits<F>::Level(0) - FormatTraits<Int<8>>::Level(0);  // levels of both are 1 apart
+  std::vector<uint8_t> codes(from.cols() + kPackCodesSlack);
+  for (size_t r = 0; r < from.rows(); ++r) {
+    Packing<F>::Unpack(from.RowCodes(r).data(), 0, std::span(codes).first(from.cols()));
+    for (size_t c = 0; c < from.cols(); ++c) codes[c] = static_cast<uint8_t>(codes[c] + kOffset);
+    PackCodes<Int<8>>(codes.data(), from.cols(), to.bytes().data() + r * to.RowBytes(to.cols()));
+  }
+  return to;
+}
+template <LevelFormat F>
+QuantizedMatrix<F> InGroups(const QuantizedMatrix<F>& from) {
+  QuantizedMatrix<F> to(from.rows(), from.cols(), {true, from.cols()});
+  std::copy(from.bytes().begin(), from.bytes().end(), to.bytes().begin());
+  for (size_t r = 0; r < from.rows(); ++r) to.steps()[r] = from.Step(r, 0);
+  return to;
+}
+
+// Matrices, one at a time, of whatever format they are: what is common to all schemes whose weights Q quantizes.
+template <AnyQuantizer Q, Backend B>
+class AnyMatrixLoader {
  public:
-  AnyModelLoader(const Checkpoint& checkpoint, const Erased<B>& backend, const LoadProgress& progress)
-      : checkpoint_(checkpoint), backend_(backend), progress_(progress) {}
+  AnyMatrixLoader(const Checkpoint& checkpoint, const Erased<B>& backend)
+      : checkpoint_(checkpoint), backend_(backend) {}
 
-  Result<PreparedModel<OfFile<S>, Erased<B>>> Load() {
-    const ModelConfig& config = checkpoint_.model_config();
-    auto model = PreparedModel<OfFile<S>, Erased<B>>::Empty(config);
-    std::vector<std::function<Result<Done>()>> tasks;
-    ForEachTensor(
-        config,
-        [&](auto tensor, auto& to) {
-          if constexpr (tensor.kRole == TensorRole::kEmbedding) {
-            if (config.tied_embedding)
-              return tasks.push_back([this, tensor, &model] { return Take(tensor, model.head); });
-          }
-          tasks.push_back([this, tensor, &to] { return Take(tensor, to); });
-        },
-        model);
-    // The largest matrices come first, embedding and head: what is read of them is gone again when the others are
-    // there.
-    std::stable_partition(tasks.begin() + 1, tasks.end(), [&, i = size_t{0}](const auto&) mutable {
-      return ++i == tasks.size() - 1 && !config.tied_embedding;
-    });
-    count_ = tasks.size();
-    if constexpr (HostBackend<B>) {
-      backend_.backend().executor().Run(count_, [&](size_t i) { Run(tasks[i]); });
-    } else {
-      for (const auto& task : tasks) Run(task);
-    }
-    if (!problem_.empty()) return Error{problem_};
-    return model;
-  }
-
- private:
-  void Run(const std::function<Result<Done>()>& task) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (!problem_.empty()) return;
-      if (progress_) progress_(begun_, count_);
-      ++begun_;
-    }
-    const Result<Done> done = task();
-    if (done.ok()) return;
-    const std::lock_guard lock(mutex_);
-    if (problem_.empty()) problem_ = done.error();
-  }
-
-  Result<Done> Take(const TensorInfo& tensor, std::vector<float>& to) const {
+  Result<Done> Load(const TensorInfo& tensor, std::vector<float>& to) const {
     Result<std::vector<float>> gain = checkpoint_.Gain(tensor);
     if (!gain.ok()) return Error{gain.error()};
     to = *std::move(gain);
     return Done{};
   }
-
-  template <TensorRole kRole, bool kEdge, Operand X, class U>
-  Result<Done> Take(const Tensor<kRole, kEdge>& tensor, AnyMatrix<B, X, U>& to) const {
+  template <Operand X, class U>
+  Result<Done> Load(const TensorInfo& tensor, AnyMatrix<B, X, U>& to) const {
+    // Projections have no rows looked up, and embeddings and heads no others.
+    constexpr bool kIsProjection = !U::template kHas<RowLookup>;
     Result<TensorMatrix> read = checkpoint_.Matrix(tensor);
     if (!read.ok()) return Error{read.error()};
-    return std::visit([&](auto& matrix) { return Prepare<kRole>(tensor, matrix, to); }, *read);
+    return std::visit([&](auto& matrix) { return Prepare<kIsProjection>(tensor, matrix, to); }, *read);
   }
 
-  template <TensorRole kRole, Format F, Operand X, class U>
+ private:
+  template <bool kIsProjection, Format F, Operand X, class U>
   Result<Done> Prepare(const TensorInfo& tensor, QuantizedMatrix<F>& matrix, AnyMatrix<B, X, U>& to) const {
-    constexpr bool kIsProjection = kRole == TensorRole::kProjection;
     if constexpr (kIsProjection && kIsFloat<F>) {
-      QuantizedMatrix<typename S::Weight::Format> quantized = QuantizeRows<typename S::Weight>(
-          matrix.rows(), matrix.cols(), [&](size_t row, std::span<float> values) { matrix.UnpackRow(row, values); });
-      matrix = {};
-      return PrepareAs<OperandOf<typename S::Weight>>(tensor, quantized, to);
+      const auto quantized = QuantizeRows<Q>(std::exchange(matrix, {}));
+      return PrepareAs<OperandOf<Q>>(tensor, quantized, to);
     } else if constexpr (kIsProjection && kIsProjectionFormat<F>) {
-      return matrix.granularity().group == 0 ? PrepareAs<F>(tensor, matrix, to)
-                                             : PrepareAs<Grouped<F>>(tensor, matrix, to);
+      if (matrix.granularity().group != 0) return PrepareAs<Grouped<F>>(tensor, matrix, to);
+      if constexpr (std::is_same_v<F, Ternary>) {
+        return PrepareAs<F>(tensor, matrix, to);
+      } else {
+        return PrepareAs<Grouped<F>>(tensor, InGroups(matrix), to);
+      }
     } else if constexpr (!kIsProjection && kIsFloat<F>) {
       return PrepareAs<F>(tensor, matrix, to);
     } else if constexpr (!kIsProjection && !kIsProjectionFormat<F>) {
-      if (matrix.granularity().group != 0) return PrepareAs<Grouped<F>>(tensor, matrix, to);
-      return Refused(tensor);
+      if (matrix.granularity().group == 0) return Refused(tensor, kIsProjection);
+      if constexpr (std::is_same_v<F, Int<8>>) {
+        return PrepareAs<Grouped<F>>(tensor, matrix, to);
+      } else {
+        const QuantizedMatrix<Int<8>> wide = AsInt8(std::exchange(matrix, {}));
+        return PrepareAs<Grouped<Int<8>>>(tensor, wide, to);
+      }
     } else {
-      return Refused(tensor);
+      return Refused(tensor, kIsProjection);
     }
   }
-  Result<Done> Refused(const TensorInfo& tensor) const {
-    return checkpoint_.Refuse(tensor, "its type is " + checkpoint_.TypeName(tensor) + "; " +
-                                          (tensor.role == TensorRole::kProjection
-                                               ? "projections of one or two bits a weight, or reals, are run"
-                                               : "embeddings and heads of reals or of 4, 6 or 8 bits are run"));
+  Result<Done> Refused(const TensorInfo& tensor, bool is_projection) const {
+    return checkpoint_.Refuse(
+        tensor,
+        "its type is " + checkpoint_.TypeName(tensor) + "; " +
+            (is_projection ? "projections of one or two bits a weight, or reals, are run"
+                           : "embeddings and heads of reals, or of 4, 6 or 8 bits with steps of groups, are run"));
   }
 
   template <Operand W, Operand X, class U>
@@ -156,8 +150,8 @@ class AnyModelLoader {
       return checkpoint_.Refuse(tensor, "a dot product of " + std::to_string(matrix.cols()) +
                                             " such levels with those of the inputs could reach 2^29");
     }
-    // Where no gate is ever closed nothing is gained by choosing.
     if constexpr (U::template kHas<ChosenRows> || U::template kHas<ChosenColumns>) {
+      // Where no gate is ever closed nothing is gained by choosing.
       const std::string_view name = tensor.name;
       if (backend_.activation() == ActivationKind::kSilu && (name == "up" || name == "down")) {
         to = backend_.template PrepareWhole<W, X, U>(matrix);
@@ -175,10 +169,43 @@ class AnyModelLoader {
 
   const Checkpoint& checkpoint_;
   const Erased<B>& backend_;
+};
+
+// Loads one after the other, or several at once. All of them or an error, that of the first that failed.
+class LoadTasks {
+ public:
+  explicit LoadTasks(const LoadProgress& progress) : progress_(progress) {}
+  void Add(std::function<Result<Done>()> task) { tasks_.push_back(std::move(task)); }
+
+  Result<Done> Run(Executor* executor) {
+    if (executor != nullptr) {
+      executor->Run(tasks_.size(), [this](size_t i) { Run(i); });
+    } else {
+      for (size_t i = 0; i < tasks_.size(); ++i) Run(i);
+    }
+    if (!problem_.empty()) return Error{problem_};
+    return Done{};
+  }
+
+ private:
+  void Run(size_t i) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!problem_.empty()) return;
+      if (progress_) progress_(begun_, tasks_.size());
+      ++begun_;
+    }
+    const Result<Done> done = tasks_[i]();
+    if (done.ok()) return;
+    const std::lock_guard lock(mutex_);
+    if (problem_.empty()) problem_ = done.error();
+  }
+
   const LoadProgress& progress_;
+  std::vector<std::function<Result<Done>()>> tasks_;
   std::mutex mutex_;
   std::string problem_;
-  size_t begun_ = 0, count_ = 0;
+  size_t begun_ = 0;
 };
 
 }  // namespace detail
@@ -191,9 +218,26 @@ Result<AnyModel<S, B>> LoadAnyModel(const Checkpoint& checkpoint, const LoadProg
     return Error{checkpoint.path() + ": " + fits.error()};
   }
   const Erased<B> erased(std::move(backend), checkpoint.config().activation);
-  auto model = detail::AnyModelLoader<S, B>(checkpoint, erased, progress).Load();
-  if (!model.ok()) return Error{model.error()};
-  return AnyModel<S, B>(*std::move(model), erased);
+  const detail::AnyMatrixLoader<typename S::Weight, B> matrices(checkpoint, erased);
+  auto model = PreparedModel<OfFile<S>, Erased<B>>::Empty(checkpoint.model_config());
+  detail::LoadTasks tasks(progress);
+  const auto add = [&](const TensorInfo& tensor, auto& to) {
+    tasks.Add([&matrices, tensor, &to] { return matrices.Load(tensor, to); });
+  };
+  // Embedding and head first, the largest matrices: what is read of them is gone again when the others are there.
+  const auto add_outer = [&](auto tensor, auto& to) {
+    if constexpr (tensor.kRole == TensorRole::kEmbedding) {
+      if (model.config.tied_embedding) return add(tensor, model.head);
+    }
+    add(tensor, to);
+  };
+  ForEachTensorBeforeLayers(model.config, add_outer, model);
+  ForEachTensorAfterLayers(model.config, add_outer, model);
+  for (size_t i = 0; i < model.config.layers; ++i) ForEachTensorOfLayer(model.config, i, add, model.layers[i]);
+  Executor* executor = nullptr;
+  if constexpr (HostBackend<B>) executor = &erased.backend().executor();
+  if (Result<Done> loaded = tasks.Run(executor); !loaded.ok()) return Error{loaded.error()};
+  return AnyModel<S, B>(std::move(model), erased);
 }
 
 }  // namespace bitnet

@@ -52,8 +52,7 @@ Result<QuantizedMatrix<typename Q::Format>> TakeMatrix(const Checkpoint& checkpo
     }
     return std::move(from);
   } else if constexpr (RealFormat<Stored>) {
-    return QuantizeRows<Q>(from.rows(), from.cols(),
-                           [&](size_t row, std::span<float> values) { from.UnpackRow(row, values); });
+    return QuantizeRows<Q>(from);
   } else if constexpr (kKeepsReals<Q>) {
     return QuantizeRows<Q>(from.rows(), from.cols(),
                            [&](size_t row, std::span<float> values) { from.DequantizeRow(row, values); });

@@ -168,6 +168,13 @@ requires std::is_invocable_v<Read&, size_t, std::span<float>> QuantizedMatrix<ty
   return matrix;
 }
 
+// Of a matrix of reals.
+template <AnyQuantizer Q, RealFormat F>
+QuantizedMatrix<typename Q::Format> QuantizeRows(const QuantizedMatrix<F>& from) {
+  return QuantizeRows<Q>(from.rows(), from.cols(),
+                         [&](size_t row, std::span<float> values) { from.UnpackRow(row, values); });
+}
+
 }  // namespace bitnet
 
 #endif  // BITNET_IO_QUANTIZE_ROWS_H_

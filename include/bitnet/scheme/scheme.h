@@ -91,6 +91,23 @@ struct WithInt8Cache : S {
   using FirstKey = Query;
   using FirstValue = Query;
 };
+// ... or one in 16 bits, or of kBits as a4.8 has it (4 for the first token and queries) ...
+template <class S>
+struct WithFloat16Cache : S {
+  using Query = Unquantized;
+  using Key = Rounded<Float16>;
+  using Value = Key;
+  using FirstKey = Key;
+  using FirstValue = Key;
+};
+template <class S, int kBits>
+struct WithSmallCache : S {
+  using Query = Quantizer<MidRise<4>, AbsMax>;
+  using Key = Quantizer<MidRise<kBits>, AbsMax>;
+  using Value = Key;
+  using FirstKey = Quantizer<MidRise<4>, AbsMax>;
+  using FirstValue = FirstKey;
+};
 // ... and, where they are LLaMA's otherwise, its activation.
 template <class S>
 struct WithSilu : S {
