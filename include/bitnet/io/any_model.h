@@ -33,7 +33,6 @@
 #include "bitnet/format/packing.h"
 #include "bitnet/io/checkpoint.h"
 #include "bitnet/io/load_weights.h"
-#include "bitnet/io/pack_codes.h"
 #include "bitnet/io/quantize_rows.h"
 #include "bitnet/io/tensor_matrix.h"
 #include "bitnet/model/check_scheme.h"
@@ -66,16 +65,18 @@ inline constexpr bool kIsProjectionFormat<F> = false;
 // Few formats are compiled. Heads of 4 and 6 bits become such of 8, which vectors read them as anyway; and formats
 // beside Ternary have steps for groups of columns, if only one a row.
 template <LevelFormat F>
-QuantizedMatrix<Int<8>> AsInt8(const QuantizedMatrix<F>& from) {
+QuantizedMatrix<Int<8>> AsInt8(const QuantizedMatrix<F>& from, Executor& executor) {
   QuantizedMatrix<Int<8>> to(from.rows(), from.cols(), from.granularity());
   std::copy(from.steps().begin(), from.steps().end(), to.steps().begin());
   constexpr int kOffset = FormatTraits<F>::Level(0) - FormatTraits<Int<8>>::Level(0);  // levels of both are 1 apart
-  std::vector<uint8_t> codes(from.cols() + kPackCodesSlack);
-  for (size_t r = 0; r < from.rows(); ++r) {
-    Packing<F>::Unpack(from.RowCodes(r).data(), 0, std::span(codes).first(from.cols()));
-    for (size_t c = 0; c < from.cols(); ++c) codes[c] = static_cast<uint8_t>(codes[c] + kOffset);
-    PackCodes<Int<8>>(codes.data(), from.cols(), to.bytes().data() + r * to.RowBytes(to.cols()));
-  }
+  static_assert(FormatTraits<Int<8>>::kCodeBits == 8, "bitnet: a code of Int<8> is a byte");
+  ParallelRanges(executor, from.rows(), 256, 1, [&](size_t begin, size_t end) {
+    for (size_t r = begin; r < end; ++r) {
+      const auto codes = to.bytes().subspan(r * to.RowBytes(to.cols()), to.cols());
+      Packing<F>::Unpack(from.RowCodes(r).data(), 0, codes);
+      for (uint8_t& code : codes) code = static_cast<uint8_t>(code + kOffset);
+    }
+  });
   return to;
 }
 template <LevelFormat F>
@@ -112,7 +113,8 @@ class AnyMatrixLoader {
   template <bool kIsProjection, Format F, Operand X, class U>
   Result<Done> Prepare(const TensorInfo& tensor, QuantizedMatrix<F>& matrix, AnyMatrix<B, X, U>& to) const {
     if constexpr (kIsProjection && kIsFloat<F>) {
-      const auto quantized = QuantizeRows<Q>(std::exchange(matrix, {}));
+      const auto quantized = QuantizeRows<Q>(matrix);
+      matrix = {};
       return PrepareAs<OperandOf<Q>>(tensor, quantized, to);
     } else if constexpr (kIsProjection && kIsProjectionFormat<F>) {
       if (matrix.granularity().group != 0) return PrepareAs<Grouped<F>>(tensor, matrix, to);
@@ -128,7 +130,8 @@ class AnyMatrixLoader {
       if constexpr (std::is_same_v<F, Int<8>>) {
         return PrepareAs<Grouped<F>>(tensor, matrix, to);
       } else {
-        const QuantizedMatrix<Int<8>> wide = AsInt8(std::exchange(matrix, {}));
+        const QuantizedMatrix<Int<8>> wide = AsInt8(matrix, executor());
+        matrix = {};
         return PrepareAs<Grouped<Int<8>>>(tensor, wide, to);
       }
     } else {
@@ -167,6 +170,11 @@ class AnyMatrixLoader {
     return Done{};
   }
 
+  Executor& executor() const {
+    if constexpr (HostBackend<B>) return backend_.backend().executor();
+    return DefaultExecutor();
+  }
+
   const Checkpoint& checkpoint_;
   const Erased<B>& backend_;
 };
@@ -176,12 +184,15 @@ class LoadTasks {
  public:
   explicit LoadTasks(const LoadProgress& progress) : progress_(progress) {}
   void Add(std::function<Result<Done>()> task) { tasks_.push_back(std::move(task)); }
+  // Those that were added so far are run alone, before the others.
+  void RunTheseFirst() { alone_ = tasks_.size(); }
 
   Result<Done> Run(Executor* executor) {
+    for (size_t i = 0; i < alone_; ++i) Run(i);
     if (executor != nullptr) {
-      executor->Run(tasks_.size(), [this](size_t i) { Run(i); });
+      executor->Run(tasks_.size() - alone_, [this](size_t i) { Run(alone_ + i); });
     } else {
-      for (size_t i = 0; i < tasks_.size(); ++i) Run(i);
+      for (size_t i = alone_; i < tasks_.size(); ++i) Run(i);
     }
     if (!problem_.empty()) return Error{problem_};
     return Done{};
@@ -205,7 +216,7 @@ class LoadTasks {
   std::vector<std::function<Result<Done>()>> tasks_;
   std::mutex mutex_;
   std::string problem_;
-  size_t begun_ = 0;
+  size_t alone_ = 0, begun_ = 0;
 };
 
 }  // namespace detail
@@ -224,7 +235,8 @@ Result<AnyModel<S, B>> LoadAnyModel(const Checkpoint& checkpoint, const LoadProg
   const auto add = [&](const TensorInfo& tensor, auto& to) {
     tasks.Add([&matrices, tensor, &to] { return matrices.Load(tensor, to); });
   };
-  // Embedding and head first, the largest matrices: what is read of them is gone again when the others are there.
+  // Embedding and head first and alone, the largest matrices: what is read of them is gone again when the others come,
+  // so that it adds nothing to the most memory that is held.
   const auto add_outer = [&](auto tensor, auto& to) {
     if constexpr (tensor.kRole == TensorRole::kEmbedding) {
       if (model.config.tied_embedding) return add(tensor, model.head);
@@ -233,6 +245,7 @@ Result<AnyModel<S, B>> LoadAnyModel(const Checkpoint& checkpoint, const LoadProg
   };
   ForEachTensorBeforeLayers(model.config, add_outer, model);
   ForEachTensorAfterLayers(model.config, add_outer, model);
+  tasks.RunTheseFirst();
   for (size_t i = 0; i < model.config.layers; ++i) ForEachTensorOfLayer(model.config, i, add, model.layers[i]);
   Executor* executor = nullptr;
   if constexpr (HostBackend<B>) executor = &erased.backend().executor();
