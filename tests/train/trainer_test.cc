@@ -316,6 +316,37 @@ TEST_CASE("Trainer: a fork goes on as a run with that scheme would have") {
   CHECK(course == expected);
 }
 
+TEST_CASE("Trainer: begins with weights that are there already") {
+  auto donor = NewTrainer<B158, A48>();
+  Course(donor, 3);
+  using T = Trainer<B158, A48>;
+  auto from = Value(T::CreateFrom(donor.weights(), SmallOptions(), SmallCorpus()));
+  CHECK(AllWeights(from.weights()) == AllWeights(donor.weights()));
+  CHECK(from.step() == 0);
+  CHECK(from.ValidationLoss(1) == donor.ValidationLoss(1));
+  CHECK(from.ValidationLoss(2) == donor.ValidationLoss(2));
+  // The first step is the loss of a batch of its own, by these weights.
+  const TokenBatch batch = from.Batch();
+  TrainingModel<B158> model(SmallConfig());
+  model.Quantize(donor.weights());
+  const double loss = model.Forward(batch);
+  CHECK(Value(from.Step()).loss == loss);
+  auto again = Value(T::CreateFrom(donor.weights(), SmallOptions(), SmallCorpus()));
+  Value(again.Step());
+  CHECK(Course(from, 6) == Course(again, 6));
+
+  LatentWeights broken = donor.weights();
+  broken.layer(1).up[3] = std::numeric_limits<float>::quiet_NaN();
+  const auto refused = T::CreateFrom(broken, SmallOptions(), SmallCorpus());
+  REQUIRE(!refused.ok());
+  CHECK(refused.error() == "training: layer1.up: value 3 is nan; it must be finite");
+  ModelConfig config = SmallConfig();
+  config.head_norms = true;
+  const auto untrained = T::CreateFrom(LatentWeights::Zeros(config), SmallOptions(), SmallCorpus());
+  REQUIRE(!untrained.ok());
+  CHECK(untrained.error() == "config: head_norms is set; norms of query and key heads cannot be trained yet");
+}
+
 TEST_CASE("Trainer: Run stops where its caller says and goes on after") {
   auto trainer = NewTrainer();
   std::vector<uint64_t> steps;

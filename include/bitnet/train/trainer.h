@@ -96,6 +96,30 @@ class Trainer<Stage1, Stage2, B> {
   // Fresh weights, from options.seed. Refuses what cannot be trained with a sentence.
   static Result<Trainer> Create(const ModelConfig& config, const TrainOptions& options, Corpus corpus,
                                 B backend = B()) {
+    if (Result<Done> good = Check(config, options, corpus); !good.ok()) return Error{good.error()};
+    return Trainer(config, options, std::move(corpus), std::move(backend));
+  }
+  // Weights that are there already, to train on from: somebody's masters (io/hf_weights.h), another run's. The
+  // optimizer begins anew.
+  static Result<Trainer> CreateFrom(LatentWeights weights, const TrainOptions& options, Corpus corpus,
+                                    B backend = B()) {
+    if (Result<Done> good = Check(weights.config(), options, corpus); !good.ok()) return Error{good.error()};
+    std::string fault;
+    weights.ForEach([&](const TensorInfo& tensor, std::span<const float> values) {
+      if (!fault.empty()) return;
+      fault = FaultOfNumbers(values, NumberRange::kFinite);
+      if (!fault.empty()) fault = "training: " + tensor.FullName() + ": " + fault;
+    });
+    if (!fault.empty()) return Error{fault};
+    TrainingState state;
+    state.optimizer = AdamW(weights, options.adam);
+    state.weights = std::move(weights);
+    state.random = Random(options.seed).state();
+    return Trainer(options, std::move(corpus), std::move(backend), std::move(state));
+  }
+
+  // What Create and CreateFrom refuse.
+  static Result<Done> Check(const ModelConfig& config, const TrainOptions& options, const Corpus& corpus) {
     if (Result<Done> valid = config.Validate(); !valid.ok()) return Error{valid.error()};
     if (Result<Done> fits = CheckScheme<Stage1>(config); !fits.ok()) return Error{fits.error()};
     if (Result<Done> fits = CheckScheme<Stage2>(config); !fits.ok()) return Error{fits.error()};
@@ -110,7 +134,7 @@ class Trainer<Stage1, Stage2, B> {
                    (bytes ? mib(*bytes) : "more memory than there are addresses") + "; max_bytes is " +
                    mib(options.max_bytes)};
     }
-    return Trainer(config, options, std::move(corpus), std::move(backend));
+    return Done{};
   }
 
   // About what the steps of a run take: weights, gradients, two moments, and a stage's model (not what Save and Load
