@@ -245,8 +245,9 @@ TensorFacts FactsOfBlocks(const GgufTensor& tensor) {
   return facts;
 }
 
-// Bytes of four codes of two bits. `place` says where the value of digit n of a byte is, n counted from the lowest.
-template <class Place>
+// Bytes of four codes of two bits. `place(byte, n)` says where the value of digit n of a byte is; the first digit is in
+// the byte's highest bits where kFromHighest, else in its lowest.
+template <bool kFromHighest, class Place>
 TensorFacts FactsOfFours(std::span<const uint8_t> bytes, Place&& place) {
   TensorFacts facts;
   std::array<uint64_t, 256> of_byte{};
@@ -261,7 +262,8 @@ TensorFacts FactsOfFours(std::span<const uint8_t> bytes, Place&& place) {
   }
   for (size_t i = 0; facts.illegal > 0 && facts.first_illegal.empty(); ++i) {
     for (unsigned n = 0; n < 4 && facts.first_illegal.empty(); ++n) {
-      if (((bytes[i] >> (2 * n)) & 3u) == 3) facts.first_illegal = place(i, n);
+      const unsigned shift = kFromHighest ? 6 - 2 * n : 2 * n;
+      if (((bytes[i] >> shift) & 3u) == 3) facts.first_illegal = place(i, n);
     }
   }
   facts.values = 4 * uint64_t{bytes.size()};
@@ -272,8 +274,7 @@ inline TensorFacts FactsOfI2s(const GgufTensor& tensor, I2sLayout layout) {
   const uint64_t quarter = tensor.rows() * tensor.cols() / 4;
   const auto codes = tensor.bytes.first(static_cast<size_t>(std::min<uint64_t>(quarter, tensor.bytes.size())));
   const uint64_t cols = tensor.cols();
-  TensorFacts facts = FactsOfFours(codes, [&](uint64_t byte, uint64_t n) {
-    const uint64_t digit = 3 - n;  // the first value of a byte is in its highest bits
+  TensorFacts facts = FactsOfFours<true>(codes, [&](uint64_t byte, uint64_t digit) {
     if (layout == I2sLayout::kC) return RowAndColumn(byte / cols * 4 + digit, byte % cols);
     const uint64_t in_block = layout == I2sLayout::kA ? 32 : 16;
     const uint64_t value = byte / in_block * in_block * 4 + digit * in_block + byte % in_block;
@@ -327,7 +328,7 @@ TensorFacts FactsOfReals(std::span<const uint8_t> bytes, uint64_t cols) {
 // Bytes [rows / 4, cols] as io/hf_packed.h describes them; the scale is another tensor.
 inline TensorFacts FactsOfHfPacked(std::span<const uint8_t> bytes, uint64_t rows, uint64_t cols) {
   const uint64_t width = std::max<uint64_t>(cols, 1);
-  TensorFacts facts = detail::FactsOfFours(bytes, [&](uint64_t byte, uint64_t n) {
+  TensorFacts facts = detail::FactsOfFours<false>(bytes, [&](uint64_t byte, uint64_t n) {
     return detail::RowAndColumn(byte / width + n * (rows / 4), byte % width);
   });
   detail::Conclude(facts);
