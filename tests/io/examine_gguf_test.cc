@@ -303,6 +303,12 @@ TEST_CASE("ExamineGguf: of a truncated file all that is there") {
   CHECK(report.config == whole.config);
   CHECK(report.tokenizer == whole.tokenizer);
   for (const Finding& finding : report.findings) CHECK((finding.rule == "reader" || finding.rule == "truncated"));
+  uint64_t missing = 0;
+  for (const TensorReport& tensor : report.tensors) missing += tensor.missing;
+  CHECK(missing > bytes.size() / 5);
+  CHECK(missing <= bytes.size() / 4 + 1);
+  for (size_t i = 0; i < report.tensors.size(); ++i) CHECK(report.tensors[i].bytes == whole.tensors[i].bytes);
+  CHECK(ReportText(report).find("not there\n") != std::string::npos);
   for (size_t i = 0; i < 10; ++i) CHECK(report.tensors[i].facts.counts == whole.tensors[i].facts.counts);
   CHECK(ExitCode(report) == 2);
   // In the metadata, in the list of tensors, and before anything.

@@ -49,7 +49,8 @@ struct TensorReport {
   std::string name;
   std::string type;             // "I2_S", "BF16"; of packed weights of transformers "packed"
   std::vector<uint64_t> shape;  // of the values, the columns last
-  uint64_t bytes = 0;           // that the file has of it
+  uint64_t bytes = 0;           // that its type and shape take, where that is known; else those that are there
+  uint64_t missing = 0;         // of them, beyond the file's end
   std::string file;             // which of several files has it
   TensorFacts facts;            // without values where they were not looked at
 
@@ -81,7 +82,9 @@ struct CheckpointReport {
   bool Has(std::string_view rule) const {
     return std::any_of(findings.begin(), findings.end(), [&](const Finding& f) { return f.rule == rule; });
   }
+  // (Of a sentence that begins with its subject, as readers' errors do, the rest is kept.)
   void Add(Severity severity, std::string rule, std::string subject, std::string found, std::string expected = {}) {
+    if (found.starts_with(subject + ": ")) found.erase(0, subject.size() + 2);
     findings.push_back({severity, std::move(rule), std::move(subject), std::move(found), std::move(expected)});
   }
 };

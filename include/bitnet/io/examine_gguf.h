@@ -109,11 +109,11 @@ class GgufExaminer {
       } else if (!tensor.type->refusal.empty()) {
         Error("unknown-type", tensor.name, "its type is " + to.type, std::string(tensor.type->refusal));
       } else if (IsListed()) {
-        CheckSize(tensor);
+        CheckSize(tensor, to);
         if (options_.values) {
           to.facts = FactsOfTensor(tensor, options_.i2s);
           file_.Release(tensor);
-          if (!to.facts.unread.empty() && to.bytes > 0) {
+          if (!to.facts.unread.empty() && !tensor.bytes.empty()) {
             report_.Add(Severity::kWarning, "unread", to.name, "its values were not looked at: " + to.facts.unread);
           }
           CheckValues(report_, to);
@@ -123,15 +123,19 @@ class GgufExaminer {
     }
   }
 
-  void CheckSize(const GgufTensor& tensor) {
+  void CheckSize(const GgufTensor& tensor, TensorReport& to) {
     const std::optional<uint64_t> bytes = tensor.type->Bytes(tensor.rows(), tensor.cols());
+    if (bytes) {
+      to.bytes = *bytes;
+      to.missing = *bytes - tensor.bytes.size();
+    }
     if (!bytes) {
       Error("shape", tensor.name,
             "it is " + std::to_string(tensor.rows()) + " x " + std::to_string(tensor.cols()) + ", in " +
                 tensor.TypeName(),
             "rows of multiples of " + std::to_string(tensor.type->block_values) + " values" +
                 (tensor.type->rows_together > 1 ? ", in " + std::to_string(tensor.type->rows_together) + "s" : ""));
-    } else if (tensor.bytes.size() < *bytes) {
+    } else if (to.missing > 0) {
       Error("truncated", tensor.name, "the file has " + std::to_string(tensor.bytes.size()) + " bytes of it",
             std::to_string(*bytes) + " bytes");
     } else if (tensor.type->name == "I2_S" && tensor.rows() * tensor.cols() % 128 != 0) {

@@ -191,7 +191,8 @@ class HfExaminer {
       to.name = tensor.name;
       to.type = Name(tensor.type);
       to.shape = tensor.shape;
-      to.bytes = stored.bytes.size();
+      to.bytes = tensor.bytes;
+      to.missing = tensor.bytes - stored.bytes.size();
       if (shards_.size() > 1) to.file = shards_[stored.shard].name;
       const Stored* const scale = FindStored(tensor.name + "_scale");
       const bool is_packed = tensor.type == SafetensorsType::kU8 && tensor.shape.size() == 2 &&
@@ -201,7 +202,7 @@ class HfExaminer {
         to.type = "packed";
         to.shape[0] *= 4;
       }
-      if (stored.bytes.size() < tensor.bytes) {
+      if (to.missing > 0) {
         Error("truncated", tensor.name, "the file has " + std::to_string(stored.bytes.size()) + " bytes of it",
               std::to_string(tensor.bytes) + " bytes");
       }

@@ -72,15 +72,16 @@ inline std::string TensorLine(const TensorReport& tensor, size_t name_width) {
   std::string line = "  " + Padded(Printable(tensor.name), name_width) + "  " + Padded(tensor.type, 8) + "  " +
                      Padded(Times(tensor.shape), 16) + "  " + Padded(std::to_string(tensor.bytes), 11, true) + "  " +
                      Padded(Fixed(tensor.BitsPerValue(), 2), 6, true);
+  if (facts.values == 0) return line + (tensor.missing > 0 ? "  not there\n" : "\n");
   if (HasTrits(facts)) {
     for (const int level : {-1, 0, 1}) line += Padded(Fixed(100.0 * facts.Share(level), 1), 7, true);
     const ScaleFacts& s = facts.scales;
-    line += "  " + ShortReal(static_cast<double>(s.typical));
+    line += "  " + (s.count == 0 ? "?" : ShortReal(static_cast<double>(s.typical)));
     if (s.smallest != s.largest) {
       line +=
           " (" + ShortReal(static_cast<double>(s.smallest)) + " to " + ShortReal(static_cast<double>(s.largest)) + ")";
     }
-  } else if (facts.levels.empty() && facts.values > 0) {
+  } else if (facts.levels.empty()) {
     line +=
         "  " + ShortReal(static_cast<double>(facts.lowest)) + " to " + ShortReal(static_cast<double>(facts.highest));
   }
@@ -134,7 +135,8 @@ inline std::string TensorJson(const TensorReport& tensor) {
   JsonObjectText json;
   json.Text("name", tensor.name).Text("type", tensor.type);
   json.Raw("shape", JsonListText(tensor.shape, [](uint64_t n) { return std::to_string(n); }));
-  json.Number("bytes", tensor.bytes).Real("bits_per_value", tensor.BitsPerValue());
+  json.Number("bytes", tensor.bytes).Number("missing_bytes", tensor.missing);
+  json.Real("bits_per_value", tensor.BitsPerValue());
   if (!tensor.file.empty()) json.Text("file", tensor.file);
   if (facts.values == 0) return json.Make();
   json.Number("values_examined", facts.values).Flag("all_zero", facts.all_zero).Flag("constant", facts.constant);
