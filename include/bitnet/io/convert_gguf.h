@@ -152,7 +152,8 @@ inline Result<ConvertReport> ConvertGguf(const GgufFile& in, const std::string& 
     const std::vector<uint64_t> dims(tensor.dims.begin(), tensor.dims.begin() + std::max<uint32_t>(tensor.rank, 1));
     if (!is_converted(tensor)) {
       ++report.copied;
-      writer.AddTensor(std::string(tensor.name), dims, *tensor.type, tensor.bytes);
+      writer.AddTensor(std::string(tensor.name), dims, *tensor.type, tensor.bytes,
+                       [&in, &tensor] { in.Release(tensor); });
       continue;
     }
     report.converted.push_back({std::string(tensor.name), tensor.TypeName(), std::string(type.name)});
