@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -230,6 +231,18 @@ TEST_CASE("ExamineCheckpoint: GGUF by its first bytes; what cannot be opened is 
   CHECK(ExamineCheckpoint(path.path()).kind == "GGUF, version 3");
   CHECK(Lines(ExamineCheckpoint(path.path())).empty());
   CHECK(Lines(ExamineCheckpoint(path.path() + ".none")) == "error reader\n");
+  // What nothing but a loader finds: factors of the rotary embedding that are 0.
+  testing::SmallCheckpoint factors("I2_S", "llama", [] {
+    ModelConfig c = testing::SmallCheckpoint::Config();
+    c.sub_layer_norms = false;
+    return c;
+  }());
+  Bytes ones(4 * 32);
+  for (size_t i = 4; i < ones.size(); i += 4) std::memcpy(ones.data() + i, "\0\0\x80\x3f", 4);
+  factors.tensors.push_back({"rope_freqs.weight", {32}, "F32", ones});
+  factors.Write(path.path());
+  CHECK(Lines(ExamineGguf(ReadGgufRemains(*MappedFile::Open(path.path())))).empty());
+  CHECK(Lines(ExamineCheckpoint(path.path())) == "error loader\n");
   REQUIRE(WriteFile(path.path(), Bytes{'h', 'e', 'l', 'l', 'o', ' ', 'y', 'o', 'u', '!'}).ok());
   const CheckpointReport report = ExamineCheckpoint(path.path());
   CHECK(Lines(report) == "error reader\nnote configuration\n");

@@ -4,7 +4,8 @@
 //   GGUF                       io/examine_gguf.h
 //   a folder, safetensors      io/examine_hf.h; the name of an index or of a config.json stands for its folder
 //
-// The result is always a report: what cannot be opened is a finding. io/report_text.h writes it.
+// The result is always a report: what cannot be opened is a finding. So is what loaders refuse (io/checkpoint.h) though
+// nothing else was found: a checkpoint without errors is one that loads. io/report_text.h writes it.
 #ifndef BITNET_IO_EXAMINE_CHECKPOINT_H_
 #define BITNET_IO_EXAMINE_CHECKPOINT_H_
 
@@ -18,6 +19,7 @@
 #include <utility>
 
 #include "bitnet/base/result.h"
+#include "bitnet/io/checkpoint.h"
 #include "bitnet/io/checkpoint_report.h"
 #include "bitnet/io/examine_gguf.h"
 #include "bitnet/io/examine_hf.h"
@@ -26,7 +28,9 @@
 
 namespace bitnet {
 
-inline CheckpointReport ExamineCheckpoint(const std::string& path, const ExamineOptions& options = {}) {
+namespace detail {
+
+inline CheckpointReport ExamineAnyCheckpoint(const std::string& path, const ExamineOptions& options = {}) {
   std::error_code unknown;
   if (std::filesystem::is_directory(path, unknown)) return ExamineHf(path, options);
   const std::filesystem::path as_path(path);
@@ -47,6 +51,18 @@ inline CheckpointReport ExamineCheckpoint(const std::string& path, const Examine
   // A safetensors file begins with its header's length, which is far below the number that these letters are.
   if (begin == "GGUF") return ExamineGguf(ReadGgufRemains(*std::move(file)), options);
   return ExamineHf(path, options);
+}
+
+}  // namespace detail
+
+inline CheckpointReport ExamineCheckpoint(const std::string& path, const ExamineOptions& options = {}) {
+  CheckpointReport report = detail::ExamineAnyCheckpoint(path, options);
+  // Without a configuration it is a vocabulary, or a file of a folder.
+  if (!report.config || report.Count(Severity::kError) > 0) return report;
+  if (const Result<Checkpoint> loaded = Checkpoint::Open(report.path); !loaded.ok()) {
+    report.Add(Severity::kError, "loader", report.path, loaded.error());
+  }
+  return report;
 }
 
 }  // namespace bitnet
