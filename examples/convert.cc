@@ -1,10 +1,13 @@
-// A GGUF file with its ternary weights in another type. Trits are exact, scales as exact as the type holds them, and
-// all else is copied; OUT may be IN, and is replaced when all of it is written.
+// A checkpoint with its ternary weights stored in another way. Trits are exact, scales as exact as the type holds them;
+// from GGUF to GGUF all else is copied. OUT may be IN, and is replaced when all of it is written.
 //
-//   convert IN.gguf OUT.gguf --to I2_S|TQ1_0|TQ2_0|Q2_0 [--i2s A|B|C]
-//   convert --quick    makes a small file and converts it to all types
+//   convert IN OUT --to I2_S|TQ1_0|TQ2_0|Q2_0 [--i2s A|B|C]    OUT is a GGUF file
+//   convert IN OUT --to hf-packed [--i2s A|B|C]                OUT is a folder of transformers
+//   convert --quick    makes a small file and converts it to all of them
 //
-// --i2s says which layout I2_S has in IN; written is always layout A.
+// IN is a GGUF file or a folder of transformers. --i2s says which layout I2_S has in IN; written is always layout A.
+#include <bitnet/io/checkpoint.h>
+#include <bitnet/io/convert_checkpoint.h>
 #include <bitnet/io/convert_gguf.h>
 #include <bitnet/io/gguf.h>
 
@@ -20,7 +23,7 @@ using namespace bitnet;
 namespace {
 
 [[noreturn]] void Misused(const std::string& why) {
-  std::fprintf(stderr, "%s\nconvert IN.gguf OUT.gguf --to I2_S|TQ1_0|TQ2_0|Q2_0 [--i2s A|B|C]\n", why.c_str());
+  std::fprintf(stderr, "%s\nconvert IN OUT --to I2_S|TQ1_0|TQ2_0|Q2_0|hf-packed [--i2s A|B|C]\n", why.c_str());
   std::exit(64);
 }
 
@@ -39,19 +42,30 @@ void Print(const ConvertReport& report, const std::string& out) {
 }
 
 void Convert(const std::string& in, const std::string& out, const ConvertOptions& options) {
-  const GgufFile file = Need(GgufFile::Open(in));
-  Print(Need(ConvertGguf(file, out, options)), out);
+  if (options.type == "hf-packed") {
+    CheckpointOptions open;
+    open.decode.i2s = options.i2s;
+    Print(Need(ConvertToHf(Need(Checkpoint::Open(in, open)), out, options)), out);
+  } else if (std::filesystem::is_directory(in)) {
+    Print(Need(ConvertToGguf(Need(Checkpoint::Open(in)), out, options)), out);
+  } else {
+    const GgufFile file = Need(GgufFile::Open(in));
+    Print(Need(ConvertGguf(file, out, options)), out);
+  }
 }
 
 void Quick() {
-  const std::string path = (std::filesystem::temp_directory_path() / "bitnet_convert_quick.gguf").string();
-  MakeSmallGguf(path, "I2_S");
+  const std::string path = (std::filesystem::temp_directory_path() / "bitnet_convert_quick").string();
+  const std::string file = path + ".gguf";
+  MakeSmallGguf(file, "I2_S");
   for (const char* type : {"TQ1_0", "TQ2_0", "Q2_0", "I2_S"}) {
-    std::printf("to %s: ", type);
-    Convert(path, path, {.type = type});
-    std::printf("%llu bytes\n", static_cast<unsigned long long>(std::filesystem::file_size(path)));
+    Convert(file, file, {.type = type});
+    std::printf("%llu bytes in %s\n", static_cast<unsigned long long>(std::filesystem::file_size(file)), type);
   }
-  std::filesystem::remove(path);
+  Convert(file, path, {.type = "hf-packed"});
+  Convert(path, file, {.type = "I2_S"});
+  std::filesystem::remove(file);
+  std::filesystem::remove_all(path);
 }
 
 }  // namespace
@@ -80,7 +94,7 @@ int main(int argc, char** argv) {
       (in.empty() ? in : out) = option;
     }
   }
-  if (in.empty() || out.empty()) Misused("convert needs a file to read and one to write");
+  if (in.empty() || out.empty()) Misused("convert needs what to read and what to write");
   if (options.type.empty()) Misused("convert needs --to and a type");
   options.progress = [](size_t done, size_t all) {
     if (done % 16 == 0) std::fprintf(stderr, "\r%zu of %zu tensors\r", done, all);
