@@ -88,13 +88,16 @@ TEST_CASE("ExamineGguf: values that are wrong, each with the tensor's name") {
   CheckpointReport report = Examine(file);
   CHECK(Only(report).rule == "illegal-codes");
   CHECK(Only(report).subject == "blk.1.ffn_up.weight");
-  CHECK(Only(report).found == "4 codes or blocks of codes have no level, the first at row 1, column 6");
+  CHECK(Only(report).found == "4 codes have no level, the first at row 1, column 6");
   CHECK(ExitCode(report) == 2);
 
   for (const char* type : {"TQ1_0", "TQ2_0"}) {
     SmallCheckpoint blocks(type);
     blocks.Find("blk.1.ffn_up.weight").bytes[1] = std::string(type) == "TQ1_0" ? 1 : 0xff;
     CHECK(Lines(Examine(blocks)) == "error illegal-codes blk.1.ffn_up.weight\n");
+    CHECK(Only(Examine(blocks)).found == (std::string(type) == "TQ1_0"
+                                              ? "1 block has bytes that are no trits, at row 0, column 1"
+                                              : "4 codes have no level, the first at row 0, column 1"));
   }
   SmallCheckpoint two("Q2_0");
   two.Find("blk.1.ffn_up.weight").bytes[7] = 0xff;  // legal there
@@ -130,7 +133,7 @@ TEST_CASE("ExamineGguf: values that are wrong, each with the tensor's name") {
   std::memcpy(norm.bytes.data() + 40, "\0\0\x80\x7f", 4);
   report = Examine(file);
   CHECK(Only(report).rule == "not-finite");
-  CHECK(Only(report).found == "1 values are NaN or infinite, the first at row 0, column 10");
+  CHECK(Only(report).found == "1 value is NaN or infinite, at row 0, column 10");
   std::fill(norm.bytes.begin(), norm.bytes.end(), uint8_t{0});
   CHECK(Lines(Examine(file)) == "error all-zero blk.0.attn_norm.weight\n");
 

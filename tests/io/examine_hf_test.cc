@@ -107,7 +107,7 @@ TEST_CASE("ExamineHf: values and scales that are wrong") {
     copy.Put("model.safetensors", gate, 13, {0b00110000});
     const CheckpointReport report = ExamineHf(copy.path());
     CHECK(Lines(report) == "error illegal-codes " + gate + "\n" + kNoTokenizer);
-    CHECK(report.findings[0].found == "1 codes or blocks of codes have no level, the first at row 15, column 1");
+    CHECK(report.findings[0].found == "1 code has no level, at row 15, column 1");
   }
   {
     const Copy copy("hf_packed");
@@ -129,7 +129,7 @@ TEST_CASE("ExamineHf: values and scales that are wrong") {
     copy.Put("model-00003-of-00003.safetensors", "lm_head.weight", 24, {0xc0, 0x7f});
     const CheckpointReport report = ExamineHf(copy.path());
     CHECK(Lines(report) == "error not-finite lm_head.weight\n" + kNoTokenizer);
-    CHECK(report.findings[0].found == "1 values are NaN or infinite, the first at row 1, column 0");
+    CHECK(report.findings[0].found == "1 value is NaN or infinite, at row 1, column 0");
     for (const TensorReport& tensor : report.tensors) {
       if (tensor.name == "lm_head.weight") CHECK(tensor.file == "model-00003-of-00003.safetensors");
     }

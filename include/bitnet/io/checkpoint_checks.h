@@ -97,9 +97,16 @@ inline void CheckValues(CheckpointReport& report, const TensorReport& tensor) {
   };
   const bool is_ternary = detail::HasTrits(facts);
   if (facts.illegal > 0) {
+    const bool is_one = facts.illegal == 1;
     add(Severity::kError, "illegal-codes",
-        std::to_string(facts.illegal) + " codes or blocks of codes have no level, the first at " + facts.first_illegal,
-        facts.is_ternary ? "codes 0, 1 and 2, which are -1, 0 and +1" : "codes that the type has");
+        std::to_string(facts.illegal) +
+            (facts.illegal_blocks ? (is_one ? " block has" : " blocks have") + std::string(" bytes that are no trits")
+             : is_one             ? std::string(" code has no level")
+                                  : std::string(" codes have no level")) +
+            (is_one ? ", at " : ", the first at ") + facts.first_illegal,
+        facts.illegal_blocks ? "bytes that an encoder writes"
+        : facts.is_ternary   ? "codes 0, 1 and 2, which are -1, 0 and +1"
+                             : "codes that the type has");
   }
   if (scales.not_finite > 0) {
     add(Severity::kError, "not-finite",
@@ -109,7 +116,9 @@ inline void CheckValues(CheckpointReport& report, const TensorReport& tensor) {
   }
   if (facts.not_finite > 0) {
     add(Severity::kError, "not-finite",
-        std::to_string(facts.not_finite) + " values are NaN or infinite, the first at " + facts.first_not_finite,
+        std::to_string(facts.not_finite) +
+            (facts.not_finite == 1 ? " value is NaN or infinite, at " : " values are NaN or infinite, the first at ") +
+            facts.first_not_finite,
         "finite values");
   }
   if (is_ternary && facts.zeroed > 0) {

@@ -57,7 +57,8 @@ struct TensorFacts {
   std::vector<int> levels;
   std::vector<uint64_t> counts;
   bool is_ternary = false;       // the type's levels are -1, 0, 1
-  uint64_t illegal = 0;          // codes without a level; of types with five trits a byte, blocks with such a byte
+  uint64_t illegal = 0;          // codes without a level
+  bool illegal_blocks = false;   // ... or, of types with five trits a byte, blocks with bytes that are no trits
   std::string first_illegal;     // "row 0, column 3"
   ScaleFacts scales;             // steps; of a type that has one for the tensor, where its bytes are there
   uint64_t zeroed = 0;           // groups whose step is 0 and whose codes are not
@@ -237,7 +238,8 @@ TensorFacts FactsOfBlocks(const GgufTensor& tensor) {
   facts.scales = scales.Facts();
   SetLevels<typename Type::Format>(counter, Type::kFlip, facts);
   // Where digits are bits, the codes themselves can be counted.
-  if (kLayout.run[0].digits.kind == ByteDigits::kBits) {
+  facts.illegal_blocks = kLayout.run[0].digits.kind == ByteDigits::kTrits;
+  if (!facts.illegal_blocks) {
     facts.illegal = 0;
     for (size_t code = Traits::kCount; code < 256; ++code) facts.illegal += counter[code];
   }
@@ -263,7 +265,7 @@ TensorFacts FactsOfFours(std::span<const uint8_t> bytes, Place&& place) {
   for (size_t i = 0; facts.illegal > 0 && facts.first_illegal.empty(); ++i) {
     for (unsigned n = 0; n < 4 && facts.first_illegal.empty(); ++n) {
       const unsigned shift = kFromHighest ? 6 - 2 * n : 2 * n;
-      if (((bytes[i] >> shift) & 3u) == 3) facts.first_illegal = place(i, n);
+      if (((unsigned{bytes[i]} >> shift) & 3u) == 3) facts.first_illegal = place(i, n);
     }
   }
   facts.values = 4 * uint64_t{bytes.size()};
