@@ -338,13 +338,19 @@ TEST_CASE("GgufWriter: a file may be written over itself, from its own mapped by
   REQUIRE(file.ok());
   const GgufTensor& tensor = file->tensors()[0];
   GgufWriter second;
-  second.AddTensor("copy", {1024, 64}, *tensor.type, tensor.bytes);
+  size_t after = 0;
+  second.AddTensor("copy", {1024, 64}, *tensor.type, tensor.bytes, [&] {
+    ++after;
+    file->Release(tensor);
+  });
   second.AddTensor("i2s", {1024, 64}, Type("I2_S"), [&]() -> Result<Bytes> {
     Result<DecodedTensor> decoded = DecodeTensor(*file, tensor);
     if (!decoded.ok()) return Error{decoded.error()};
     return Encode(std::get<QuantizedMatrix<Ternary>>(decoded->matrix), "I2_S").bytes;
   });
+  CHECK(after == 0);
   REQUIRE(second.Write(path.path()).ok());
+  CHECK(after == 1);
   const Result<GgufFile> written = GgufFile::Open(path.path());
   REQUIRE(written.ok());
   CHECK(Values(DecodeTensor(*written, *written->FindTensor("copy"))->matrix) == Values(matrix));

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
 #include <bit>
 #include <cstdint>
 #include <cstdlib>
@@ -172,6 +173,37 @@ TEST_CASE("ReadSafetensorsHeader: tensors leave no gap and do not overlap") {
   CHECK(Has(Fault(two("[1,5]", "[5,9]"), 9), "'a' begins at byte 1"));
   CHECK(Has(Fault(two("[0,4]", "[18446744073709551611,18446744073709551615]"), 8),
             "'b' begins at byte 18446744073709551611"));
+}
+
+TEST_CASE("ReadSafetensorsRemains: of a file with a fault, the tensors that are right") {
+  const Bytes whole = SmallFile();
+  SafetensorsRemains remains = ReadSafetensorsRemains(whole, "f");
+  CHECK(remains.fault.empty());
+  CHECK(remains.header.tensors.size() == 3);
+  // Cut within the values: all tensors, where they were.
+  for (size_t cut = 1; cut <= 20; ++cut) {
+    const Bytes part(whole.begin(), whole.end() - static_cast<std::ptrdiff_t>(cut));
+    remains = ReadSafetensorsRemains(part, "f");
+    CHECK(remains.fault == Fault(part));
+    CHECK(Has(remains.fault, "it is truncated"));
+    REQUIRE(remains.header.tensors.size() == 3);
+    for (size_t i = 0; i < 3; ++i) {
+      CHECK(remains.header.tensors[i].begin == whole.size() - 20 + std::array<uint64_t, 3>{0, 4, 16}[i]);
+    }
+  }
+  // Members that are wrong, a gap, an overlap: the first fault, and all that is right.
+  const Bytes wrong = FileOf(R"({"__metadata__":{"a":1,"b":"c"},"x":{"dtype":"F99","shape":[1],"data_offsets":[0,4]},)"
+                             R"("y":{"dtype":"F32","shape":[1],"data_offsets":[8,12]},"w":7,)"
+                             R"("z":{"dtype":"U8","shape":[2],"data_offsets":[9,11]}})",
+                             20);
+  remains = ReadSafetensorsRemains(wrong, "f");
+  CHECK(remains.fault == Fault(wrong));
+  CHECK(Has(remains.fault, "a text was expected"));
+  CHECK(remains.header.metadata == SafetensorsMetadata{{"b", "c"}});
+  REQUIRE(remains.header.tensors.size() == 2);
+  CHECK(remains.header.tensors[0].begin == wrong.size() - 20 + 8);
+  CHECK(remains.header.tensors[1].begin == wrong.size() - 20 + 9);
+  CHECK(ReadSafetensorsRemains({}, "f").fault == Fault(Bytes()));
 }
 
 TEST_CASE("ReadSafetensorsHeader: every changed byte is read or refused, and what is read lies in the file") {

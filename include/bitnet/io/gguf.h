@@ -10,6 +10,8 @@
 // at the tensors' bytes: io/blocks.h decodes them. Views (keys, texts, bytes) live as long as the GgufFile, moved or
 // not.
 //
+// Of a file with a fault, ReadGgufRemains gives what can be read all the same: for whoever says what is wrong with it.
+//
 // A tensor whose type is not known is kept, with `type` null, for whoever lists what a file holds; to decode it is an
 // error. Of several types with one number the one is taken whose length fits the place up to the next tensor; of small
 // tensors, which alignment leaves undecided, the one that the number has in the rest of the file.
@@ -22,6 +24,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -58,6 +61,8 @@ struct GgufTensor {
   // "I2_S"; of what is not known "type 77".
   std::string TypeName() const { return type == nullptr ? "type " + std::to_string(type_id) : std::string(type->name); }
 };
+
+struct GgufRemains;
 
 class GgufFile {
  public:
@@ -117,6 +122,7 @@ class GgufFile {
 
  private:
   class Reader;
+  friend GgufRemains ReadGgufRemains(MappedFile file);
 
   template <class Item>
   static const Item* Find(const std::vector<Item>& items, const std::vector<uint32_t>& sorted, std::string_view name,
@@ -137,8 +143,11 @@ class GgufFile {
     return twice == sorted.end() ? items.size() : *twice;
   }
 
+  Result<Done> Read();
   Result<Done> ReadAlignment();
+  Result<Done> CheckOffsets() const;
   Result<Done> PlaceTensors();
+  void PlaceRemains();
   std::vector<const GgufType*> FittingTypes(const GgufTensor& tensor, bool is_last) const;
   static std::string WhyNotPlaced(const GgufTensor& tensor, bool several_fit);
 
@@ -146,6 +155,7 @@ class GgufFile {
   uint32_t version_ = 0;
   uint64_t alignment_ = 32;
   uint64_t data_ = 0;
+  bool placed_ = false;  // the tensors' offsets count from the beginning of the file
   std::vector<GgufEntry> entries_;
   std::vector<GgufTensor> tensors_;
   std::vector<uint32_t> entries_by_key_;
@@ -246,18 +256,22 @@ class GgufFile::Reader {
 inline Result<GgufFile> GgufFile::Parse(MappedFile file) {
   GgufFile gguf;
   gguf.file_ = std::move(file);
-  Reader from(gguf.file_);
+  if (Result<Done> read = gguf.Read(); !read.ok()) return Error{read.error()};
+  return Result<GgufFile>(std::move(gguf));
+}
+
+inline Result<Done> GgufFile::Read() {
+  Reader from(file_);
   const auto magic = from.Bytes(4, "the first bytes of a GGUF file");
   if (from.ok() && std::memcmp(magic.data(), "GGUF", 4) != 0) {
-    return Error{gguf.path() + ": this is not a GGUF file (its first bytes must be GGUF)"};
+    return Error{path() + ": this is not a GGUF file (its first bytes must be GGUF)"};
   }
-  gguf.version_ = from.Number<uint32_t>("the version");
-  if (from.ok() && gguf.version_ != 2 && gguf.version_ != 3) {
-    const bool is_big_endian = (gguf.version_ & 0xffffu) == 0 && gguf.version_ != 0;
-    return Error{gguf.path() +
-                 (is_big_endian
-                      ? ": a GGUF file for big-endian machines; only little-endian ones are read"
-                      : ": version " + std::to_string(gguf.version_) + " of a GGUF file; versions 2 and 3 are read")};
+  version_ = from.Number<uint32_t>("the version");
+  if (from.ok() && version_ != 2 && version_ != 3) {
+    const bool is_big_endian = (version_ & 0xffffu) == 0 && version_ != 0;
+    return Error{path() + (is_big_endian ? ": a GGUF file for big-endian machines; only little-endian ones are read"
+                                         : ": version " + std::to_string(version_) +
+                                               " of a GGUF file; versions 2 and 3 are read")};
   }
   // A tensor: a name, a number of dimensions, one of them, a type, an offset. An entry: a key, a type, a value.
   const uint64_t tensors = from.Count("the number of tensors", 8 + 4 + 4 + 8);
@@ -268,7 +282,7 @@ inline Result<GgufFile> GgufFile::Parse(MappedFile file) {
     from.Within(key);
     const GgufValueType type = from.ValueType("metadata");
     const GgufValue value = from.Value(type, 0, "metadata");
-    if (from.ok()) gguf.entries_.push_back({key, value});
+    if (from.ok()) entries_.push_back({key, value});
   }
   for (uint64_t i = 0; i < tensors && from.ok(); ++i) {
     GgufTensor tensor;
@@ -291,20 +305,22 @@ inline Result<GgufFile> GgufFile::Parse(MappedFile file) {
     }
     tensor.type_id = from.Number<uint32_t>("the type of tensor");
     tensor.offset = from.Number<uint64_t>("the offset of tensor");
-    if (from.ok()) gguf.tensors_.push_back(tensor);
+    if (from.ok()) tensors_.push_back(tensor);
   }
+  const size_t entry_twice = Sort(entries_, entries_by_key_, &GgufEntry::key);
+  const size_t tensor_twice = Sort(tensors_, tensors_by_name_, &GgufTensor::name);
   if (!from.ok()) return Error{from.error()};
-  if (const size_t twice = Sort(gguf.entries_, gguf.entries_by_key_, &GgufEntry::key); twice < gguf.entries_.size()) {
-    return Error{gguf.path() + ": metadata " + Quoted(gguf.entries_[twice].key) + " is there twice"};
+  const Result<Done> alignment = ReadAlignment();
+  data_ = from.at() + (alignment_ - from.at() % alignment_) % alignment_;
+  if (entry_twice < entries_.size()) {
+    return Error{path() + ": metadata " + Quoted(entries_[entry_twice].key) + " is there twice"};
   }
-  if (const size_t twice = Sort(gguf.tensors_, gguf.tensors_by_name_, &GgufTensor::name);
-      twice < gguf.tensors_.size()) {
-    return Error{gguf.path() + ": tensor " + Quoted(gguf.tensors_[twice].name) + " is there twice"};
+  if (tensor_twice < tensors_.size()) {
+    return Error{path() + ": tensor " + Quoted(tensors_[tensor_twice].name) + " is there twice"};
   }
-  if (Result<Done> read = gguf.ReadAlignment(); !read.ok()) return Error{read.error()};
-  gguf.data_ = from.at() + (gguf.alignment_ - from.at() % gguf.alignment_) % gguf.alignment_;
-  if (Result<Done> placed = gguf.PlaceTensors(); !placed.ok()) return Error{placed.error()};
-  return Result<GgufFile>(std::move(gguf));
+  if (!alignment.ok()) return Error{alignment.error()};
+  if (Result<Done> checked = CheckOffsets(); !checked.ok()) return checked;
+  return PlaceTensors();
 }
 
 inline Result<Done> GgufFile::ReadAlignment() {
@@ -318,11 +334,10 @@ inline Result<Done> GgufFile::ReadAlignment() {
   return Done{};
 }
 
-// Each tensor has the bytes up to the next one, the last those up to the end of the file. Offsets in the file are
-// counted from data_; in GgufTensor from the beginning of the file.
-inline Result<Done> GgufFile::PlaceTensors() {
+// Offsets as the file states them, counted from data_.
+inline Result<Done> GgufFile::CheckOffsets() const {
   const uint64_t size = file_.bytes().size();
-  for (GgufTensor& tensor : tensors_) {
+  for (const GgufTensor& tensor : tensors_) {
     if (tensor.offset % alignment_ != 0) {
       return Error{path() + ": tensor " + Quoted(tensor.name) + " is at offset " + std::to_string(tensor.offset) +
                    " of the data; offsets must be multiples of " + std::to_string(alignment_)};
@@ -332,8 +347,16 @@ inline Result<Done> GgufFile::PlaceTensors() {
                    " of the data, which has " + std::to_string(data_ > size ? 0 : size - data_) +
                    " bytes: the file is truncated, or it is damaged"};
     }
-    tensor.offset += data_;
   }
+  return Done{};
+}
+
+// Each tensor has the bytes up to the next one, the last those up to the end of the file. Offsets in GgufTensor are
+// counted from the beginning of the file.
+inline Result<Done> GgufFile::PlaceTensors() {
+  const uint64_t size = file_.bytes().size();
+  for (GgufTensor& tensor : tensors_) tensor.offset += data_;
+  placed_ = true;
   std::vector<uint32_t> order(tensors_.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<uint32_t>(i);
   std::sort(order.begin(), order.end(),
@@ -370,6 +393,41 @@ inline Result<Done> GgufFile::PlaceTensors() {
   return Done{};
 }
 
+// As well as it goes, whatever is wrong: a tensor has the bytes that its type takes, or those up to the next one where
+// its type cannot be told, as far as the file has them.
+inline void GgufFile::PlaceRemains() {
+  const uint64_t size = file_.bytes().size();
+  std::vector<uint64_t> begins;
+  for (const GgufTensor& tensor : tensors_) begins.push_back(tensor.offset);
+  std::sort(begins.begin(), begins.end());
+  std::map<uint32_t, const GgufType*> meanings;  // as far as tensors were placed
+  for (const GgufTensor& tensor : tensors_) {
+    if (tensor.type != nullptr) meanings.emplace(tensor.type_id, tensor.type);
+  }
+  for (GgufTensor& tensor : tensors_) {
+    const auto next = std::upper_bound(begins.begin(), begins.end(), tensor.offset);
+    const uint64_t begin = std::min(tensor.offset, size);
+    uint64_t end = next == begins.end() ? size : std::min(*next, size);
+    tensor.bytes = file_.bytes().subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+    const std::span<const GgufType> known = FindGgufTypes(tensor.type_id);
+    if (tensor.type == nullptr && known.size() == 1) tensor.type = &known[0];
+    if (tensor.type == nullptr) {
+      const auto fitting = FittingTypes(tensor, next == begins.end());
+      const auto meaning = meanings.find(tensor.type_id);
+      if (fitting.size() == 1) {
+        tensor.type = fitting[0];
+      } else if (meaning != meanings.end()) {
+        tensor.type = meaning->second;
+      }
+    }
+    if (tensor.type == nullptr) continue;
+    if (const std::optional<uint64_t> bytes = tensor.type->Bytes(tensor.rows(), tensor.cols())) {
+      end = begin + std::min<uint64_t>(*bytes, size - begin);
+      tensor.bytes = file_.bytes().subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+    }
+  }
+}
+
 // The types of its number that a tensor may have, which has all bytes up to the next tensor: those that fill them up to
 // the alignment; or if none does, those that are shorter. A type whose length no table says fits where no other does.
 inline std::vector<const GgufType*> GgufFile::FittingTypes(const GgufTensor& tensor, bool is_last) const {
@@ -402,6 +460,39 @@ inline std::string GgufFile::WhyNotPlaced(const GgufTensor& tensor, bool several
                         (type.rows_together > 1 ? ", in " + std::to_string(type.rows_together) + "s" : ""));
   }
   return why + (several_fit ? "; which of them it is cannot be told" : "");
+}
+
+// What can be read of a file: all that is before its fault, and tensors as far as their bytes are there.
+struct GgufRemains {
+  // Of a file with a fault, names may stand twice; tensors may have fewer bytes than their shape takes, or none, and
+  // share them; `type` is set where the number and the shape leave no doubt. Where the list of tensors does not end,
+  // no tensor has bytes.
+  GgufFile file;
+  std::string fault;  // the error of GgufFile::Parse; empty: there is none
+};
+
+inline GgufRemains ReadGgufRemains(MappedFile file) {
+  GgufRemains remains;
+  GgufFile& gguf = remains.file;
+  gguf.file_ = std::move(file);
+  const Result<Done> read = gguf.Read();
+  if (read.ok()) return remains;
+  remains.fault = read.error();
+  // Where the list of tensors does not end, data_ is not known. Else offsets count from it, unless they were placed.
+  if (gguf.data_ == 0) {
+    for (GgufTensor& tensor : gguf.tensors_) {
+      const std::span<const GgufType> known = FindGgufTypes(tensor.type_id);
+      if (known.size() == 1) tensor.type = &known[0];
+    }
+    return remains;
+  }
+  if (!gguf.placed_) {
+    for (GgufTensor& tensor : gguf.tensors_) {
+      tensor.offset += std::min(gguf.data_, std::numeric_limits<uint64_t>::max() - tensor.offset);
+    }
+  }
+  gguf.PlaceRemains();
+  return remains;
 }
 
 }  // namespace bitnet

@@ -104,11 +104,13 @@ class GgufWriter {
   // `dims` as GGUF has them: columns first. `bytes` is called once by Write, and gives as many as type and shape take.
   void AddTensor(std::string name, std::vector<uint64_t> dims, const GgufType& type,
                  std::function<Result<Bytes>()> bytes) {
-    tensors_.push_back({std::move(name), std::move(dims), &type, {}, std::move(bytes)});
+    tensors_.push_back({std::move(name), std::move(dims), &type, {}, std::move(bytes), {}});
   }
-  // Bytes that stay where they are until Write has returned.
-  void AddTensor(std::string name, std::vector<uint64_t> dims, const GgufType& type, std::span<const uint8_t> bytes) {
-    tensors_.push_back({std::move(name), std::move(dims), &type, bytes, {}});
+  // Bytes that stay where they are until Write has returned, or has called `after`, which it does when they are
+  // written.
+  void AddTensor(std::string name, std::vector<uint64_t> dims, const GgufType& type, std::span<const uint8_t> bytes,
+                 std::function<void()> after = {}) {
+    tensors_.push_back({std::move(name), std::move(dims), &type, bytes, {}, std::move(after)});
   }
   void AddTensor(std::string name, std::vector<uint64_t> dims, const GgufType& type, Bytes&& bytes) = delete;
 
@@ -164,6 +166,7 @@ class GgufWriter {
                       " bytes; its shape in " + std::string(tensor.type->name) + " takes " + std::to_string(sizes[i]));
       }
       if (Result<Done> written = file->Write(bytes); !written.ok()) return written;
+      if (tensor.after) tensor.after();
       const auto padding = std::span(zeros).first(static_cast<size_t>(Padding(sizes[i])));
       if (Result<Done> written = file->Write(padding); !written.ok()) return written;
     }
@@ -181,6 +184,7 @@ class GgufWriter {
     const GgufType* type;
     std::span<const uint8_t> bytes;
     std::function<Result<Bytes>()> make;
+    std::function<void()> after;
 
     std::optional<uint64_t> Size() const {
       if (dims.empty() || dims.size() > 4) return std::nullopt;

@@ -6,7 +6,8 @@
 //
 // Nothing of it is believed: N, the JSON, types, shapes and offsets are checked, and the tensors must cover the rest of
 // the file exactly, each byte once. Values may lie at any address: readers copy them. A type that is not in the table
-// below is refused by its name, and so is a key that the format does not have. To add a type, add its line.
+// below is refused by its name, and so is a key that the format does not have. To add a type, add its line. Of a file
+// with a fault, ReadSafetensorsRemains gives the tensors that are there all the same.
 #ifndef BITNET_IO_SAFETENSORS_HEADER_H_
 #define BITNET_IO_SAFETENSORS_HEADER_H_
 
@@ -14,6 +15,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <numeric>
 #include <optional>
 #include <span>
@@ -174,22 +176,25 @@ inline Result<SafetensorsTensor> ReadSafetensorsTensor(const JsonValue& entry) {
   return tensor;
 }
 
-// That tensors cover `bytes` bytes exactly: sorts them, and makes their offsets those of the file.
+// That tensors cover `bytes` bytes exactly: sorts them, and makes their offsets those of the file; also where it
+// refuses.
 inline Result<Done> PlaceSafetensors(std::vector<SafetensorsTensor>& tensors, uint64_t data_begin, uint64_t data_bytes,
                                      const std::string& name) {
   std::sort(tensors.begin(), tensors.end(), [](const SafetensorsTensor& a, const SafetensorsTensor& b) {
     return std::pair(a.begin, a.bytes) < std::pair(b.begin, b.bytes);
   });
   uint64_t covered = 0;
+  Result<Done> placed = Done{};
   for (SafetensorsTensor& tensor : tensors) {
-    if (tensor.begin != covered) {
-      return Error{name + ": " + Quoted(tensor.name) + " begins at byte " + std::to_string(tensor.begin) +
-                   " of the values; what is before it ends at byte " + std::to_string(covered) +
-                   ": tensors may leave no gap and not overlap"};
+    if (tensor.begin != covered && placed.ok()) {
+      placed = Error{name + ": " + Quoted(tensor.name) + " begins at byte " + std::to_string(tensor.begin) +
+                     " of the values; what is before it ends at byte " + std::to_string(covered) +
+                     ": tensors may leave no gap and not overlap"};
     }
-    covered += tensor.bytes;  // at most its data_offsets' end
-    tensor.begin += data_begin;
+    covered = tensor.begin + tensor.bytes;  // its data_offsets' end
+    tensor.begin += std::min(data_begin, std::numeric_limits<uint64_t>::max() - tensor.begin);
   }
+  if (!placed.ok()) return placed;
   if (covered != data_bytes) {
     return Error{name + ": the tensors take " + std::to_string(covered) + " bytes from byte " +
                  std::to_string(data_begin) + " on; the file has " + std::to_string(data_bytes) +
@@ -200,49 +205,81 @@ inline Result<Done> PlaceSafetensors(std::vector<SafetensorsTensor>& tensors, ui
 
 }  // namespace detail
 
-// Reads the header of a whole file's bytes. `name` is the file's, for messages.
-inline Result<SafetensorsHeader> ReadSafetensorsHeader(std::span<const uint8_t> file, const std::string& name) {
+// What can be read of a file with a fault: the tensors whose members of the header are right. They may overlap, and lie
+// beyond the file's end.
+struct SafetensorsRemains {
+  SafetensorsHeader header;
+  std::string fault;  // the error of ReadSafetensorsHeader; empty: there is none
+};
+
+inline SafetensorsRemains ReadSafetensorsRemains(std::span<const uint8_t> file, const std::string& name) {
+  SafetensorsRemains remains;
+  const auto fail = [&](std::string why) {
+    if (remains.fault.empty()) remains.fault = std::move(why);
+  };
   if (file.size() < 8) {
-    return Error{name + ": has " + std::to_string(file.size()) +
-                 " bytes; a safetensors file begins with the 8 bytes of its header's length"};
+    fail(name + ": has " + std::to_string(file.size()) +
+         " bytes; a safetensors file begins with the 8 bytes of its header's length");
+    return remains;
   }
   const auto header_bytes = ByteReader(file.first(8)).Number<uint64_t>("the header's length");
   if (header_bytes > kMostSafetensorsHeaderBytes || header_bytes > file.size() - 8) {
-    return Error{name + ": at byte 0: the header's length is " + std::to_string(header_bytes) + "; " +
-                 (header_bytes > kMostSafetensorsHeaderBytes
-                      ? "at most " + std::to_string(kMostSafetensorsHeaderBytes) + " are read"
-                      : std::to_string(file.size() - 8) + " bytes follow") +
-                 " (is this no safetensors file, or truncated?)"};
+    fail(name + ": at byte 0: the header's length is " + std::to_string(header_bytes) + "; " +
+         (header_bytes > kMostSafetensorsHeaderBytes
+              ? "at most " + std::to_string(kMostSafetensorsHeaderBytes) + " are read"
+              : std::to_string(file.size() - 8) + " bytes follow") +
+         " (is this no safetensors file, or truncated?)");
+    return remains;
   }
   const std::span<const uint8_t> text = file.subspan(8, static_cast<size_t>(header_bytes));
   if (text.empty() || text[0] != '{') {
-    return Error{name + ": at byte 8: the header must begin with '{' (is this a safetensors file?)"};
+    fail(name + ": at byte 8: the header must begin with '{' (is this a safetensors file?)");
+    return remains;
   }
   const Result<JsonDocument> json = JsonDocument::Parse(text, name + ": header");
-  if (!json.ok()) return Error{json.error()};
+  if (!json.ok()) {
+    fail(json.error());
+    return remains;
+  }
 
-  SafetensorsHeader header;
+  SafetensorsHeader& header = remains.header;
   header.tensors.reserve(json->root().items().size());
   for (const JsonValue entry : json->root().items()) {
     if (entry.key() == detail::kSafetensorsMetadataKey) {
-      if (Result<Done> object = entry.ExpectObject(); !object.ok()) return Error{object.error()};
+      if (Result<Done> object = entry.ExpectObject(); !object.ok()) {
+        fail(object.error());
+        continue;
+      }
       for (const JsonValue item : entry.items()) {
         const Result<std::string_view> value = item.AsText();
-        if (!value.ok()) return Error{value.error()};
-        header.metadata.emplace_back(item.key(), *value);
+        if (value.ok()) {
+          header.metadata.emplace_back(item.key(), *value);
+        } else {
+          fail(value.error());
+        }
       }
       continue;
     }
     Result<SafetensorsTensor> tensor = detail::ReadSafetensorsTensor(entry);
-    if (!tensor.ok()) return Error{tensor.error()};
-    header.tensors.push_back(*std::move(tensor));
+    if (tensor.ok()) {
+      header.tensors.push_back(*std::move(tensor));
+    } else {
+      fail(tensor.error());
+    }
   }
   const uint64_t data_begin = 8 + header_bytes;
   if (Result<Done> placed = detail::PlaceSafetensors(header.tensors, data_begin, file.size() - data_begin, name);
       !placed.ok()) {
-    return Error{placed.error()};
+    fail(placed.error());
   }
-  return header;
+  return remains;
+}
+
+// Reads the header of a whole file's bytes. `name` is the file's, for messages.
+inline Result<SafetensorsHeader> ReadSafetensorsHeader(std::span<const uint8_t> file, const std::string& name) {
+  SafetensorsRemains remains = ReadSafetensorsRemains(file, name);
+  if (!remains.fault.empty()) return Error{std::move(remains.fault)};
+  return std::move(remains.header);
 }
 
 // Where the format's own writer puts tensors: wider types first, then by name. Sets begin and bytes, and sorts.
