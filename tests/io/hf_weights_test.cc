@@ -275,10 +275,6 @@ Safetensors Zeros(const CheckpointConfig& config, const std::string& changed, co
     if (tensor.role == TensorRole::kGain) own.erase(own.begin());
     add(HfNameOf(tensor.layer, tensor.name).now, own);
   });
-  for (size_t i = 0; i < config.layers && config.head_norms; ++i) {
-    add(HfNameOf(i, "q_norm").now, {config.head_dim});
-    add(HfNameOf(i, "k_norm").now, {config.head_dim});
-  }
   for (const std::string& name : added) add(name, {4});
   return made.Open();
 }
