@@ -1,13 +1,16 @@
 // What a checkpoint is, tensor by tensor, and what is wrong with it: a GGUF file, a safetensors file, or a folder with
 // config.json.
 //
-//   doctor PATH [--json] [--no-values] [--i2s A|B|C]
+//   doctor PATH [--json] [--no-values] [--i2s A|B|C] [--text FILE]
 //   doctor --quick    makes a small file, harms a copy of it, and looks at both
 //
 // For scripts: 0 nothing is wrong, 1 there are warnings, 2 there are errors or it cannot be read, 64 the arguments are
-// wrong. --json prints one object, with all findings and all tensors. --no-values looks at no tensor's values.
+// wrong. --json prints one object, with all findings and all tensors. --no-values looks at no tensor's values. --text
+// runs the model on a text: which layout I2_S has, what fewer bits cost, what a token skips.
+#include <bitnet/bitnet.h>
 #include <bitnet/io/examine_checkpoint.h>
 #include <bitnet/io/report_text.h>
+#include <bitnet/io/try_checkpoint.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -22,12 +25,18 @@ using namespace bitnet;
 namespace {
 
 [[noreturn]] void Misused(const std::string& why) {
-  std::fprintf(stderr, "%s\ndoctor PATH [--json] [--no-values] [--i2s A|B|C]\n", why.c_str());
+  std::fprintf(stderr, "%s\ndoctor PATH [--json] [--no-values] [--i2s A|B|C] [--text FILE]\n", why.c_str());
   std::exit(64);
 }
 
-int Examine(const std::string& path, const ExamineOptions& options, bool json) {
-  const CheckpointReport report = ExamineCheckpoint(path, options);
+int Examine(const std::string& path, const ExamineOptions& options, bool json, const std::string& text = {}) {
+  CheckpointReport report = ExamineCheckpoint(path, options);
+  if (!text.empty()) {
+    const std::vector<uint8_t> bytes = Need(ReadFile(text));
+    TrialOptions trial;
+    trial.checkpoint.decode.i2s = options.i2s;
+    TryCheckpoint({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, trial, report);
+  }
   std::printf("%s", (json ? ReportJson(report) : ReportText(report)).c_str());
   return ExitCode(report);
 }
@@ -48,7 +57,7 @@ void Quick() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string path;
+  std::string path, text;
   ExamineOptions options;
   bool json = false;
   options.progress = [](size_t done, size_t all) {
@@ -63,6 +72,9 @@ int main(int argc, char** argv) {
       json = true;
     } else if (option == "--no-values") {
       options.values = false;
+    } else if (option == "--text") {
+      if (i + 1 == argc) Misused("--text needs a file");
+      text = argv[++i];
     } else if (option == "--i2s") {
       const std::string layout = i + 1 < argc ? argv[++i] : "";
       if (layout != "A" && layout != "B" && layout != "C") Misused("--i2s takes A, B or C, not '" + layout + "'");
@@ -74,5 +86,5 @@ int main(int argc, char** argv) {
     }
   }
   if (path.empty()) Misused("doctor needs a file or a folder");
-  return Examine(path, options, json);
+  return Examine(path, options, json, text);
 }

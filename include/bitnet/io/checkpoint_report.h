@@ -16,11 +16,11 @@
 #include "bitnet/io/blocks.h"
 #include "bitnet/io/checkpoint_config.h"
 #include "bitnet/io/tensor_facts.h"
+#include "bitnet/layer/weight_use.h"
 
 namespace bitnet {
 
-// How an examination goes. What needs a model that runs (the layout of I2_S by the perplexity of each, how open gates
-// are) would have its options here and its results in CheckpointReport.
+// How an examination goes. (What needs a model that runs: io/try_checkpoint.h.)
 struct ExamineOptions {
   bool values = true;                                 // look at the values of tensors, not only at what is said of them
   I2sLayout i2s = I2sLayout::kA;                      // for the places of codes; what they count does not depend on it
@@ -64,6 +64,19 @@ struct TensorReport {
   }
 };
 
+// What running the model on a text showed.
+struct CheckpointTrial {
+  struct Score {
+    std::string name;
+    double perplexity = 0.0;
+    std::string fault;  // why there is none
+  };
+  size_t tokens = 0;           // of the text
+  std::vector<Score> layouts;  // of I2_S, where there is such a tensor
+  std::vector<Score> schemes;  // what fewer bits of inputs and cache cost
+  WeightUse use;               // what W1.58A8 used of each projection's weights
+};
+
 struct CheckpointReport {
   std::string path;
   std::string kind;                                           // "GGUF, version 3"; empty where that cannot be told
@@ -74,6 +87,7 @@ struct CheckpointReport {
   std::vector<std::pair<std::string, std::string>> metadata;  // keys and their values in words
   std::vector<TensorReport> tensors;
   std::vector<Finding> findings;  // in the order in which they were found
+  std::optional<CheckpointTrial> trial;
 
   size_t Count(Severity severity) const {
     return static_cast<size_t>(

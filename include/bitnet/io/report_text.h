@@ -175,6 +175,46 @@ inline std::string ConfigJson(const CheckpointConfig& c) {
   return json.Make();
 }
 
+inline const std::pair<const char*, WeightCount WeightUse::*> kProjectionsOfUse[] = {{"q, k, v", &WeightUse::qkv},
+                                                                                     {"o", &WeightUse::out},
+                                                                                     {"gate", &WeightUse::gate},
+                                                                                     {"up", &WeightUse::up},
+                                                                                     {"down", &WeightUse::down}};
+
+inline std::string TrialLines(const CheckpointTrial& trial) {
+  std::string text = "\n  on a text of " + std::to_string(trial.tokens) + " tokens\n";
+  for (const auto* scores : {&trial.layouts, &trial.schemes}) {
+    for (const CheckpointTrial::Score& score : *scores) {
+      text += "  " + Padded(score.name, 44) +
+              (score.fault.empty() ? "perplexity " + Fixed(score.perplexity, 4) : Printable(score.fault)) + "\n";
+    }
+  }
+  text += "  weights that a token skips, W1.58A8:";
+  for (const auto& [name, part] : kProjectionsOfUse) {
+    text +=
+        std::string(part == &WeightUse::qkv ? " " : "; ") + name + " " + Fixed((trial.use.*part).Sparsity(), 1) + " %";
+  }
+  return text + "; of all " + Fixed(trial.use.Overall().Sparsity(), 1) + " %\n";
+}
+
+inline std::string TrialJson(const CheckpointTrial& trial) {
+  const auto scores = [](const std::vector<CheckpointTrial::Score>& list) {
+    return JsonListText(
+        list,
+        [](const CheckpointTrial::Score& score) {
+          JsonObjectText item;
+          item.Text("name", score.name).Raw("perplexity", score.fault.empty() ? Fixed(score.perplexity, 6) : "null");
+          return item.Text("fault", score.fault).Make();
+        },
+        ", ");
+  };
+  JsonObjectText skipped;
+  for (const auto& [name, part] : kProjectionsOfUse) skipped.Raw(name, Fixed((trial.use.*part).Sparsity(), 3));
+  JsonObjectText json;
+  json.Number("tokens", trial.tokens).Raw("layouts", scores(trial.layouts)).Raw("schemes", scores(trial.schemes));
+  return json.Raw("percent_skipped", skipped.Make()).Make();
+}
+
 }  // namespace detail
 
 // `most_of_a_kind`: findings of one kind and severity that are printed before the rest is counted.
@@ -208,6 +248,7 @@ inline std::string ReportText(const CheckpointReport& report, size_t most_of_a_k
     }
     text += "\n";
   }
+  if (report.trial) text += detail::TrialLines(*report.trial);
   text += "\n";
   for (const Severity severity : {Severity::kError, Severity::kWarning, Severity::kNote}) {
     std::map<std::string_view, size_t> printed;
@@ -244,6 +285,7 @@ inline std::string ReportJson(const CheckpointReport& report) {
   sums.Number("tensors", report.tensors.size()).Number("values", totals.values).Number("bytes", totals.bytes);
   sums.Number("ternary_values", totals.ternary_values).Number("ternary_bytes", totals.ternary_bytes);
   json.Raw("totals", sums.Make());
+  json.Raw("trial", report.trial ? detail::TrialJson(*report.trial) : "null");
   json.Raw("findings", detail::JsonListText(
                            report.findings,
                            [](const Finding& finding) {
