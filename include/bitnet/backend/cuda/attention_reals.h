@@ -106,6 +106,7 @@ struct ScoreReals {
   using Layout = CacheLayout<Quantizers>;
   using Keys = KeysOfTokens<Quantizers>;
   static constexpr unsigned kThreads = static_cast<unsigned>(kPageTokens);
+  static constexpr unsigned kMinBlocks = 2;
   static constexpr unsigned kRows = 4;  // of a tile
   static constexpr unsigned kWarps = kThreads / kWarp;
 

@@ -102,6 +102,8 @@ void Glu(Stream& stream, const ConstReals& gate, const ConstReals& up, const Lis
 template <Activation A>
 struct GluSource {
   template <unsigned kThreads>
+  static constexpr unsigned kMinBlocks = PlainSource::kMinBlocks<kThreads>;
+  template <unsigned kThreads>
   using Shared = NoShared;
   struct OfRow {
     const float* gate;

@@ -35,7 +35,6 @@ struct MatMulTiles {
   using Words = typename View::Words;
   static constexpr unsigned kThreads = 128;
   static constexpr bool kHasRuns = kIsGrouped<W> || kIsGrouped<X>;
-  static constexpr unsigned kMinBlocks = 2;                // on a multiprocessor
   static constexpr uint32_t kRowTiles = kHasRuns ? 1 : 2;  // of 16 rows, of a warp
   static constexpr uint32_t kTokenTiles = 8;               // of 8 tokens
   static constexpr uint32_t kRows = kRowTiles * kUnitRows * (kThreads / kWarp);

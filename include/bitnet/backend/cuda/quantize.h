@@ -167,6 +167,7 @@ BITNET_DEVICE void PadRow(const RowsView<X>& out, size_t row, uint32_t thread) {
 template <AnyQuantizer Q, class Source, bool kIsTopK, unsigned kThreadsOfBlock>
 struct QuantizeRowsKernel {
   static constexpr unsigned kThreads = kThreadsOfBlock;
+  static constexpr unsigned kMinBlocks = Source::template kMinBlocks<kThreads>;
   using X = OperandOf<Q>;
   using Held = HeldRow<kThreads>;
   struct NoTopK {};

@@ -315,6 +315,7 @@ struct SumWeightsKernel {
 // One block of threads.
 struct DrawTokenKernel {
   static constexpr unsigned kThreads = kSampleThreads;
+  static constexpr unsigned kMinBlocks = 2;
   // What a range or a part of it has.
   struct Share {
     uint64_t sum;     // of the weights above the cut
