@@ -129,7 +129,6 @@ struct SumCodes {
       // round.
       bool is_deep = false;
       for (uint32_t part = 0; part < parts; ++part) {
-        if (part != 0) d.Barrier();
         ClearSums(d, shared);
         for (unsigned round = 0; round == 0 || (round == 1 && is_deep); ++round) {
           const bool is_first = part == 0 && round == 0;
@@ -137,7 +136,7 @@ struct SumCodes {
           for (unsigned set = 0; set < kSets; ++set) {
             const uint32_t row = d.warp() + set * kWarps;
             if (row < rows.rows && (is_first || is_deep)) {
-              ShareDigits(d, shared, row, page, head, units[set], round);
+              ShareDigits(d, shared, row, page, head, units[set], round, is_first);
             }
           }
           d.Barrier();
@@ -186,10 +185,11 @@ struct SumCodes {
     return unit;
   }
 
-  // The digits of a row's weights, by its warp: of what two digits hold, and then of what they do not.
+  // The digits of a row's weights, by its warp: of what two digits hold, and then of what they do not. At first, what
+  // else is wanted of the weights.
   template <class Device>
   BITNET_DEVICE void ShareDigits(Device& d, Shared& shared, uint32_t row, uint32_t page, const std::byte* head,
-                                 double unit, unsigned round) const {
+                                 double unit, unsigned round, bool is_first) const {
     constexpr int32_t kLowest = -32639;
     const uint32_t visible = VisibleInPage(page, shared.rows.visible[row]);
     const UnitsOf in_units = UnitsOf::Unit(unit);
@@ -203,7 +203,7 @@ struct SumCodes {
     for (unsigned i = 0; i < 8; ++i) {
       int32_t weight = in_units(weights[i]);
       if (Layout::kFirstValueApart && page == 0 && i == 0 && d.lane() == 0) {
-        shared.first_weights[row] = weight;
+        if (is_first) shared.first_weights[row] = weight;
         weight = 0;
       }
       sum += weight;
@@ -220,11 +220,13 @@ struct SumCodes {
       to[2 * d.lane() + k] = high[k];
       to[kPageTokens / 4 + 2 * d.lane() + k] = low[k];
     }
+    if (!is_first) return;
     sum = WarpSum(d, sum);
     if (d.lane() == 0) shared.weight_sums[row] = sum;
     if (is_deep) d.AtomicMax(&shared.is_deep, 1u);
   }
 
+  // (A thread clears no others than it has stored: only of the last part is less stored.)
   template <class Device>
   BITNET_DEVICE void ClearSums(Device& d, Shared& shared) const {
     for (uint32_t i = d.thread(); i < kRows * kDimsOfPart; i += kThreads) {

@@ -64,7 +64,7 @@ struct OpenGatesKernel {
         if constexpr (A::kMakesZeros) is_open = IsOpen<A>(A::Value(held.values[j]));
         if (held.Column(part, j) < held.cols() && is_open) flags |= 1u << j;
       }
-      count = EachInOrder<kThreads>(d, shared, flags, count,
+      count = EachInOrder<kThreads>(d, shared, part, flags, count,
                                     [&](unsigned j, uint32_t rank) { open.Row(row)[rank] = held.Column(part, j); });
     });
     if (d.thread() == 0) open.counts[row] = count;
