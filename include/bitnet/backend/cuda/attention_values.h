@@ -80,16 +80,8 @@ struct SumCodes {
 
   template <class Device>
   BITNET_DEVICE void operator()(Device& d, Shared& shared) const {
-    const AttentionTile tile(tiles, d.block());
-    for (uint32_t token = tile.begin; token < tile.end;) {
-      const uint32_t end = tile.EndOfRun(where.places, token);
-      const AttentionRows rows(tile, where.places, token, end);
-      if (tile.first_page < rows.pages) {
-        if (token != tile.begin) d.Barrier();
-        SumRows(d, shared, tile, rows);
-      }
-      token = end;
-    }
+    EachRunOfTile(d, tiles, where.places,
+                  [&](const AttentionTile& tile, const AttentionRows& rows) { SumRows(d, shared, tile, rows); });
   }
 
  private:
@@ -105,14 +97,7 @@ struct SumCodes {
       units[set] = 0.0;
       const uint32_t row = d.warp() + set * kWarps;
       if (row >= rows.rows) continue;
-      const uint32_t visible = where.places[rows.Token(row)].position + 1;
-      const uint32_t spans = (AttentionRows::PagesOf(visible) - 1) / tiles.span + 1;
-      const uint32_t number = tiles.RowOf(rows.Token(row), rows.Head(row));
-      max[set] = LargestScore(d, scratch.maxima + size_t{number} * tiles.spans, spans);
-      if (d.lane() == 0) {
-        shared.rows.number[row] = number;
-        shared.rows.visible[row] = visible;
-      }
+      max[set] = BeginRow(d, shared.rows, row, tiles, rows, where.places, scratch);
     }
     const uint32_t parts = (cache.head_dim + kDimsOfPart - 1) / kDimsOfPart;
     for (uint32_t page = tile.first_page; page < end_page; ++page) {
