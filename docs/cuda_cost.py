@@ -61,13 +61,13 @@ def ternary(shape, context, skips, cache_bits):
         Kernel("rotate, store", 4 * (hidden + 2 * kv), 0, 2, 1),
         Kernel("scores", cache / 2, ops(context, hidden), 3, 2),
         Kernel("values, merge", cache / 2, ops(context, hidden), 3, 6, 2 if context > 256 else 1),
-        Kernel("top-k, INT8" if skips else "INT8", 4 * hidden + hidden, 0, 1, 24 if skips else 4),
+        Kernel("top-k, INT8" if skips else "INT8", 4 * hidden + hidden, 0, 1, 22 if skips else 3),
         Kernel("O, of the columns kept; add", weights(hidden, hidden * kept), ops(hidden, hidden * kept), reads_list, 2),
         Kernel("norm, quantizer", 4 * hidden + hidden, 0, 1, 4),
         Kernel("gate", weights(ffn, hidden), ops(ffn, hidden), 2, 2),
-        Kernel("open gates", 4 * ffn, 0, 1, 12),
+        Kernel("open gates", 4 * ffn, 0, 1, 11),
         Kernel("up, of open gates", weights(ffn * is_open, hidden), ops(ffn * is_open, hidden), reads_list, 2),
-        Kernel("GLU, INT8", 8 * ffn + ffn, 0, 1, 8),
+        Kernel("GLU, INT8", 8 * ffn + ffn, 0, 1, 6),
         Kernel("down, of non-zero inputs; add", weights(hidden, ffn * used), ops(hidden, ffn * used), reads_list, 2),
     ]
 

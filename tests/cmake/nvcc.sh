@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks what nvcc makes of the library: every header of some folders compiles without a warning and without Highway, and
 # so do a file of kernels and models of some schemes; and no kernel has a trap, which is what a call of a function that
-# only the host has would become (see BITNET_HOST_DEVICE). Programs that do not find a driver say so. Exits with 77,
-# which is neither success nor failure, where no nvcc compiles C++20.
+# only the host has would become (see BITNET_HOST_DEVICE). Old GPUs are refused; programs that do not find a driver say
+# so. Exits with 77, which is neither success nor failure, where no nvcc compiles C++20.
 #
 #   nvcc.sh ARCHITECTURE,... SCHEME,... KERNELS.cu MODEL.cu INCLUDE_FOLDER HEADER_OR_FOLDER...
 set -euo pipefail
@@ -31,6 +31,19 @@ fi
 compile -arch=sm_80 -c "$work/headers.cu" -o "$work/unit.o"
 compile -arch=sm_80 -c "$kernels" -o "$work/unit.o"
 echo "nvcc compiles $(wc -l <"$work/headers.cu") headers"
+
+# GPUs that are too old are refused, with the sentence that says so.
+if nvcc --list-gpu-arch | grep -q '^compute_75$'; then
+  echo '#include "bitnet/cuda.h"' >"$work/too_old.cu"
+  if output=$(compile -arch=sm_75 -c "$work/too_old.cu" -o "$work/unit.o" 2>&1); then
+    echo "nvcc compiles the backend for sm_75"
+    exit 1
+  fi
+  if [[ $output != *"bitnet: the CUDA backend needs a GPU of compute capability 8.0"* ]]; then
+    echo "for sm_75 nvcc says: $output"
+    exit 1
+  fi
+fi
 
 code=()
 for architecture in "${architectures[@]}"; do

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "bitnet/backend/cuda/products.h"
@@ -49,7 +50,6 @@ void TestCase(const char* pair, const ProductCase& c, size_t cols, const Schedul
 
 constexpr size_t kWidths[] = {1, 7, 63, 65, 192, 300, 700};
 
-// Each with every width, and another schedule.
 constexpr ProductCase kCases[] = {
     {1, 1, {false, 0}, 0, Fill::kRandom},  {3, 5, {true, 0}, 0, Fill::kSparse},  {33, 2, {false, 0}, 0, Fill::kTop},
     {130, 1, {true, 0}, 0, Fill::kSparse}, {32, 9, {true, 0}, 0, Fill::kBottom}, {5, 17, {false, 0}, 0, Fill::kSparse},
@@ -62,23 +62,10 @@ constexpr ProductCase kOfGroups[] = {
     {3, 2, {true, 3}, 1, Fill::kRandom},      {3, 2, {true, 96}, 64, Fill::kBadSteps},
 };
 
-template <Format W, Format X>
-void Test(const char* pair) {
-  size_t i = 0;
-  for (const size_t cols : kWidths) {
-    for (const ProductCase& c : kCases) TestCase<W, X>(pair, c, cols, kSchedules[i++ % kSchedules.size()]);
-  }
-}
 template <Operand W, Operand X>
-void TestGroups(const char* pair) {
-  size_t i = 0;
-  for (const size_t cols : kWidths) {
-    for (ProductCase c : kOfGroups) {
-      if (!kIsGrouped<W>) c.weights.group = 0;
-      if (!kIsGrouped<X>) c.group = 0;
-      TestCase<W, X>(pair, c, cols, kSchedules[i++ % kSchedules.size()]);
-    }
-  }
+void Test(const char* pair) {
+  EachCase<W, X>(kIsGrouped<W> || kIsGrouped<X> ? std::span<const ProductCase>(kOfGroups) : kCases, kWidths,
+                 [&](const auto&... of_case) { TestCase<W, X>(pair, of_case...); });
 }
 
 TEST_CASE("Products of columns of codes on a device: the reference's bits, for weights of every kind") {
@@ -91,9 +78,9 @@ TEST_CASE("Products of columns of codes on a device: the reference's bits, for w
 }
 
 TEST_CASE("Products of columns of codes on a device: steps for groups of columns, of any size") {
-  TestGroups<Grouped<Ternary>, Int<8>>("Grouped<Ternary> and Int<8>");
-  TestGroups<Ternary, Grouped<Int<8>>>("Ternary and Grouped<Int<8>>");
-  TestGroups<Grouped<MidRise<3>>, Grouped<Int<8>>>("Grouped<MidRise<3>> and Grouped<Int<8>>");
+  Test<Grouped<Ternary>, Int<8>>("Grouped<Ternary> and Int<8>");
+  Test<Ternary, Grouped<Int<8>>>("Ternary and Grouped<Int<8>>");
+  Test<Grouped<MidRise<3>>, Grouped<Int<8>>>("Grouped<MidRise<3>> and Grouped<Int<8>>");
 }
 
 TEST_CASE("Products of columns of codes on a device: in every schedule, of many rows, tokens and parts") {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -66,36 +67,23 @@ constexpr ProductCase kOfGroups[] = {
     {3, 2, {true, 100}, 7, Fill::kBadSteps},
 };
 
-template <Format W, Format X>
-void Test(const char* pair) {
-  size_t i = 0;
-  for (const size_t cols : kWidths) {
-    for (const ProductCase& c : kCases) TestCase<W, X>(pair, c, cols, kSchedules[i++ % kSchedules.size()]);
-  }
-}
 template <Operand W, Operand X>
-void TestGroups(const char* pair) {
-  size_t i = 0;
-  for (const size_t cols : kWidths) {
-    for (ProductCase c : kOfGroups) {
-      if (!kIsGrouped<W>) c.weights.group = 0;
-      if (!kIsGrouped<X>) c.group = 0;
-      TestCase<W, X>(pair, c, cols, kSchedules[i++ % kSchedules.size()]);
-    }
-  }
+void Test(const char* pair) {
+  EachCase<W, X>(kIsGrouped<W> || kIsGrouped<X> ? std::span<const ProductCase>(kOfGroups) : kCases, kWidths,
+                 [&](const auto&... of_case) { TestCase<W, X>(pair, of_case...); });
 }
 
 TEST_CASE("Products on a device: the reference's bits, whatever the layout") {
   Test<Ternary, Int<4>>("Ternary and Int<4>");
   Test<Int<8>, Int<8>>("Int<8> and Int<8>");
-  TestGroups<Grouped<Int<4>>, Int<8>>("Grouped<Int<4>> and Int<8>");
+  Test<Grouped<Int<4>>, Int<8>>("Grouped<Int<4>> and Int<8>");
 }
 
 TEST_CASE("Products on a device: levels beyond signed bytes") {
   Test<Ternary, UInt<8>>("Ternary and UInt<8>");
   Test<MidRise<8>, Int<4>>("MidRise<8> and Int<4>");
   Test<BigSteps, BigSteps>("BigSteps and BigSteps");
-  TestGroups<Grouped<MidRise<8>>, Grouped<UInt<8>>>("Grouped<MidRise<8>> and Grouped<UInt<8>>");
+  Test<Grouped<MidRise<8>>, Grouped<UInt<8>>>("Grouped<MidRise<8>> and Grouped<UInt<8>>");
 }
 
 TEST_CASE("Products on a device: reals, in the order of long sums") {
@@ -104,8 +92,8 @@ TEST_CASE("Products on a device: reals, in the order of long sums") {
   Test<Float16, Int<8>>("Float16 and Int<8>");
   Test<Ternary, Float16>("Ternary and Float16");
   Test<MidRise<8>, Float>("MidRise<8> and Float");
-  TestGroups<Float, Grouped<Int<8>>>("Float and Grouped<Int<8>>");
-  TestGroups<Grouped<Fp4E2M1>, Float>("Grouped<Fp4E2M1> and Float");
+  Test<Float, Grouped<Int<8>>>("Float and Grouped<Int<8>>");
+  Test<Grouped<Fp4E2M1>, Float>("Grouped<Fp4E2M1> and Float");
 }
 
 TEST_CASE("Products on a device: reals of many blocks") {

@@ -14,6 +14,7 @@
 #include "bitnet/backend/cuda/attention.h"
 #include "cuda/device_cache.h"
 #include "testing/conformance_attention.h"
+#include "testing/device_product.h"
 #include "testing/simt.h"
 
 namespace bitnet::testing {
@@ -99,13 +100,15 @@ void TestPass(const AttentionShape& shape, const std::vector<SequencePart>& sequ
   }
 
   const QuantizedRows<Q> q = DrawQueries<Q>(places.size() * shape.heads, shape.head_dim, fill, shape.head_dim + 7);
-  GuardedMatrix expected(places.size(), shape.heads * shape.head_dim), y = expected;
+  GuardedMatrix expected(places.size(), shape.heads * shape.head_dim);
   reference::Attend(q, WhereOf(places, tables, shape.head_dim), expected_cache, shape, expected.view());
   const DeviceWhere where(places, tables);
   const DeviceQueries<Q> queries(q);
   EmulatedStream stream(schedule);
+  DeviceMemory memory;
+  DeviceOutput y(memory, expected.rows(), expected.cols());
   cuda::Attend<Quantizers>(stream, queries.view(), where.view(), cache.view(), shape, y.view(), scratch_bytes);
-  y.ExpectSame(expected, "Attend", name);
+  y.Host().ExpectSame(expected, "Attend", name);
 }
 
 template <Format Q, Format K, Format K0, Format V, Format V0>

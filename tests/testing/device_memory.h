@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "testing/launch_witness.h"
+
 namespace bitnet::testing {
 
 // Some bytes.
@@ -23,6 +25,7 @@ class DeviceBytes {
   DeviceBytes(size_t bytes, unsigned char poison)
       : data_(static_cast<unsigned char*>(::operator new (bytes, std::align_val_t{kAlignment}))), bytes_(bytes) {
     Fill(poison);
+    if (LaunchWitness* witness = LaunchWitness::Current()) witness->Allocated(data(), bytes);
   }
   void Fill(unsigned char poison) {
     if (bytes_ > 0) std::memset(data_.get(), poison, bytes_);
@@ -31,7 +34,10 @@ class DeviceBytes {
 
  private:
   struct Delete {
-    void operator()(unsigned char* data) const { ::operator delete (data, std::align_val_t{kAlignment}); }
+    void operator()(unsigned char* data) const {
+      if (LaunchWitness* witness = LaunchWitness::Current()) witness->Freed(data);
+      ::operator delete (data, std::align_val_t{kAlignment});
+    }
   };
   std::unique_ptr<unsigned char, Delete> data_;
   size_t bytes_ = 0;

@@ -29,7 +29,9 @@ class EmulatedDevice {
   unsigned blocks() const { return grid_.x; }
   unsigned blocks_y() const { return grid_.y; }
 
-  void Barrier(CallSite site = CallSite::Here()) { block_.MeetAtBarrier(site); }
+  void Barrier(CallSite site = CallSite::Here()) {
+    if (!block_.PassesBy(site)) block_.MeetAtBarrier(site);
+  }
 
   template <class T, std::integral Lane>
   T Shuffle(T v, Lane from, CallSite site = CallSite::Here()) {
@@ -109,7 +111,8 @@ class EmulatedDevice {
     ++block_.CopiesOf(thread_).groups;
   }
   template <unsigned kUnderWay>
-  void CopyWait() {
+  void CopyWait(CallSite site = CallSite::Here()) {
+    if (block_.PassesBy(site)) return;
     EmulatedBlock::Copies& copies = (Unwatched(), block_.CopiesOf(thread_));
     const bool now = (Unwatched(), block_.launched().schedule.copies == CopyTime::kLate);
     size_t done = 0;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "bitnet/backend/cuda/machine.h"
+#include "testing/launch_witness.h"
 #include "testing/simt.h"
 
 namespace bitnet::testing {
@@ -52,10 +53,12 @@ class EmulatedMachine {
     if (const Fault fault = CallOrLose("Allocate")) return fault;
     if (posix_memalign(&p, kAlignment, bytes) != 0) return Failed("Allocate", FaultKind::kOutOfMemory);
     std::memset(p, 0xA5, bytes);
+    if (LaunchWitness* witness = LaunchWitness::Current()) witness->Allocated(p, bytes);
     ++counts_->allocations;
     return {};
   }
   void Free(void* p) const noexcept {
+    if (LaunchWitness* witness = LaunchWitness::Current()) witness->Freed(p);
     std::free(p);
     --counts_->allocations;
   }

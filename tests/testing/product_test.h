@@ -3,6 +3,7 @@
 #define BITNET_TESTS_TESTING_PRODUCT_TEST_H_
 
 #include <cstddef>
+#include <span>
 #include <string>
 
 #include "bitnet/backend/cuda/matrix_layout.h"
@@ -10,6 +11,7 @@
 #include "bitnet/tensor/operand.h"
 #include "testing/conformance_products.h"
 #include "testing/device_product.h"
+#include "testing/simt_schedule.h"
 
 namespace bitnet::testing {
 
@@ -82,6 +84,20 @@ class DeviceProduct {
   ProductExpectation<FormatOf<W>, X> expected_;
   cuda::RowsView<X> x_;
 };
+
+// test(case, columns, schedule) for each case with every width; schedules take turns. Operands whose steps have no
+// groups have none in a case either.
+template <Operand W, Operand X, class Test>
+void EachCase(std::span<const ProductCase> cases, std::span<const size_t> widths, const Test& test) {
+  size_t i = 0;
+  for (const size_t cols : widths) {
+    for (ProductCase c : cases) {
+      if (!kIsGrouped<W>) c.weights.group = 0;
+      if (!kIsGrouped<X>) c.group = 0;
+      test(c, cols, kSchedules[i++ % kSchedules.size()]);
+    }
+  }
+}
 
 }  // namespace bitnet::testing
 

@@ -3,6 +3,7 @@
 #ifndef BITNET_TESTS_TESTING_SIMT_BLOCK_H_
 #define BITNET_TESTS_TESTING_SIMT_BLOCK_H_
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
@@ -57,6 +58,13 @@ struct Collective {
     if (kind == Kind::kShuffle) name += " of " + std::to_string(bytes) + " bytes";
     return name + " (" + site.file + ":" + std::to_string(site.line) + ")";
   }
+};
+
+// Barriers and waits for asynchronous copies: those that threads came to, and one that they pass by as if it were not
+// there.
+struct Waits {
+  std::vector<CallSite> met;
+  CallSite left_out = {};
 };
 
 class EmulatedBlock {
@@ -145,6 +153,9 @@ class EmulatedBlock {
     Acquire(&launch_ends_);
   }
 
+  // Of launches from now on; null: nobody wants to know.
+  void SetWaits(Waits* waits) { waits_ = waits; }
+
   // ---- For a thread --------------------------------------------------------------------------------------------
 
   const Launched& launched() const { return launched_; }
@@ -177,6 +188,14 @@ class EmulatedBlock {
     }
     if (Fiber* next = Next()) Fiber::Switch(FiberOf(thread), *next);
     if (error_ != nullptr) throw Abandoned();
+  }
+
+  // Whether a thread that comes to this wait passes by.
+  bool PassesBy(const CallSite& site) {
+    const Unwatched unwatched;
+    if (waits_ == nullptr) return false;
+    if (std::find(waits_->met.begin(), waits_->met.end(), site) == waits_->met.end()) waits_->met.push_back(site);
+    return site == waits_->left_out;
   }
 
   // Meet of all threads, at which memory is seen. (Every other one, since a thread may come to the next barrier before
@@ -349,6 +368,7 @@ class EmulatedBlock {
   unsigned returned_ = 0;
   unsigned running_ = 0;
   std::exception_ptr error_;
+  Waits* waits_ = nullptr;
 
   // Addresses for the thread sanitizer.
   uint64_t launch_begins_ = 0;

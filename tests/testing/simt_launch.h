@@ -20,6 +20,7 @@
 #include "bitnet/backend/cuda/limits.h"
 #include "bitnet/base/random.h"
 #include "testing/emulated_device.h"
+#include "testing/launch_witness.h"
 #include "testing/sanitizers.h"
 #include "testing/simt_block.h"
 #include "testing/simt_schedule.h"
@@ -76,19 +77,15 @@ inline std::vector<uint64_t> BlocksInOrder(cuda::Grid grid, const Schedule& sche
   return blocks;
 }
 
-}  // namespace detail
-
-// All blocks have run when it returns; a grid without blocks does nothing. Throws SimtError, and nothing is known then
-// of what the kernel should have written.
 template <cuda::Kernel K>
-void Launch(const K& kernel, cuda::Grid grid, const Schedule& schedule) {
+void RunLaunch(const K& kernel, cuda::Grid grid, const Schedule& schedule) {
   const Unwatched unwatched;
-  detail::CheckLimits<K>(grid);
+  CheckLimits<K>(grid);
   EmulatedBlock& block = EmulatedBlock::OfThisThread();
-  block.BeginLaunch({detail::KernelName<K>(), grid, schedule});
+  block.BeginLaunch({KernelName<K>(), grid, schedule});
   const K copy = kernel;  // as a GPU's parameters
-  for (const uint64_t i : detail::BlocksInOrder(grid, schedule)) {
-    const detail::SharedMemoryOf<K> shared(schedule.poison);
+  for (const uint64_t i : BlocksInOrder(grid, schedule)) {
+    const SharedMemoryOf<K> shared(schedule.poison);
     block.Run(K::kThreads, static_cast<unsigned>(i % grid.x), static_cast<unsigned>(i / grid.x),
               {&*shared, sizeof *shared}, [&](EmulatedBlock& b, unsigned thread) {
                 EmulatedDevice device(b, thread);
@@ -96,6 +93,20 @@ void Launch(const K& kernel, cuda::Grid grid, const Schedule& schedule) {
               });
   }
   block.EndLaunch();
+}
+
+}  // namespace detail
+
+// All blocks have run when it returns; a grid without blocks does nothing. Throws SimtError, and nothing is known then
+// of what the kernel should have written.
+template <cuda::Kernel K>
+void Launch(const K& kernel, cuda::Grid grid, const Schedule& schedule) {
+  const auto run = [&](const Schedule& in) { detail::RunLaunch(kernel, grid, in); };
+  if (LaunchWitness* witness = LaunchWitness::Current()) {
+    witness->Launched(detail::KernelName<K>(), run, schedule);
+  } else {
+    run(schedule);
+  }
 }
 
 }  // namespace bitnet::testing

@@ -106,6 +106,7 @@ struct ScoreReals {
   using Layout = CacheLayout<Quantizers>;
   using Keys = KeysOfTokens<Quantizers>;
   static constexpr unsigned kThreads = static_cast<unsigned>(kPageTokens);
+  static constexpr unsigned kMinBlocks = 2;
   static constexpr unsigned kRows = 4;  // of a tile
   static constexpr unsigned kWarps = kThreads / kWarp;
 
@@ -129,16 +130,8 @@ struct ScoreReals {
 
   template <class Device>
   BITNET_DEVICE void operator()(Device& d, Shared& shared) const {
-    const AttentionTile tile(tiles, d.block());
-    for (uint32_t token = tile.begin; token < tile.end;) {
-      const uint32_t end = tile.EndOfRun(where.places, token);
-      const AttentionRows rows(tile, where.places, token, end);
-      if (tile.first_page < rows.pages) {
-        if (token != tile.begin) d.Barrier();
-        ScoreRows(d, shared, tile, rows);
-      }
-      token = end;
-    }
+    EachRunOfTile(d, tiles, where.places,
+                  [&](const AttentionTile& tile, const AttentionRows& rows) { ScoreRows(d, shared, tile, rows); });
   }
 
  private:
@@ -175,15 +168,7 @@ struct ScoreReals {
       const float of_warp = WarpMax(d, max[row]);
       if (d.lane() == 0) shared.max[d.warp()][row] = of_warp;
     }
-    d.Barrier();
-    if (d.thread() < rows.rows) {
-      float largest = shared.max[0][d.thread()];
-      for (unsigned warp = 1; warp < kWarps; ++warp) {
-        const float other = shared.max[warp][d.thread()];
-        largest = other > largest ? other : largest;
-      }
-      scratch.maxima[size_t{shared.rows.number[d.thread()]} * tiles.spans + tile.first_page / tiles.span] = largest;
-    }
+    StoreMaxima(d, shared.max, shared.rows, tiles, tile, rows, scratch);
   }
 
   BITNET_DEVICE float KeyStep(const std::byte* head, uint32_t token) const {
@@ -222,8 +207,7 @@ struct ScoreReals {
     }
     if (d.lane() == 0) {
       shared.factor[row] = ScoreFactor(q.Steps(q_row)[0], cache.head_dim);
-      shared.rows.number[row] = tiles.RowOf(token, rows.Head(row));
-      shared.rows.visible[row] = where.places[token].position + 1;
+      shared.rows.Describe(row, tiles, rows, where.places);
       shared.first[row] = dot;
     }
   }
@@ -296,16 +280,8 @@ struct SumReals {
 
   template <class Device>
   BITNET_DEVICE void operator()(Device& d, Shared& shared) const {
-    const AttentionTile tile(tiles, d.block());
-    for (uint32_t token = tile.begin; token < tile.end;) {
-      const uint32_t end = tile.EndOfRun(where.places, token);
-      const AttentionRows rows(tile, where.places, token, end);
-      if (tile.first_page < rows.pages) {
-        if (token != tile.begin) d.Barrier();
-        SumRows(d, shared, tile, rows);
-      }
-      token = end;
-    }
+    EachRunOfTile(d, tiles, where.places,
+                  [&](const AttentionTile& tile, const AttentionRows& rows) { SumRows(d, shared, tile, rows); });
   }
 
  private:
@@ -317,15 +293,9 @@ struct SumReals {
     uint32_t visible = 0;
     const float* scores = nullptr;
     if (row < rows.rows) {
+      max = BeginRow(d, shared.rows, row, tiles, rows, where.places, scratch);
       visible = where.places[rows.Token(row)].position + 1;
-      const uint32_t spans = (AttentionRows::PagesOf(visible) - 1) / tiles.span + 1;
-      const uint32_t number = tiles.RowOf(rows.Token(row), rows.Head(row));
-      max = LargestScore(d, scratch.maxima + size_t{number} * tiles.spans, spans);
-      scores = scratch.scores + size_t{number} * tiles.pages * kPageTokens;
-      if (d.lane() == 0) {
-        shared.rows.number[row] = number;
-        shared.rows.visible[row] = visible;
-      }
+      scores = scratch.scores + size_t{tiles.RowOf(rows.Token(row), rows.Head(row))} * tiles.pages * kPageTokens;
     }
     for (uint32_t page = tile.first_page; page < end_page; ++page) {
       if (page != tile.first_page) d.Barrier();

@@ -64,16 +64,8 @@ struct ScoreCodes {
 
   template <class Device>
   BITNET_DEVICE void operator()(Device& d, Shared& shared) const {
-    const AttentionTile tile(tiles, d.block());
-    for (uint32_t token = tile.begin; token < tile.end;) {
-      const uint32_t end = tile.EndOfRun(where.places, token);
-      const AttentionRows rows(tile, where.places, token, end);
-      if (tile.first_page < rows.pages) {
-        if (token != tile.begin) d.Barrier();
-        ScoreRows(d, shared, tile, rows);
-      }
-      token = end;
-    }
+    EachRunOfTile(d, tiles, where.places,
+                  [&](const AttentionTile& tile, const AttentionRows& rows) { ScoreRows(d, shared, tile, rows); });
   }
 
  private:
@@ -120,15 +112,7 @@ struct ScoreCodes {
       }
       if (quarter == 0) shared.max[d.warp()][half * 8 + lane / 4] = max[half];
     }
-    d.Barrier();
-    const uint32_t row = d.thread();
-    if (row < rows.rows) {
-      float largest = shared.max[0][row];
-      for (unsigned warp = 1; warp < kThreads / kWarp; ++warp) {
-        largest = shared.max[warp][row] > largest ? shared.max[warp][row] : largest;
-      }
-      scratch.maxima[size_t{shared.rows.number[row]} * tiles.spans + tile.first_page / tiles.span] = largest;
-    }
+    StoreMaxima(d, shared.max, shared.rows, tiles, tile, rows, scratch);
   }
 
   // Factors, sums of levels, dots with the first key: a warp a row.
@@ -152,8 +136,7 @@ struct ScoreCodes {
       if (has_first) dot = WarpSum(d, dot);
       if (d.lane() == 0) {
         shared.factor[row] = ScoreFactor(q.Steps(q_row)[0], cache.head_dim);
-        shared.rows.number[row] = tiles.RowOf(token, rows.Head(row));
-        shared.rows.visible[row] = where.places[token].position + 1;
+        shared.rows.Describe(row, tiles, rows, where.places);
         shared.q_sum[row] = sum;
         shared.first[row] = dot;
       }

@@ -122,11 +122,32 @@ struct AttentionRows {
   }
 };
 
+// use(tile, rows) for each sequence of the block's tile of which it has pages. Shared memory is free then.
+template <class Device, class Use>
+BITNET_DEVICE void EachRunOfTile(Device& d, const AttentionTiles& tiles, const Place* places, const Use& use) {
+  const AttentionTile tile(tiles, d.block());
+  for (uint32_t token = tile.begin; token < tile.end;) {
+    const uint32_t end = tile.EndOfRun(places, token);
+    const AttentionRows rows(tile, places, token, end);
+    if (tile.first_page < rows.pages) {
+      if (token != tile.begin) d.Barrier();
+      use(tile, rows);
+    }
+    token = end;
+  }
+}
+
 // Of the rows of a block's run, in shared memory.
 template <unsigned kRows>
 struct SharedRows {
   uint32_t number[kRows];   // AttentionTiles::RowOf
   uint32_t visible[kRows];  // tokens that it sees
+
+  BITNET_DEVICE void Describe(uint32_t row, const AttentionTiles& tiles, const AttentionRows& rows,
+                              const Place* places) {
+    number[row] = tiles.RowOf(rows.Token(row), rows.Head(row));
+    visible[row] = places[rows.Token(row)].position + 1;
+  }
 };
 
 // The maximum of no scores.
@@ -146,6 +167,21 @@ struct AttentionScratch {
   double* units;   // [row, pages]: of weights, where Sum counts them
   Sum* sums;       // [row, pages, head_dim]
 };
+
+// The largest score of each row in the block's pages, of which each warp has one.
+template <unsigned kWarps, unsigned kRows, class Device, class Sum>
+BITNET_DEVICE void StoreMaxima(Device& d, const float (&of_warps)[kWarps][kRows], const SharedRows<kRows>& shared,
+                               const AttentionTiles& tiles, const AttentionTile& tile, const AttentionRows& rows,
+                               const AttentionScratch<Sum>& scratch) {
+  d.Barrier();
+  const uint32_t row = d.thread();
+  if (row >= rows.rows) return;
+  float largest = of_warps[0][row];
+  for (unsigned warp = 1; warp < kWarps; ++warp) {
+    largest = of_warps[warp][row] > largest ? of_warps[warp][row] : largest;
+  }
+  scratch.maxima[size_t{shared.number[row]} * tiles.spans + tile.first_page / tiles.span] = largest;
+}
 
 }  // namespace bitnet::cuda
 

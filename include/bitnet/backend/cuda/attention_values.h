@@ -80,16 +80,8 @@ struct SumCodes {
 
   template <class Device>
   BITNET_DEVICE void operator()(Device& d, Shared& shared) const {
-    const AttentionTile tile(tiles, d.block());
-    for (uint32_t token = tile.begin; token < tile.end;) {
-      const uint32_t end = tile.EndOfRun(where.places, token);
-      const AttentionRows rows(tile, where.places, token, end);
-      if (tile.first_page < rows.pages) {
-        if (token != tile.begin) d.Barrier();
-        SumRows(d, shared, tile, rows);
-      }
-      token = end;
-    }
+    EachRunOfTile(d, tiles, where.places,
+                  [&](const AttentionTile& tile, const AttentionRows& rows) { SumRows(d, shared, tile, rows); });
   }
 
  private:
@@ -105,14 +97,7 @@ struct SumCodes {
       units[set] = 0.0;
       const uint32_t row = d.warp() + set * kWarps;
       if (row >= rows.rows) continue;
-      const uint32_t visible = where.places[rows.Token(row)].position + 1;
-      const uint32_t spans = (AttentionRows::PagesOf(visible) - 1) / tiles.span + 1;
-      const uint32_t number = tiles.RowOf(rows.Token(row), rows.Head(row));
-      max[set] = LargestScore(d, scratch.maxima + size_t{number} * tiles.spans, spans);
-      if (d.lane() == 0) {
-        shared.rows.number[row] = number;
-        shared.rows.visible[row] = visible;
-      }
+      max[set] = BeginRow(d, shared.rows, row, tiles, rows, where.places, scratch);
     }
     const uint32_t parts = (cache.head_dim + kDimsOfPart - 1) / kDimsOfPart;
     for (uint32_t page = tile.first_page; page < end_page; ++page) {
@@ -129,7 +114,6 @@ struct SumCodes {
       // round.
       bool is_deep = false;
       for (uint32_t part = 0; part < parts; ++part) {
-        if (part != 0) d.Barrier();
         ClearSums(d, shared);
         for (unsigned round = 0; round == 0 || (round == 1 && is_deep); ++round) {
           const bool is_first = part == 0 && round == 0;
@@ -137,7 +121,7 @@ struct SumCodes {
           for (unsigned set = 0; set < kSets; ++set) {
             const uint32_t row = d.warp() + set * kWarps;
             if (row < rows.rows && (is_first || is_deep)) {
-              ShareDigits(d, shared, row, page, head, units[set], round);
+              ShareDigits(d, shared, row, page, head, units[set], round, is_first);
             }
           }
           d.Barrier();
@@ -186,10 +170,11 @@ struct SumCodes {
     return unit;
   }
 
-  // The digits of a row's weights, by its warp: of what two digits hold, and then of what they do not.
+  // The digits of a row's weights, by its warp: of what two digits hold, and then of what they do not. At first, what
+  // else is wanted of the weights.
   template <class Device>
   BITNET_DEVICE void ShareDigits(Device& d, Shared& shared, uint32_t row, uint32_t page, const std::byte* head,
-                                 double unit, unsigned round) const {
+                                 double unit, unsigned round, bool is_first) const {
     constexpr int32_t kLowest = -32639;
     const uint32_t visible = VisibleInPage(page, shared.rows.visible[row]);
     const UnitsOf in_units = UnitsOf::Unit(unit);
@@ -203,7 +188,7 @@ struct SumCodes {
     for (unsigned i = 0; i < 8; ++i) {
       int32_t weight = in_units(weights[i]);
       if (Layout::kFirstValueApart && page == 0 && i == 0 && d.lane() == 0) {
-        shared.first_weights[row] = weight;
+        if (is_first) shared.first_weights[row] = weight;
         weight = 0;
       }
       sum += weight;
@@ -220,11 +205,13 @@ struct SumCodes {
       to[2 * d.lane() + k] = high[k];
       to[kPageTokens / 4 + 2 * d.lane() + k] = low[k];
     }
+    if (!is_first) return;
     sum = WarpSum(d, sum);
     if (d.lane() == 0) shared.weight_sums[row] = sum;
     if (is_deep) d.AtomicMax(&shared.is_deep, 1u);
   }
 
+  // (A thread clears no others than it has stored: only of the last part is less stored.)
   template <class Device>
   BITNET_DEVICE void ClearSums(Device& d, Shared& shared) const {
     for (uint32_t i = d.thread(); i < kRows * kDimsOfPart; i += kThreads) {

@@ -43,6 +43,15 @@ BITNET_DEVICE float LargestScore(Device& d, const float* maxima, uint32_t spans)
   return WarpMax(d, max);
 }
 
+// The largest score of a row of the block's run, by its warp, which describes the row in shared memory.
+template <unsigned kRows, class Device, class Sum>
+BITNET_DEVICE float BeginRow(Device& d, SharedRows<kRows>& shared, uint32_t row, const AttentionTiles& tiles,
+                             const AttentionRows& rows, const Place* places, const AttentionScratch<Sum>& scratch) {
+  const uint32_t spans = (AttentionRows::PagesOf(places[rows.Token(row)].position + 1) - 1) / tiles.span + 1;
+  if (d.lane() == 0) shared.Describe(row, tiles, rows, places);
+  return LargestScore(d, scratch.maxima + size_t{tiles.RowOf(rows.Token(row), rows.Head(row))} * tiles.spans, spans);
+}
+
 // p[i] of the lane's eight tokens, of which the page has `visible`; 0 for others.
 template <class Device>
 BITNET_DEVICE void ProbabilitiesOfLane(Device& d, const float* scores, float max, uint32_t visible, float (&p)[8]) {

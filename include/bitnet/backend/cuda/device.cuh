@@ -14,6 +14,10 @@
 #include "bitnet/backend/cuda/select4.h"
 #include "bitnet/base/host_device.h"
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#error "bitnet: the CUDA backend needs a GPU of compute capability 8.0 or newer (nvcc -arch=sm_80, sm_90a ...)"
+#endif
+
 namespace bitnet::cuda {
 
 class CudaDevice {
@@ -108,7 +112,7 @@ class CudaDevice {
 };
 
 template <Kernel K>
-__global__ void __launch_bounds__(K::kThreads) RunKernel(const __grid_constant__ K kernel) {
+__global__ void __launch_bounds__(K::kThreads, kMinBlocksOf<K>) RunKernel(const __grid_constant__ K kernel) {
   using Shared = typename K::Shared;
   CudaDevice device;
   if constexpr (std::is_empty_v<Shared>) {

@@ -64,7 +64,7 @@ struct OpenGatesKernel {
         if constexpr (A::kMakesZeros) is_open = IsOpen<A>(A::Value(held.values[j]));
         if (held.Column(part, j) < held.cols() && is_open) flags |= 1u << j;
       }
-      count = EachInOrder<kThreads>(d, shared, flags, count,
+      count = EachInOrder<kThreads>(d, shared, part, flags, count,
                                     [&](unsigned j, uint32_t rank) { open.Row(row)[rank] = held.Column(part, j); });
     });
     if (d.thread() == 0) open.counts[row] = count;
@@ -101,6 +101,8 @@ void Glu(Stream& stream, const ConstReals& gate, const ConstReals& up, const Lis
 // The same as what a quantizer reads (held_row.h).
 template <Activation A>
 struct GluSource {
+  template <unsigned kThreads>
+  static constexpr unsigned kMinBlocks = PlainSource::kMinBlocks<kThreads>;
   template <unsigned kThreads>
   using Shared = NoShared;
   struct OfRow {

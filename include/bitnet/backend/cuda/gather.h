@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "bitnet/backend/cuda/device.h"
+#include "bitnet/backend/cuda/limits.h"
 #include "bitnet/backend/cuda/scratch.h"
 
 namespace bitnet::cuda {
@@ -19,13 +20,8 @@ inline constexpr unsigned kMostGathered = 3;
 template <class K>
 struct SideBySide {
   static constexpr unsigned kThreads = K::kThreads;
-  static constexpr bool kLargeShared = [] {
-    if constexpr (requires { K::kLargeShared; }) {
-      return K::kLargeShared;
-    } else {
-      return false;
-    }
-  }();
+  static constexpr unsigned kMinBlocks = kMinBlocksOf<K>;
+  static constexpr bool kLargeShared = kHasLargeShared<K>;
   using Shared = typename K::Shared;
 
   K kernels[kMostGathered];

@@ -3,8 +3,9 @@
 // goes through shared memory; eight threads read 32 bytes together. A row wider than the threads can hold is taken part
 // after part, and read again each time.
 //
-// What is read is a source, a parameter of a kernel, with `Shared<kThreads>` for shared memory. Of(row, begin) is that
-// of a row from a column on, whose
+// What is read is a source, a parameter of a kernel, with `Shared<kThreads>` for shared memory, and
+// `kMinBlocks<kThreads>` (limits.h) with which such a kernel keeps most of its values in registers. Of(row, begin) is
+// that of a row from a column on, whose
 //   Begin(d, shared, held)   comes first: it makes ready what each value depends on, and leaves the row loaded
 //   operator()(column)       is a value then
 #ifndef BITNET_BACKEND_CUDA_HELD_ROW_H_
@@ -61,6 +62,8 @@ class HeldRow {
 
 // Reals as they are.
 struct PlainSource {
+  template <unsigned kThreads>
+  static constexpr unsigned kMinBlocks = 512 / kThreads;
   template <unsigned kThreads>
   using Shared = NoShared;
   struct OfRow {

@@ -27,6 +27,18 @@ inline constexpr bool kHasLargeShared = [] {
   }
 }();
 
+// Registers of a thread are the compiler's choice, which is sometimes a few too small: then it keeps some in memory. A
+// kernel with `static constexpr unsigned kMinBlocks` lets it take as many as still leave room for so many blocks on a
+// multiprocessor. (docs/cuda_resources.md has what all of them take.)
+template <Kernel K>
+inline constexpr unsigned kMinBlocksOf = [] {
+  if constexpr (requires { K::kMinBlocks; }) {
+    return K::kMinBlocks;
+  } else {
+    return 0u;  // its choice
+  }
+}();
+
 template <Kernel K>
 inline constexpr size_t kMaxSharedBytes = size_t{kHasLargeShared<K> ? 99u : 48u} << 10;
 

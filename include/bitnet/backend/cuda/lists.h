@@ -18,22 +18,24 @@ namespace bitnet::cuda {
 // Shared memory of EachInOrder.
 template <unsigned kThreads>
 struct OrderShared {
-  uint32_t of_warps[kThreads / kWarp];
+  uint32_t of_warps[2]
+                   [kThreads / kWarp];  // of parts by turns: nobody has to wait until all have read those of the last
 };
 
-// use(j, rank) for each of a thread's held values (held_row.h) of a part whose bit j of `flags` is set; rank counts
-// them in the order of their columns, over all threads, from `before` on. Returns the rank after the last.
+// use(j, rank) for each of a thread's held values (held_row.h) of the part that begins at a column whose bit j of
+// `flags` is set; rank counts them in the order of their columns, over all threads, from `before` on. Returns the rank
+// after the last. (Of parts that follow each other.)
 template <unsigned kThreads, class Device, class Use>
-BITNET_DEVICE uint32_t EachInOrder(Device& d, OrderShared<kThreads>& shared, uint32_t flags, uint32_t before,
-                                   const Use& use) {
+BITNET_DEVICE uint32_t EachInOrder(Device& d, OrderShared<kThreads>& shared, uint32_t part, uint32_t flags,
+                                   uint32_t before, const Use& use) {
   // Eight threads have 256 columns, of which value j of all of them comes before value j + 1 of any.
   const uint32_t count = static_cast<uint32_t>(d.PopCount(flags));
   const Scanned<uint32_t> in_warp = ScanWarp(d, count);
   const uint32_t before_eight = d.Shuffle(in_warp.before, d.lane() / kChainsOfBlock * kChainsOfBlock);
-  d.Barrier();  // for all have read what the part before left
-  if (d.lane() == 0) shared.of_warps[d.warp()] = in_warp.all;
+  uint32_t(&warps)[kThreads / kWarp] = shared.of_warps[part / HeldRow<kThreads>::kPart % 2];
+  if (d.lane() == 0) warps[d.warp()] = in_warp.all;
   d.Barrier();
-  const Scanned<uint32_t> of_warps = ScanWarp(d, d.lane() < kThreads / kWarp ? shared.of_warps[d.lane()] : uint32_t{0});
+  const Scanned<uint32_t> of_warps = ScanWarp(d, d.lane() < kThreads / kWarp ? warps[d.lane()] : uint32_t{0});
   uint32_t rank = before + d.Shuffle(of_warps.before, d.warp()) + before_eight;
   if (in_warp.all != 0) {
     const unsigned shift = d.lane() / kChainsOfBlock * kChainsOfBlock;
@@ -73,7 +75,7 @@ struct FindNonzeroKernel {
         const uint32_t column = first + j * kChainsOfBlock;
         if (column < x.cols && levels[column] != Level{}) flags |= 1u << j;
       }
-      count = EachInOrder<kThreads>(d, shared, flags, count,
+      count = EachInOrder<kThreads>(d, shared, part, flags, count,
                                     [&](unsigned j, uint32_t rank) { channels[rank] = first + j * kChainsOfBlock; });
     }
     if (d.thread() == 0) x.counts[row] = count;

@@ -20,6 +20,9 @@ namespace bitnet::cuda {
 
 // norm(x) * gain (held_row.h).
 struct NormSource {
+  // (Where it may have 128 registers, ptxas for sm_80 loads so much ahead that it keeps 60 to 260 bytes in memory.)
+  template <unsigned kThreads>
+  static constexpr unsigned kMinBlocks = kThreads == 128 ? 5 : 0;
   template <unsigned kThreads>
   struct Shared {
     LongSumShared<kThreads> sum;

@@ -22,6 +22,7 @@ inline unsigned GridHeight(size_t tokens) { return static_cast<unsigned>(tokens 
 template <class View, Operand X, class Chosen, class To>
 struct MatMulByValues {
   static constexpr unsigned kThreads = 128;
+  static constexpr unsigned kMinBlocks = 8;
   using Shared = NoShared;
 
   View w;

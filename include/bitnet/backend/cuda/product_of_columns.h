@@ -57,7 +57,6 @@ struct MatMulByColumns {
   using View = PackedColumnsView<W>;
   using Words = typename View::Words;
   static constexpr unsigned kThreads = 128;
-  static constexpr unsigned kMinBlocks = kTiles > 1 ? 2 : 3;  // on a multiprocessor
   using Unit = ColumnsOfUnit<W, X, kTiles, 8, kIsListed>;
   static constexpr uint32_t kRows = kPieceRows * 8;
   static constexpr uint32_t kBlockCols = Unit::kCols * (kThreads / kWarp);

@@ -32,7 +32,6 @@ struct MatMulByListed {
   using Unit = ColumnsOfUnit<W, X, 1, kPieces, true>;
   // (Codes of 4 and 8 bits need more registers than a block of 512 threads has.)
   static constexpr unsigned kThreads = Words::kBits > 2 ? 256 : 512;
-  static constexpr unsigned kMinBlocks = 1;  // on a multiprocessor
   static constexpr uint32_t kWarps = kThreads / kWarp;
   static constexpr uint32_t kRows = kPieces * kPieceRows;
   // Of the sums of a part, and of those of a piece: in a warp each bank is met once.

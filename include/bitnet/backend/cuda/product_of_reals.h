@@ -33,7 +33,6 @@ template <Operand W, Operand X, uint32_t kRows, uint32_t kTokens, bool kSkipsZer
 struct MatMulOfReals {
   using View = PlainRowsView<W>;
   static constexpr unsigned kThreads = 128;
-  static constexpr unsigned kMinBlocks = 4;  // on a multiprocessor
   static constexpr uint32_t kWarps = kThreads / kWarp;
   static constexpr uint32_t kOutputs = kRows * kTokens;          // of a warp
   static constexpr uint32_t kOfLane = kOutputs / kBlocksOfWarp;  // whose tree a lane has

@@ -48,7 +48,6 @@ struct MatMulByRows {
   using Words = typename View::Words;
   static constexpr unsigned kThreads = 128;
   static constexpr uint32_t kWarps = kThreads / kWarp;
-  static constexpr unsigned kMinBlocks = 4;  // on a multiprocessor
   static constexpr bool kHasRuns = kIsGrouped<W> || kIsGrouped<X>;
   static constexpr bool kIsListed = std::is_same_v<Chosen, ListedRows>;
   static constexpr uint32_t kTokens = kIsListed ? 1 : kUnitTokens * kTiles;

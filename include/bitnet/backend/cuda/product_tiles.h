@@ -24,6 +24,7 @@
 #include "bitnet/backend/cuda/runs.h"
 #include "bitnet/backend/cuda/unroll.h"
 #include "bitnet/backend/cuda/views.h"
+#include "bitnet/base/assert.h"
 #include "bitnet/tensor/operand.h"
 
 namespace bitnet::cuda {
@@ -35,7 +36,6 @@ struct MatMulTiles {
   using Words = typename View::Words;
   static constexpr unsigned kThreads = 128;
   static constexpr bool kHasRuns = kIsGrouped<W> || kIsGrouped<X>;
-  static constexpr unsigned kMinBlocks = 2;                // on a multiprocessor
   static constexpr uint32_t kRowTiles = kHasRuns ? 1 : 2;  // of 16 rows, of a warp
   static constexpr uint32_t kTokenTiles = 8;               // of 8 tokens
   static constexpr uint32_t kRows = kRowTiles * kUnitRows * (kThreads / kWarp);
@@ -55,6 +55,7 @@ struct MatMulTiles {
   template <class Stream>
   static void LaunchIn(Stream& stream, const View& w, const RowsView<X>& x, const To& y) {
     const uint32_t token_tiles = BlocksFor(x.rows, kTokens);
+    BITNET_ASSERT(w.cols != 0, "backend/cuda: tiles have columns");
     stream.Launch(MatMulTiles{w, x, y, Runs::Of(w.cols, w.group, x.group), token_tiles},
                   Grid{BlocksFor(w.rows, kRows) * token_tiles, 1});
   }
@@ -82,7 +83,6 @@ struct MatMulTiles {
         stage = 1 - stage;
       }
     }
-    d.template CopyWait<0>();
     lane.Store(d);
   }
 

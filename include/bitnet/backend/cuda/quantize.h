@@ -103,7 +103,7 @@ BITNET_DEVICE float StepOf(typename Q::Rule::Statistic statistic, uint32_t n) {
 template <unsigned kThreads>
 struct StepShared {
   LongSumShared<kThreads> sum;
-  uint32_t of_warps[kThreads / kWarp];
+  uint32_t of_warps[2][kThreads / kWarp];  // for each of the largest ones of a statistic
   float step, inverse;
 };
 
@@ -127,10 +127,8 @@ BITNET_DEVICE void FindStep(Device& d, StepShared<kThreads>& shared, HeldRow<kTh
       BITNET_UNROLL
       for (const float value : row.values) own.Add(value);
     });
-    statistic = own.Of([&](uint32_t bits) {
-      d.Barrier();
-      return LargestOfBlock<kThreads>(d, shared.of_warps, bits);
-    });
+    unsigned largest = 0;
+    statistic = own.Of([&](uint32_t bits) { return LargestOfBlock<kThreads>(d, shared.of_warps[largest++], bits); });
   }
   // (Divisions are many instructions, in double slow ones where a device has few units for them: one thread's are
   // enough.)
@@ -167,6 +165,7 @@ BITNET_DEVICE void PadRow(const RowsView<X>& out, size_t row, uint32_t thread) {
 template <AnyQuantizer Q, class Source, bool kIsTopK, unsigned kThreadsOfBlock>
 struct QuantizeRowsKernel {
   static constexpr unsigned kThreads = kThreadsOfBlock;
+  static constexpr unsigned kMinBlocks = Source::template kMinBlocks<kThreads>;
   using X = OperandOf<Q>;
   using Held = HeldRow<kThreads>;
   struct NoTopK {};
@@ -218,7 +217,7 @@ struct QuantizeRowsKernel {
         nonzero |= (level != decltype(level){} ? 1u : 0u) << j;
       }
       if (is_listed) {
-        count = EachInOrder<kThreads>(d, shared.list, nonzero, count, [&](unsigned j, uint32_t rank) {
+        count = EachInOrder<kThreads>(d, shared.list, part, nonzero, count, [&](unsigned j, uint32_t rank) {
           out.Channels(row)[rank] = held.Column(part, j);
         });
       }

@@ -176,7 +176,7 @@ struct SampleCutShared {
 };
 
 // The cut after a digit whose values AddDigit has counted: its value is the largest from which on they have what is
-// wanted. Each block of threads finds it, the first one keeps it.
+// wanted. Each block of threads finds it, once in a launch; the first one keeps it.
 template <class Device>
 BITNET_DEVICE SampleCut FindDigit(Device& d, SampleCutShared& shared, const SampleTask& task, SampleCutOf which,
                                   unsigned digit) {
@@ -187,7 +187,6 @@ BITNET_DEVICE SampleCut FindDigit(Device& d, SampleCutShared& shared, const Samp
   const uint32_t top = (1u << at.bits) - 1 - d.thread() * own;
   uint64_t sum = 0;
   for (uint32_t i = 0; i < own; ++i) sum += of_digit[top - i];
-  d.Barrier();
   const Scanned<uint64_t> scanned = ScanBlock<kSampleThreads>(d, shared.of_warps, sum);
   SampleCut cut = {0, task.top_k};
   if (digit != 0) {
@@ -315,6 +314,7 @@ struct SumWeightsKernel {
 // One block of threads.
 struct DrawTokenKernel {
   static constexpr unsigned kThreads = kSampleThreads;
+  static constexpr unsigned kMinBlocks = 2;
   // What a range or a part of it has.
   struct Share {
     uint64_t sum;     // of the weights above the cut

@@ -61,7 +61,7 @@ class TopK {
       equal |= (is_there && bits == threshold_ ? 1u : 0u) << j;
     }
     if (!leaves_equals_) return kept | equal;
-    equals_ = EachInOrder<kThreads>(d, shared.order, equal, equals_, [&](unsigned j, uint32_t rank) {
+    equals_ = EachInOrder<kThreads>(d, shared.order, part, equal, equals_, [&](unsigned j, uint32_t rank) {
       if (rank < wanted_) kept |= 1u << j;
     });
     return kept;
