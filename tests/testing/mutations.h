@@ -20,12 +20,13 @@ inline std::vector<uint8_t> Mutated(std::span<const uint8_t> seed, uint64_t n) {
       0,          1,           2,           0x7f,       0x80,       0xff,  0x100,     0x7fff,     0xffff,     0x10000,
       0x7fffffff, 0x80000000u, 0xffffffffu, 1ull << 32, 1ull << 60, ~0ull, ~0ull - 7, 1ull << 63, ~0ull >> 1, 31};
   Random random(n);
+  const auto below = [&](size_t count) { return static_cast<size_t>(UniformBelow(random, count)); };
   std::vector<uint8_t> bytes(seed.begin(), seed.end());
-  for (size_t changes = 1 + UniformBelow(random, 4); changes > 0 && !bytes.empty(); --changes) {
+  for (size_t changes = 1 + below(4); changes > 0 && !bytes.empty(); --changes) {
     // Headers are where the decisions are: half of the changes are near the beginning.
     const size_t reach = UniformBelow(random, 2) == 0 ? std::min<size_t>(bytes.size(), 256) : bytes.size();
-    const size_t at = UniformBelow(random, static_cast<uint32_t>(reach));
-    const size_t length = 1 + UniformBelow(random, 16);
+    const size_t at = below(reach);
+    const size_t length = 1 + below(16);
     const size_t piece = std::min(length, bytes.size() - at);
     switch (UniformBelow(random, 6)) {
       case 0:
@@ -35,7 +36,7 @@ inline std::vector<uint8_t> Mutated(std::span<const uint8_t> seed, uint64_t n) {
         bytes[at] = static_cast<uint8_t>(bytes[at] ^ (1u << UniformBelow(random, 8)));
         break;
       case 2: {
-        const uint64_t number = kFeared[UniformBelow(random, std::size(kFeared))];
+        const uint64_t number = kFeared[below(std::size(kFeared))];
         const size_t width = size_t{1} << UniformBelow(random, 4);
         std::memcpy(bytes.data() + at, &number, std::min(width, bytes.size() - at));
         break;
@@ -50,7 +51,7 @@ inline std::vector<uint8_t> Mutated(std::span<const uint8_t> seed, uint64_t n) {
         break;
       }
       default: {
-        const size_t from = UniformBelow(random, static_cast<uint32_t>(bytes.size()));
+        const size_t from = below(bytes.size());
         std::memmove(bytes.data() + at, bytes.data() + from, std::min(piece, bytes.size() - from));
         break;
       }
