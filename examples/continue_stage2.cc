@@ -99,7 +99,8 @@ Corpus TextOf(const Arguments& arguments) {
   if (arguments.quick) return Need(Corpus::FromFile(std::string(BITNET_SOURCE_DIR) + "/README.md"));
   const std::vector<uint8_t> bytes = Need(ReadFile(arguments.text));
   const LoadedTokenizer loaded = Need(LoadTokenizer(arguments.folder));
-  return Corpus(Need(loaded.tokenizer.Encode({reinterpret_cast<const char*>(bytes.data()), bytes.size()})));
+  return Corpus(Need(
+      loaded.tokenizer.Encode({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, {.add_special = false})));
 }
 
 }  // namespace

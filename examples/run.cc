@@ -111,11 +111,11 @@ class Program {
   void ScoreFile() {
     const std::vector<uint8_t> bytes = Need(ReadFile(arguments_.perplexity));
     const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    const std::vector<Token> tokens = Need(loaded_.tokenizer.Encode(text));
+    const std::vector<Token> tokens = Need(loaded_.tokenizer.Encode(text, {.add_special = false}));
     const double begin = Seconds();
     ScoreOptions options;
     options.context = std::min<size_t>(512, model_.config().max_positions);
-    options.begin = loaded_.tokenizer.named().bos;
+    if (loaded_.tokenizer.named().add_bos) options.begin = loaded_.tokenizer.named().bos;
     options.after = [&](size_t scored) {
       if (isatty(2) != 0) std::fprintf(stderr, "\r%zu of %zu tokens", scored, tokens.size());
       return true;

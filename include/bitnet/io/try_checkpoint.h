@@ -67,10 +67,11 @@ inline void TryCheckpoint(std::string_view text, const TrialOptions& options, Ch
   const auto fail = [&](const std::string& why) { report.Add(Severity::kError, "trial", report.path, why); };
   const Result<LoadedTokenizer> loaded = LoadTokenizer(report.path);
   if (!loaded.ok()) return fail(loaded.error());
-  Result<std::vector<Token>> encoded = loaded->tokenizer.Encode(text);
+  Result<std::vector<Token>> encoded = loaded->tokenizer.Encode(text, {.add_special = false});
   if (!encoded.ok()) return fail(encoded.error());
   const std::span<const Token> tokens = std::span(*encoded).first(std::min(encoded->size(), options.most_tokens));
-  const std::optional<Token> begin = loaded->tokenizer.named().bos;
+  const NamedTokens& named = loaded->tokenizer.named();
+  const std::optional<Token> begin = named.add_bos ? named.bos : std::nullopt;
   CheckpointTrial trial;
   trial.tokens = tokens.size();
 
