@@ -188,6 +188,62 @@ TEST_CASE("AnyModel: a head of codes") {
   }
 }
 
+// Weights as the reals that they stand for.
+struct RealWeights : WithInt8Cache<B158> {
+  static constexpr const char* kName = "RealWeights";
+  using Weight = Unquantized;
+};
+
+// A file may have each of its matrices in another type. The levels of inputs are the same, so products differ by what
+// floats round.
+TEST_CASE("AnyModel: projections of one and of two bits, with steps of groups and with one") {
+  const ModelConfig config = GgufModelConfig();
+  const ModelWeights<Released> weights = testing::TinyWeights<Released>(config);
+  struct Case {
+    const char* type;
+    size_t bytes, half_at;  // of a block
+    bool steps_differ;
+  };
+  for (const Case& c : {Case{"Q1_0", 18, 0, true}, Case{"Q1_0", 18, 0, false}, Case{"Q2_0", 18, 0, true},
+                        Case{"Q2_0", 18, 0, false}, Case{"PQ2_0", 34, 0, true}}) {
+    for (const char* name : {"blk.0.attn_q.weight", "blk.1.ffn_up.weight", "blk.1.ffn_down.weight"}) {
+      CAPTURE(c.type);
+      CAPTURE(name);
+      const GgufType& type = *FindGgufType(c.type);
+      const bool is_q = std::string_view(name).ends_with("q.weight"),
+                 is_up = std::string_view(name).ends_with("up.weight");
+      const size_t rows = is_q ? 256 : is_up ? 512 : 256, cols = is_q || is_up ? 256 : 512;
+      std::vector<uint8_t> bytes(static_cast<size_t>(*type.Bytes(rows, cols)));
+      Random random(7);
+      for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(UniformBelow(random, 256));
+      for (size_t i = c.half_at; i < bytes.size(); i += c.bytes) {
+        bytes[i] = c.steps_differ ? static_cast<uint8_t>(i) : uint8_t{0};
+        bytes[i + 1] = 0x2c;  // a half near 1 / 16
+      }
+      const TemporaryFile path;
+      WriteGguf(path.path(), weights,
+                {.more =
+                     [&](GgufWriter& w) {
+                       w.AddTensor(name, {cols, rows}, type, bytes);
+                     },
+                 .without = name});
+      const Checkpoint checkpoint = Opened(path.path());
+      const auto model = LoadAnyModel(checkpoint);
+      REQUIRE_MESSAGE(model.ok(), (model.ok() ? "" : model.error()));
+      const auto reals = LoadWeights<RealWeights>(checkpoint);
+      REQUIRE_MESSAGE(reals.ok(), (reals.ok() ? "" : reals.error()));
+      const std::vector<float> logits = LogitsOf(*model), expected = LogitsOf(Transformer<RealWeights>(*reals));
+      float largest = 0.0f, difference = 0.0f;
+      for (size_t i = 0; i < logits.size(); ++i) {
+        largest = std::max(largest, std::fabs(expected[i]));
+        difference = std::max(difference, std::fabs(logits[i] - expected[i]));
+      }
+      CHECK(difference <= 0.02f * largest);  // a level of an input may be its neighbour
+      CHECK(difference <= 0.25f);
+    }
+  }
+}
+
 std::string Refusal(const GgufModelOptions& options, const ModelConfig& config = GgufModelConfig()) {
   const TemporaryFile path;
   WriteGguf(path.path(), testing::TinyWeights<Released>(config), options);

@@ -16,6 +16,8 @@
 #include <utility>
 #include <vector>
 
+#include "bitnet/backend/backend.h"
+#include "bitnet/backend/default_backend.h"
 #include "bitnet/base/result.h"
 #include "bitnet/io/any_model.h"
 #include "bitnet/io/checkpoint.h"
@@ -34,10 +36,10 @@ struct TrialOptions {
 
 namespace detail {
 
-template <Scheme S>
-Result<double> PerplexityAs(const Checkpoint& checkpoint, std::span<const Token> tokens, std::optional<Token> begin,
-                            WeightUse* use = nullptr) {
-  const auto model = LoadAnyModel<S>(checkpoint);
+template <Scheme S, Backend B>
+Result<double> PerplexityAs(const B& backend, const Checkpoint& checkpoint, std::span<const Token> tokens,
+                            std::optional<Token> begin, WeightUse* use = nullptr) {
+  const auto model = LoadAnyModel<S>(checkpoint, {}, backend);
   if (!model.ok()) return Error{model.error()};
   ScoreOptions options;
   options.context = std::min<size_t>(options.context, model->config().max_positions);
@@ -63,7 +65,9 @@ inline CheckpointTrial::Score ScoreOf(std::string name, const Result<double>& pe
 
 // Loads the model anew for each trial, one at a time. Where it cannot be run a finding says why; a layout of I2_S that
 // predicts the text far better than the one that was chosen is an error.
-inline void TryCheckpoint(std::string_view text, const TrialOptions& options, CheckpointReport& report) {
+template <Backend B = DefaultBackend<B158>>
+void TryCheckpoint(std::string_view text, const TrialOptions& options, CheckpointReport& report,
+                   const B& backend = B()) {
   const auto fail = [&](const std::string& why) { report.Add(Severity::kError, "trial", report.path, why); };
   const Result<LoadedTokenizer> loaded = LoadTokenizer(report.path);
   if (!loaded.ok()) return fail(loaded.error());
@@ -88,9 +92,9 @@ inline void TryCheckpoint(std::string_view text, const TrialOptions& options, Ch
                               : layout == I2sLayout::kB ? "B"
                                                         : "C") +
                              " of I2_S";
-    trial.layouts.push_back(
-        detail::ScoreOf(name, checkpoint.ok() ? detail::PerplexityAs<WithInt8Cache<B158>>(*checkpoint, few, begin)
-                                              : Result<double>(Error{checkpoint.error()})));
+    trial.layouts.push_back(detail::ScoreOf(
+        name, checkpoint.ok() ? detail::PerplexityAs<WithInt8Cache<B158>>(backend, *checkpoint, few, begin)
+                              : Result<double>(Error{checkpoint.error()})));
   }
   if (has_i2s) {
     const auto better = [](const auto& a, const auto& b) {
@@ -112,9 +116,11 @@ inline void TryCheckpoint(std::string_view text, const TrialOptions& options, Ch
   const auto add = [&](const char* name, const Result<double>& perplexity) {
     trial.schemes.push_back(detail::ScoreOf(name, perplexity));
   };
-  add("8-bit inputs, 8-bit cache", detail::PerplexityAs<WithInt8Cache<B158>>(*checkpoint, tokens, begin, &trial.use));
-  add("8-bit inputs, 3-bit cache", detail::PerplexityAs<WithSmallCache<B158, 3>>(*checkpoint, tokens, begin));
-  add("4-bit inputs (a4.8), 8-bit cache", detail::PerplexityAs<WithInt8Cache<A48>>(*checkpoint, tokens, begin));
+  add("8-bit inputs, 8-bit cache",
+      detail::PerplexityAs<WithInt8Cache<B158>>(backend, *checkpoint, tokens, begin, &trial.use));
+  add("8-bit inputs, 3-bit cache", detail::PerplexityAs<WithSmallCache<B158, 3>>(backend, *checkpoint, tokens, begin));
+  add("4-bit inputs (a4.8), 8-bit cache",
+      detail::PerplexityAs<WithInt8Cache<A48>>(backend, *checkpoint, tokens, begin));
   if (!trial.schemes[0].fault.empty()) fail(trial.schemes[0].fault);
   report.trial = std::move(trial);
 }
