@@ -228,15 +228,17 @@ TEST_CASE("C: logits are AnyModel's, bit for bit") {
 
 TEST_CASE("C: a program in C writes what Generate writes") {
   const std::string prompt = "Two bits bear";
-  char reply[1024];
-  const int line = GenerateFromC(Path().c_str(), prompt.c_str(), 40, reply, sizeof(reply));
-  CHECK_MESSAGE(line == 0, "calls.c:", line, ": ", bitnet_last_error());
+  std::string reply(REPLY_BYTES, '?');
+  const int status = ReplyFromC(Path().c_str(), prompt.c_str(), 40, reply.data());
+  CHECK_MESSAGE(status == BITNET_OK, bitnet_last_error());
+  reply.resize(std::strlen(reply.c_str()));
 
   const auto model = LoadPlainly<WithInt8Cache<B158>>();
   const Result<LoadedTokenizer> loaded = LoadTokenizer(Path());
   REQUIRE(loaded.ok());
   GenerateOptions options;
   options.max_new_tokens = 40;
+  options.stop_tokens = {kEos, kEot};
   options.sampler.temperature = 0.8f;
   options.sampler.top_k = 40;
   Random random(7);

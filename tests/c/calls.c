@@ -1,64 +1,62 @@
-/* The C interface as a program in C99 calls it: text from a file, token by token. c_test.cc runs it and compares. */
+/* The C interface as a program in C99 calls it: c_test.cc runs it and compares. docs/use-from-c.md shows it. */
 #include "c/calls.h"
 
 #include <string.h>
 
 #include "bitnet/c.h"
 
-/* Ends with the line where a call failed. */
-#define TRY(call)                                        \
-  do {                                                   \
-    if (result == 0 && (call) != BITNET_OK) result = __LINE__; \
-  } while (0)
-
-int GenerateFromC(const char* path, const char* prompt, size_t new_tokens, char* reply, size_t capacity) {
-  int result = 0;
-  bitnet_load_options options;
-  bitnet_model* model = NULL;
+/* Appends the reply to a prompt, piece by piece as it comes. */
+static bitnet_status Reply(const bitnet_model* model, const char* prompt, size_t new_tokens, void* user,
+                           void (*show)(void* user, const char* text, size_t bytes)) {
+  bitnet_model_info info = {.struct_bytes = sizeof(info)};
+  bitnet_sampler sampler = {.struct_bytes = sizeof(sampler), .temperature = 0.8f, .top_k = 40};
   bitnet_state* state = NULL;
   bitnet_decoder* decoder = NULL;
-  bitnet_sampler sampler;
-  uint64_t random = 7;
-  uint32_t tokens[256];
-  size_t count = 0, used = 0, i;
+  uint32_t tokens[1024], ends[16];
+  size_t count = 0, end_count = 0, bytes = 0, i, j;
+  uint64_t random = 7; /* the seed */
   const float* logits = NULL;
-  bitnet_model_info info;
+  const char* text = NULL;
+  int ended = 0;
 
-  memset(&options, 0, sizeof(options));
-  options.struct_bytes = sizeof(options);
-  options.threads = 1;
-  memset(&sampler, 0, sizeof(sampler));
-  sampler.struct_bytes = sizeof(sampler);
-  sampler.temperature = 0.8f;
-  sampler.top_k = 40;
-  info.struct_bytes = sizeof(info);
-
-  if (bitnet_abi_version() != BITNET_C_ABI_VERSION) return __LINE__;
-  TRY(bitnet_model_load(path, strlen(path), &options, &model));
-  TRY(bitnet_model_describe(model, &info));
-  TRY(bitnet_state_new(model, 0, &state));
-  TRY(bitnet_decoder_new(model, BITNET_GOES_ON, &decoder));
-  TRY(bitnet_encode(model, prompt, strlen(prompt), 0, tokens, sizeof(tokens) / sizeof(*tokens), &count));
-  TRY(bitnet_forward(state, tokens, count, &logits));
-  for (i = 0; result == 0 && i <= new_tokens; ++i) {
-    const char* text = NULL;
-    size_t bytes = 0;
+  bitnet_status status = bitnet_model_describe(model, &info);
+  if (status == BITNET_OK) status = bitnet_model_ends(model, ends, 16, &end_count);
+  if (status == BITNET_OK) status = bitnet_state_new(model, 0, &state);
+  if (status == BITNET_OK) status = bitnet_decoder_new(model, BITNET_GOES_ON, &decoder);
+  if (status == BITNET_OK) status = bitnet_encode(model, prompt, strlen(prompt), 0, tokens, 1024, &count);
+  if (status == BITNET_OK) status = bitnet_forward(state, tokens, count, &logits);
+  for (i = 0; status == BITNET_OK && i < new_tokens; ++i) {
     uint32_t token = 0;
-    if (i == new_tokens) {
-      TRY(bitnet_decoder_finish(decoder, &text, &bytes));
-    } else {
-      TRY(bitnet_sample(logits, info.vocab, &sampler, &random, &token));
-      TRY(bitnet_decoder_append(decoder, token, &text, &bytes));
-      TRY(bitnet_forward(state, &token, 1, &logits));
-    }
-    if (result == 0 && used + bytes >= capacity) result = __LINE__;
-    if (result != 0) break;
-    memcpy(reply + used, text, bytes);
-    used += bytes;
-    reply[used] = '\0';
+    status = bitnet_sample(logits, info.vocab, &sampler, &random, &token);
+    for (j = 0; j < end_count; ++j) ended = ended || token == ends[j];
+    if (status != BITNET_OK || ended) break;
+    status = bitnet_decoder_append(decoder, token, &text, &bytes);
+    if (status == BITNET_OK) show(user, text, bytes);
+    if (status == BITNET_OK) status = bitnet_forward(state, &token, 1, &logits);
   }
-  TRY(bitnet_decoder_free(decoder));
-  TRY(bitnet_state_free(state));
-  TRY(bitnet_model_free(model));
-  return result;
+  if (status == BITNET_OK) status = bitnet_decoder_finish(decoder, &text, &bytes);
+  if (status == BITNET_OK) show(user, text, bytes);
+  bitnet_decoder_free(decoder); /* of NULL they do nothing */
+  bitnet_state_free(state);
+  return status;
+}
+
+static void Append(void* user, const char* text, size_t bytes) {
+  char* to = user;
+  const size_t used = strlen(to);
+  if (used + bytes >= REPLY_BYTES) return;
+  memcpy(to + used, text, bytes);
+  to[used + bytes] = '\0';
+}
+
+int ReplyFromC(const char* path, const char* prompt, size_t new_tokens, char* reply) {
+  bitnet_load_options options = {.struct_bytes = sizeof(options), .threads = 2};
+  bitnet_model* model = NULL;
+  bitnet_status status;
+  reply[0] = '\0';
+  if (bitnet_abi_version() != BITNET_C_ABI_VERSION) return BITNET_FAILED;
+  status = bitnet_model_load(path, strlen(path), &options, &model);
+  if (status == BITNET_OK) status = Reply(model, prompt, new_tokens, reply, Append);
+  bitnet_model_free(model);
+  return (int)status;
 }

@@ -8,9 +8,11 @@
 extern "C" {
 #endif
 
-/* A reply to the prompt, drawn at a temperature of 0.8 from 40 tokens with the seed 7, ended by a zero byte. Returns 0,
- * or the line in calls.c where something failed. */
-int GenerateFromC(const char* path, const char* prompt, size_t new_tokens, char* reply, size_t capacity);
+#define REPLY_BYTES 4096
+
+/* A reply to the prompt, drawn at a temperature of 0.8 from 40 tokens with the seed 7, until a token that ends one:
+ * reply[REPLY_BYTES], ended by a zero byte. Returns the status of what failed, or 0. */
+int ReplyFromC(const char* path, const char* prompt, size_t new_tokens, char* reply);
 
 #ifdef __cplusplus
 }
