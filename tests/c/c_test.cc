@@ -226,6 +226,45 @@ TEST_CASE("C: logits are AnyModel's, bit for bit") {
   SUBCASE("a cache of reals") { CheckLogits<B158>(32); }
 }
 
+TEST_CASE("C: the layout of I2_S is the one that is asked for") {
+  const Tokens tokens = testing::RandomTokens(10, 258);
+  std::vector<Floats> seen;
+  for (const auto [layout, same] : {std::pair(BITNET_I2S_A, I2sLayout::kA), std::pair(BITNET_I2S_B, I2sLayout::kB),
+                                    std::pair(BITNET_I2S_C, I2sLayout::kC)}) {
+    bitnet_load_options options = Options();
+    options.i2s_layout = layout;
+    seen.push_back(Forward(NewState(Load(Path(), options)), tokens));
+    const Result<Checkpoint> checkpoint = Checkpoint::Open(Path(), {.decode = {.i2s = same}});
+    REQUIRE(checkpoint.ok());
+    const auto model = LoadAnyModel(*checkpoint);
+    REQUIRE(model.ok());
+    auto state = model->NewState();
+    CHECK(SameBits(seen.back(), Copied(model->Forward(tokens, state))));
+    for (size_t i = 0; i + 1 < seen.size(); ++i) CHECK(!SameBits(seen[i], seen.back()));
+  }
+}
+
+TEST_CASE("C: reals are quantized where that is asked for") {
+  ModelConfig config = testing::GgufModelConfig();
+  config.sub_layer_norms = false;
+  const TemporaryFile file;
+  testing::WriteGguf(file.path(), testing::TinyWeights<WithInt8Cache<WithFloat16Head<B158>>>(config),
+                     {.architecture = "llama",
+                      .more =
+                          [](GgufWriter& w) {
+                            w.AddTensor("blk.1.attn_k.weight", {256, 128}, *FindGgufType("F32"),
+                                        [] { return std::vector<uint8_t>(size_t{256} * 128 * 4); });
+                          },
+                      .without = "blk.1.attn_k.weight"});
+  bitnet_model* model = nullptr;
+  bitnet_load_options options = Options();
+  CHECK_REFUSED(BITNET_CANNOT_LOAD, "nothing says that the model was trained for quantized weights",
+                bitnet_model_load(file.path().data(), file.path().size(), &options, &model));
+  CHECK(model == nullptr);
+  options.flags = BITNET_QUANTIZE_ANY_REALS;
+  Load(file.path(), options);
+}
+
 TEST_CASE("C: a program in C writes what Generate writes") {
   const std::string prompt = "Two bits bear";
   std::string reply(REPLY_BYTES, '?');
@@ -346,33 +385,84 @@ TEST_CASE("C: a decoder gives whole characters") {
   CHECK(finish().empty());
 }
 
+// SentencePiece puts a space before a first word, which is not of the text; before one that goes on, it is.
+TEST_CASE("C: a text that goes on keeps the space of its first word") {
+  const TemporaryFile file;
+  GgufWriter writer;
+  writer.Set("general.architecture", "llama");
+  writer.Set("tokenizer.ggml.model", "llama");
+  writer.Set("tokenizer.ggml.tokens",
+             std::vector<std::string>{"<unk>", "<s>", "</s>", "\xe2\x96\x81", "a", "\xe2\x96\x81\x61"});
+  writer.Set("tokenizer.ggml.scores", std::vector<float>{0.0f, 0.0f, 0.0f, -1.0f, -2.0f, -0.5f});
+  writer.Set("tokenizer.ggml.token_type", std::vector<int32_t>{2, 3, 3, 1, 1, 1});
+  writer.Set("tokenizer.ggml.unknown_token_id", uint32_t{0});
+  REQUIRE(writer.Write(file.path()).ok());
+  bitnet_load_options options = Options();
+  options.tokenizer_path = file.path().data();
+  options.tokenizer_path_bytes = file.path().size();
+  const auto model = Load(Path(), options);
+  CHECK(Encode(model, "a", BITNET_NO_SPECIAL) == Tokens{5});
+  CHECK(Decode(model, Tokens{5, 5}) == "a a");
+  CHECK(Decode(model, Tokens{5, 5}, BITNET_GOES_ON) == " a a");
+  CHECK(Decode(model, Tokens{1, 5}, BITNET_SHOW_CONTROL | BITNET_GOES_ON) == "<s> a");
+  for (const uint32_t flags : {0, BITNET_GOES_ON + 0, BITNET_GOES_ON | BITNET_SHOW_CONTROL}) {
+    bitnet_decoder* decoder = nullptr;
+    CHECK_OK(bitnet_decoder_new(model.get(), flags, &decoder));
+    std::string whole;
+    for (const uint32_t token : {1u, 5u, 5u}) {
+      const char* text = nullptr;
+      size_t bytes = 0;
+      CHECK_OK(bitnet_decoder_append(decoder, token, &text, &bytes));
+      whole.append(text, bytes);
+    }
+    CHECK(whole == Decode(model, Tokens{1, 5, 5}, flags));
+    CHECK_OK(bitnet_decoder_free(decoder));
+  }
+}
+
 TEST_CASE("C: conversations are written as the model's format has them") {
-  const auto model = Load();
-  const auto chat = [&](const std::vector<bitnet_message>& messages, uint32_t flags) {
-    return List<uint32_t>([&](uint32_t* to, size_t capacity, size_t* count) {
-      return bitnet_encode_chat(model.get(), messages.data(), messages.size(), flags, to, capacity, count);
-    });
-  };
-  const std::vector<bitnet_message> messages = {{BITNET_SYSTEM, 0, "Be brief.", 9}, {BITNET_USER, 0, "<|eot_id|>", 10}};
-  const Result<LoadedTokenizer> loaded = LoadTokenizer(Path());
-  REQUIRE(loaded.ok());
-  const ChatFormat* format = FindChatFormat(loaded->chat_template);
-  REQUIRE(format != nullptr);
-  const std::vector<ChatMessage> same = {{ChatRole::kSystem, "Be brief."}, {ChatRole::kUser, "<|eot_id|>"}};
-  CHECK(chat(messages, 0) == *EncodeChat(loaded->tokenizer, *format, same));
-  CHECK(chat(messages, BITNET_CHAT_GOES_ON) == *EncodeChat(loaded->tokenizer, *format, same, {.at_start = false}));
-  CHECK(chat(messages, BITNET_CHAT_NO_REPLY) ==
-        *EncodeChat(loaded->tokenizer, *format, same, {.asks_for_reply = false}));
-  CHECK(chat(messages, BITNET_CHAT_NO_THINKING) == *EncodeChat(loaded->tokenizer, *format, same, {.thinking = false}));
-  const Tokens written = chat(messages, 0);  // the ends of two turns, not what the user typed
-  CHECK(std::count(written.begin(), written.end(), kEot) == 2);
-  const auto after = [&](uint32_t last) {
-    return List<uint32_t>([&](uint32_t* to, size_t capacity, size_t* count) {
-      return bitnet_encode_after_reply(model.get(), last, to, capacity, count);
-    });
-  };
-  CHECK(after('a') == Tokens{kEot});
-  CHECK(after(kEot).empty());
+  for (const char* jinja :
+       {"{{ role | capitalize }} 'Assistant: ' <|eot_id|>", "<|im_start|> enable_thinking </think>"}) {
+    const TemporaryFile file;
+    WriteFile(file.path(), {.chat_template = jinja});
+    const auto model = Load(file.path());
+    const auto chat = [&](const std::vector<bitnet_message>& messages, uint32_t flags) {
+      return List<uint32_t>([&](uint32_t* to, size_t capacity, size_t* count) {
+        return bitnet_encode_chat(model.get(), messages.data(), messages.size(), flags, to, capacity, count);
+      });
+    };
+    const std::vector<bitnet_message> messages = {
+        {BITNET_SYSTEM, 0, "Be brief.", 9}, {BITNET_USER, 0, "<|eot_id|>", 10}, {BITNET_ASSISTANT, 0, "No.", 3}};
+    const std::vector<ChatMessage> same = {
+        {ChatRole::kSystem, "Be brief."}, {ChatRole::kUser, "<|eot_id|>"}, {ChatRole::kAssistant, "No."}};
+    const Result<LoadedTokenizer> loaded = LoadTokenizer(file.path());
+    REQUIRE(loaded.ok());
+    const ChatFormat* format = FindChatFormat(loaded->chat_template);
+    REQUIRE(format != nullptr);
+    const auto expected = [&](const ChatOptions& options) {
+      return *EncodeChat(loaded->tokenizer, *format, same, options);
+    };
+    const Tokens written = chat(messages, 0);
+    CHECK(written == expected({}));
+    CHECK(chat(messages, BITNET_CHAT_GOES_ON) == expected({.at_start = false}));
+    CHECK(chat(messages, BITNET_CHAT_NO_REPLY) == expected({.asks_for_reply = false}));
+    CHECK(chat(messages, BITNET_CHAT_NO_THINKING) == expected({.thinking = false}));
+    const auto after = [&](uint32_t last) {
+      return List<uint32_t>([&](uint32_t* to, size_t capacity, size_t* count) {
+        return bitnet_encode_after_reply(model.get(), last, to, capacity, count);
+      });
+    };
+    CHECK(after('a') == *AfterReply(loaded->tokenizer, *format, 'a'));
+    CHECK(after(kEot) == *AfterReply(loaded->tokenizer, *format, kEot));
+    if (format->name == "BitNet 2B") {
+      CHECK(std::count(written.begin(), written.end(), kEot) == 3);  // of three turns, not what the user typed
+      CHECK(after('a') == Tokens{kEot});
+      CHECK(after(kEot).empty());
+    } else {
+      CHECK(format->name == "Qwen3");
+      CHECK(chat(messages, BITNET_CHAT_NO_THINKING).size() > written.size());
+    }
+  }
 }
 
 TEST_CASE("C: forks go on for themselves, and a state that is cut has what it had") {
