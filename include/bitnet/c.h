@@ -116,7 +116,7 @@ enum {
 typedef struct bitnet_load_options {
   size_t struct_bytes; /* sizeof(bitnet_load_options) */
   size_t threads; /* that a pass uses, the caller's among them; at most 4096. 0: all CPUs that the program may use */
-  uint32_t cache_bits;      /* of a cached key or value: 8, or 32 for reals. 0: 8 */
+  uint32_t cache_bits;      /* of a cached key or value: 8, or 16 or 32 for reals. 0: 8 */
   uint32_t i2s_layout;      /* BITNET_I2S_A, ... */
   uint32_t flags;           /* BITNET_QUANTIZE_ANY_REALS */
   uint32_t reserved;        /* 0 */
@@ -153,7 +153,7 @@ typedef struct bitnet_model_info {
   size_t page_bytes;      /* ... and of so many bytes; SIZE_MAX if it would be more than that */
   size_t threads;         /* that a pass uses */
   size_t tokenizer_vocab; /* tokens that the tokenizer knows, which may be other than vocab; 0: there is none */
-  uint32_t cache_bits;    /* 8 or 32 */
+  uint32_t cache_bits;    /* 8, 16 or 32 */
   uint32_t bos;           /* begins a text, or BITNET_NO_TOKEN */
 } bitnet_model_info;
 

@@ -243,7 +243,7 @@ bitnet_status GiveCList(std::span<const T> from, T* to, size_t capacity, size_t*
   return BITNET_OK;
 }
 
-// ---- Models of either cache --------------------------------------------------------------------------------------
+// ---- Models of any cache -----------------------------------------------------------------------------------------
 
 class CModelState {
  public:
@@ -404,8 +404,9 @@ inline bitnet_status LoadC(const char* path_text, size_t path_bytes, const bitne
     return CInvalid(
         at, "threads is " + std::to_string(options.threads) + "; it may be at most " + std::to_string(kMostCThreads));
   }
-  if (options.cache_bits != 0 && options.cache_bits != 8 && options.cache_bits != 32) {
-    return CInvalid(at, "cache_bits is " + std::to_string(options.cache_bits) + "; it must be 8, or 32 for reals");
+  const uint32_t cache_bits = options.cache_bits == 0 ? 8 : options.cache_bits;
+  if (cache_bits != 8 && cache_bits != 16 && cache_bits != 32) {
+    return CInvalid(at, "cache_bits is " + std::to_string(cache_bits) + "; it must be 8, 16 or 32");
   }
   if (options.i2s_layout > BITNET_I2S_C) {
     return CInvalid(at, "i2s_layout is " + std::to_string(options.i2s_layout) + "; there are 0, 1 and 2");
@@ -457,9 +458,10 @@ inline bitnet_status LoadC(const char* path_text, size_t path_bytes, const bitne
     throw CCancelled();
 #endif
   };
-  core->cache_bits = options.cache_bits == 32 ? 32 : 8;
-  auto model = core->cache_bits == 32 ? LoadCModel<B158>(*checkpoint, report, executor)
-                                      : LoadCModel<WithInt8Cache<B158>>(*checkpoint, report, executor);
+  core->cache_bits = cache_bits;
+  auto model = cache_bits == 32   ? LoadCModel<B158>(*checkpoint, report, executor)
+               : cache_bits == 16 ? LoadCModel<WithFloat16Cache<B158>>(*checkpoint, report, executor)
+                                  : LoadCModel<WithInt8Cache<B158>>(*checkpoint, report, executor);
   if (!model.ok()) return CFail(BITNET_CANNOT_LOAD, at, model.error());
   report(all_tensors, all_tensors);
   core->model = *std::move(model);
