@@ -4,7 +4,7 @@
  * One C++20 unit of the program, or of a shared library, holds the code:
  *
  *   #define BITNET_C_IMPLEMENTATION
- *   #include <bitnet/c.h>          // needs the headers of bitnet::io; -O2 -march=..., 40 s of processor time
+ *   #include <bitnet/c.h>          // needs the headers of bitnet::io; -O2 -march=...; takes 40 to 60 s
  *
  * What holds for all functions:
  *
