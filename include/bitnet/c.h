@@ -14,7 +14,8 @@
  *   ranges are refused. (A pointer to what is no handle, or none any more, cannot be told; nor can one whose memory
  *   ends before the size that is given with it. Compiled with -fno-exceptions, the program ends where memory does.)
  * Handles. What a ..._new, ..._load or ..._copy has made, its ..._free ends; of NULL that does nothing. They may be
- *   freed in any order: a state, batch or decoder keeps of its model what it needs.
+ *   freed in any order, by any thread: a state, batch or decoder keeps of its model what it needs. No other call with a
+ *   model's handle may be going on while that is freed.
  * Results. A `const float*` or `const char*` that is given out belongs to the handle and lives until the next call
  *   with it, or its end. Lists and texts are written into the caller's memory: `capacity` says how many elements that
  *   has room for, and `*count` becomes how many there are. Where they are more, nothing is written but `*count`, and
