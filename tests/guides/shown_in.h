@@ -3,7 +3,7 @@
 //
 //   CHECK(ShownIn("docs/bring-your-own-weights.md", "tests/guides/bring_your_own_weights_test.cc"));
 //
-// Every block of the document that starts with ```cpp (alone, or followed by `compile`) must be in
+// Every block of the document that starts with ```cpp (alone, or followed by `compile`) or ```c must be in
 // the source file, layout aside (ShownInOneOf: in one of several). At least one block must be there.
 //
 //   CHECK(ShownWhole("docs/add-a-format.md", "tests/guides/add_a_format_test.cc"));
@@ -47,7 +47,7 @@ inline std::vector<CodeBlock> CppBlocks(std::istream& document) {
   for (std::string line; std::getline(document, line);) {
     ++number;
     if (line.starts_with("```")) {
-      inside = line == "```cpp" || line.starts_with("```cpp ");
+      inside = line == "```cpp" || line == "```c" || line.starts_with("```cpp ");
       if (inside) blocks.push_back({number + 1, {}});
     } else if (inside) {
       blocks.back().code += line + "\n";
