@@ -63,9 +63,9 @@ inline CheckpointTrial::Score ScoreOf(std::string name, const Result<double>& pe
 
 }  // namespace detail
 
-// Loads the model anew for each trial, one at a time. Where it cannot be run a finding says why; a layout of I2_S that
-// predicts the text far better than the one that was chosen is an error.
-template <Backend B = DefaultBackend<B158>>
+// S: the models' own scheme, but for its cache. Loads the model anew for each trial, one at a time. Where it cannot be
+// run a finding says why; a layout of I2_S that predicts the text far better than the one that was chosen is an error.
+template <Scheme S = B158, Backend B = DefaultBackend<S>>
 void TryCheckpoint(std::string_view text, const TrialOptions& options, CheckpointReport& report,
                    const B& backend = B()) {
   const auto fail = [&](const std::string& why) { report.Add(Severity::kError, "trial", report.path, why); };
@@ -92,9 +92,9 @@ void TryCheckpoint(std::string_view text, const TrialOptions& options, Checkpoin
                               : layout == I2sLayout::kB ? "B"
                                                         : "C") +
                              " of I2_S";
-    trial.layouts.push_back(detail::ScoreOf(
-        name, checkpoint.ok() ? detail::PerplexityAs<WithInt8Cache<B158>>(backend, *checkpoint, few, begin)
-                              : Result<double>(Error{checkpoint.error()})));
+    trial.layouts.push_back(
+        detail::ScoreOf(name, checkpoint.ok() ? detail::PerplexityAs<WithInt8Cache<S>>(backend, *checkpoint, few, begin)
+                                              : Result<double>(Error{checkpoint.error()})));
   }
   if (has_i2s) {
     const auto better = [](const auto& a, const auto& b) {
@@ -117,8 +117,8 @@ void TryCheckpoint(std::string_view text, const TrialOptions& options, Checkpoin
     trial.schemes.push_back(detail::ScoreOf(name, perplexity));
   };
   add("8-bit inputs, 8-bit cache",
-      detail::PerplexityAs<WithInt8Cache<B158>>(backend, *checkpoint, tokens, begin, &trial.use));
-  add("8-bit inputs, 3-bit cache", detail::PerplexityAs<WithSmallCache<B158, 3>>(backend, *checkpoint, tokens, begin));
+      detail::PerplexityAs<WithInt8Cache<S>>(backend, *checkpoint, tokens, begin, &trial.use));
+  add("8-bit inputs, 3-bit cache", detail::PerplexityAs<WithSmallCache<S, 3>>(backend, *checkpoint, tokens, begin));
   add("4-bit inputs (a4.8), 8-bit cache",
       detail::PerplexityAs<WithInt8Cache<A48>>(backend, *checkpoint, tokens, begin));
   if (!trial.schemes[0].fault.empty()) fail(trial.schemes[0].fault);
