@@ -309,7 +309,10 @@ inline Result<std::vector<uint8_t>> LayOutSafetensors(std::vector<SafetensorsTen
     offset += *bytes;
     if (json.size() > 1) json += ",";
     json += JsonText(tensor.name) + ":{\"dtype\":" + JsonText(Name(tensor.type)) + ",\"shape\":[";
-    for (size_t i = 0; i < tensor.shape.size(); ++i) json += (i == 0 ? "" : ",") + std::to_string(tensor.shape[i]);
+    for (size_t i = 0; i < tensor.shape.size(); ++i) {
+      if (i != 0) json += ",";
+      json += std::to_string(tensor.shape[i]);
+    }
     json += "],\"data_offsets\":[" + std::to_string(tensor.begin) + "," + std::to_string(offset) + "]}";
   }
   json += "}";
