@@ -82,7 +82,7 @@ int main(int argc, char** argv) {
   // A token a byte, one for " b", and many that no text has.
   std::vector<std::string> tokens(c.vocab);
   for (size_t i = 0; i < c.vocab; ++i) {
-    tokens[i] = i < 256 ? LettersOfBytes(std::string(1, static_cast<char>(i))) : "<" + std::to_string(i) + ">";
+    tokens[i] = i < 256 ? LettersOfBytes(std::string(1, static_cast<char>(i))) : std::to_string(i) + ">";
   }
   tokens[256] = LettersOfBytes(" b");
   writer.Set("tokenizer.ggml.model", "gpt2");
