@@ -87,7 +87,7 @@ TEST_CASE("AnyModel: has the bits of the scheme that a file has") {
   ModelConfig config = GgufModelConfig();
   SUBCASE("squared ReLU, sub-layer norms, tied") {
     for (const char* type : {"I2_S", "TQ2_0", "TQ1_0"}) {
-      CAPTURE(type);
+      CAPTURE(std::string(type));
       CheckSame<Released>({.weights = type}, config);
     }
   }
@@ -156,7 +156,7 @@ TEST_CASE("AnyModel: a head of codes") {
   const ModelConfig config = GgufModelConfig();
   const ModelWeights<Released> weights = testing::TinyWeights<Released>(config);
   for (const char* name : {"Q8_0", "Q6_K", "Q4_0", "BF16"}) {
-    CAPTURE(name);
+    CAPTURE(std::string(name));
     const GgufType& type = *FindGgufType(name);
     std::vector<uint8_t> bytes(static_cast<size_t>(*type.Bytes(config.vocab, config.hidden)));
     Random random(7);
@@ -213,8 +213,8 @@ TEST_CASE("AnyModel: projections of one and of two bits, with steps of groups an
   for (const Case& c : {Case{"Q1_0", 18, 0, true}, Case{"Q1_0", 18, 0, false}, Case{"Q2_0", 18, 0, true},
                         Case{"Q2_0", 18, 0, false}, Case{"PQ2_0", 34, 0, true}}) {
     for (const char* name : {"blk.0.attn_q.weight", "blk.1.ffn_up.weight", "blk.1.ffn_down.weight"}) {
-      CAPTURE(c.type);
-      CAPTURE(name);
+      CAPTURE(std::string(c.type));
+      CAPTURE(std::string(name));
       const GgufType& type = *FindGgufType(c.type);
       const bool is_q = std::string_view(name).ends_with("q.weight"),
                  is_up = std::string_view(name).ends_with("up.weight");
@@ -309,7 +309,7 @@ void CheckNear(std::span<const float> logits, std::span<const float> expected) {
 TEST_CASE("AnyModel: logits and greedy texts are those of transformers") {
   for (const char* name : {"bitnet_online", "bitnet_offline", "llama_bitlinear_llama3", "llama_online_linear",
                            "llama_online_yarn", "qwen3_offline"}) {
-    CAPTURE(name);
+    CAPTURE(std::string(name));
     const std::string folder = std::string(BITNET_SOURCE_DIR) + "/tests/golden/transformers/" + name;
     const auto model = LoadAnyModel<B158>(Opened(folder));
     REQUIRE_MESSAGE(model.ok(), (model.ok() ? "" : model.error()));
