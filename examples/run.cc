@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "program.h"
+#include "small_gguf.h"
 
 using namespace bitnet;
 
@@ -201,57 +202,6 @@ void ChooseCache(const Checkpoint& checkpoint, const LoadedTokenizer& tokenizer,
   }
 }
 
-// A file as other programs write it: two layers, a byte a token, one for " b", and one that ends a turn.
-void MakeSmallFile(const std::string& path) {
-  ModelConfig config;
-  config.vocab = 258;
-  config.hidden = 128;
-  config.layers = 2;
-  config.heads = 4;
-  config.kv_heads = 2;
-  config.head_dim = 32;
-  config.ffn = 384;
-  config.sub_layer_norms = true;
-  Random random(3);
-  const auto model = ModelWeights<WithFloat16Head<B158>>::Quantize(LatentWeights::Initial(config, random));
-  GgufWriter writer;
-  writer.Set("general.architecture", "bitnet-b1.58");
-  const auto set = [&](const char* key, auto value) { writer.Set(std::string("bitnet-b1.58.") + key, value); };
-  set("context_length", config.max_positions);
-  set("embedding_length", config.hidden);
-  set("block_count", config.layers);
-  set("feed_forward_length", config.ffn);
-  set("attention.head_count", config.heads);
-  set("attention.head_count_kv", config.kv_heads);
-  set("attention.layer_norm_rms_epsilon", config.rms_eps);
-  std::vector<std::string> tokens(config.vocab);
-  for (size_t byte = 0; byte < 256; ++byte) tokens[byte] = LettersOfBytes(std::string(1, static_cast<char>(byte)));
-  tokens[256] = LettersOfBytes(" b");
-  tokens[257] = "<|eot_id|>";
-  std::vector<int32_t> types(config.vocab, 1);  // normal
-  types[257] = 3;                               // control
-  writer.Set("tokenizer.ggml.model", "gpt2");
-  writer.Set("tokenizer.ggml.pre", "llama-bpe");
-  writer.Set("tokenizer.ggml.tokens", tokens);
-  writer.Set("tokenizer.ggml.token_type", types);
-  writer.Set("tokenizer.ggml.merges", std::vector<std::string>{LettersOfBytes(" ") + " b"});
-  writer.Set("tokenizer.ggml.eot_token_id", uint32_t{257});
-  writer.Set("tokenizer.chat_template", "{{ 'Human: ' ... 'BITNETAssistant: ' }}");  // as the released file's begins
-  const auto add = [&](auto tensor, const auto& from) {
-    const std::string name = bitnet::detail::GgufNameOf(tensor);
-    if constexpr (tensor.kRole == TensorRole::kGain) {
-      const std::span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(from.data()), 4 * from.size());
-      writer.AddTensor(name, {tensor.cols}, *FindGgufType("F32"), bytes);
-    } else {
-      const GgufType& type = *FindGgufType(tensor.kRole == TensorRole::kProjection ? "I2_S" : "F16");
-      const EncodedTensor encoded = Need(EncodeTensor(from, type));
-      writer.AddTensor(name, {tensor.cols, tensor.rows}, type, [bytes = encoded.bytes] { return bytes; });
-    }
-  };
-  ForEachTensor(config, add, model);
-  Need(writer.Write(path));
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -316,7 +266,7 @@ int main(int argc, char** argv) {
       arguments.has_prompt = true;
     }
     arguments.tokens = 24;
-    MakeSmallFile(arguments.model);
+    MakeSmallGguf(arguments.model, "I2_S");
   }
   if (arguments.model.empty()) usage("which model?");
   if (arguments.cache_bits == 0) arguments.cache_bits = arguments.scheme == "b158" ? 8 : 3;

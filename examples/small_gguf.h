@@ -1,5 +1,5 @@
 // A small GGUF file, as other programs write it, for examples that read one: two layers of random ternary weights in
-// the layout of the released 2B model, and a token for each byte.
+// the layout of the released 2B model, a token for each byte, one for " b", and one that ends a turn of a chat.
 #ifndef BITNET_EXAMPLES_SMALL_GGUF_H_
 #define BITNET_EXAMPLES_SMALL_GGUF_H_
 
@@ -20,7 +20,7 @@
 inline void MakeSmallGguf(const std::string& path, const std::string& type) {
   using namespace bitnet;
   ModelConfig config;
-  config.vocab = 257;
+  config.vocab = 258;
   config.hidden = 256;
   config.layers = 2;
   config.heads = 4;
@@ -41,12 +41,16 @@ inline void MakeSmallGguf(const std::string& path, const std::string& type) {
   std::vector<std::string> tokens(config.vocab);
   for (size_t byte = 0; byte < 256; ++byte) tokens[byte] = LettersOfBytes(std::string(1, static_cast<char>(byte)));
   tokens[256] = LettersOfBytes(" b");
+  tokens[257] = "<|eot_id|>";
+  std::vector<int32_t> types(config.vocab, 1);  // normal
+  types[257] = 3;                               // control
   writer.Set("tokenizer.ggml.model", "gpt2");
   writer.Set("tokenizer.ggml.pre", "llama-bpe");
   writer.Set("tokenizer.ggml.tokens", tokens);
-  writer.Set("tokenizer.ggml.token_type", std::vector<int32_t>(config.vocab, 1));  // all are normal
+  writer.Set("tokenizer.ggml.token_type", types);
   writer.Set("tokenizer.ggml.merges", std::vector<std::string>{LettersOfBytes(" ") + " b"});
-  writer.Set("tokenizer.ggml.eos_token_id", uint32_t{0});
+  writer.Set("tokenizer.ggml.eos_token_id", uint32_t{257});
+  writer.Set("tokenizer.chat_template", "{{ 'Human: ' ... 'BITNETAssistant: ' }}");  // as the released file's begins
   Random random(5);
   ForEachTensor(config, [&](const TensorInfo& tensor) {
     EncodedTensor encoded;
