@@ -30,9 +30,14 @@ namespace {
 }
 
 int Examine(const std::string& path, const ExamineOptions& options, bool json, const std::string& text = {}) {
+  std::vector<uint8_t> bytes;
+  if (!text.empty()) {
+    Result<std::vector<uint8_t>> read = ReadFile(text);
+    if (!read.ok()) Misused("--text: " + read.error());
+    bytes = *std::move(read);
+  }
   CheckpointReport report = ExamineCheckpoint(path, options);
   if (!text.empty()) {
-    const std::vector<uint8_t> bytes = Need(ReadFile(text));
     TrialOptions trial;
     trial.checkpoint.decode.i2s = options.i2s;
     TryCheckpoint({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, trial, report);

@@ -273,6 +273,18 @@ TEST_CASE("AnyModel: what is not run is refused by its name") {
   const TemporaryFile path;
   WriteGguf(path.path(), testing::TinyWeights<Released>(plain), reals);
   CHECK(LoadAnyModel(Opened(path.path(), {.quantize_any_reals = true})).ok());
+
+  // A head so wide that its sums of codes do not fit, though all others do.
+  ModelConfig wide = GgufModelConfig();
+  wide.vocab = 4, wide.hidden = 32768, wide.layers = 1, wide.heads = 2, wide.kv_heads = 1, wide.ffn = 128;
+  const std::vector<uint8_t> codes(size_t{4} * 32768 / 32 * 34);
+  const auto more = [&](GgufWriter& w) {
+    w.Set("bitnet-b1.58.attention.key_length", wide.head_dim);
+    w.Set("bitnet-b1.58.attention.value_length", wide.head_dim);
+    w.AddTensor("token_embd.weight", {32768, 4}, *FindGgufType("Q8_0"), codes);
+  };
+  CHECK(Refusal({.more = more, .without = "token_embd.weight"}, wide)
+            .ends_with("a dot product of 32768 such levels with those of the inputs could reach 2^29"));
 }
 
 // ---- The classes of PyPI's transformers: tests/golden/transformers/README.md --------------------------------------

@@ -122,11 +122,21 @@ TEST_CASE("ConvertToGguf: folders of every class: the checkpoint that is read ba
   }
 }
 
+TEST_CASE("ConvertToGguf: a GGUF file is for ConvertGguf") {
+  const TemporaryFile in, out;
+  SmallCheckpoint().Write(in.path());
+  const auto converted =
+      ConvertToGguf(*Checkpoint::Open(in.path()), out.path(), {.type = "TQ2_0", .i2s = {}, .progress = {}});
+  REQUIRE(!converted.ok());
+  CHECK(converted.error().ends_with("it is a GGUF file already; ConvertGguf gives it another type"));
+}
+
 TEST_CASE("ConvertToGguf: halves for scales lose what is said") {
   const TemporaryFile path;
   const ConvertReport report = Must(ConvertToGguf(Open(kModels + "bitnet_offline"), path.path(), {.type = "Q2_0"}));
   CHECK(report.LargestLoss() < 1.0 / 2048);
-  const auto refused = ConvertToGguf(Open(kModels + "bitnet_offline"), path.path(), {.type = "TQ2_0"});
+  const auto refused =
+      ConvertToGguf(Open(kModels + "bitnet_offline"), path.path(), {.type = "TQ2_0", .i2s = {}, .progress = {}});
   REQUIRE_FALSE(refused.ok());
   CHECK(Has(refused.error(), "q_proj.weight"));
   CHECK(Has(refused.error(), "its rows have 128 values; in TQ2_0 they have multiples of 256"));

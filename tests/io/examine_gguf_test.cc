@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bitnet/io/examine_checkpoint.h"
 #include "bitnet/io/report_text.h"
 #include "io/gguf_bytes.h"
 #include "io/gguf_seeds.h"
@@ -248,6 +249,23 @@ TEST_CASE("ExamineGguf: metadata that are missing, wrong or unknown") {
   big.data.resize(4 * 2560);
   report = ExamineBytes(big.Make());
   CHECK(report.Has("activation"));
+}
+
+TEST_CASE("ExamineCheckpoint: without errors is what loads") {
+  const TemporaryFile path;
+  SmallCheckpoint file;
+  const auto agree = [&] {
+    file.Write(path.path());
+    CHECK((ExamineCheckpoint(path.path()).Count(Severity::kError) == 0) == Checkpoint::Open(path.path()).ok());
+    return Checkpoint::Open(path.path()).ok();
+  };
+  CHECK(agree());
+  file.Set("tokenizer.ggml.bos_token_id", uint32_t{0xffffffff});  // none
+  CHECK(agree());
+  file.Erase("tokenizer.ggml.model");
+  CHECK(agree());
+  file.Set("tokenizer.ggml.eos_token_id", uint32_t{999999});
+  CHECK_FALSE(agree());
 }
 
 TEST_CASE("ExamineGguf: tokenizers") {

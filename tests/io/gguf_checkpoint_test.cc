@@ -2,8 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -128,6 +131,74 @@ TEST_CASE("LoadWeights: what the model does not do is refused by its name") {
         "tensor 'blk.0.attn_q.weight': its type is I2_S, and the scheme has other levels there");
   CHECK(ErrorOf({.more = [](GgufWriter& w) { w.Set("tokenizer.ggml.eot_token_id", uint32_t{50}); }}) ==
         "metadata 'tokenizer.ggml.eot_token_id' is 50; the vocabulary has 50");
+}
+
+// Of a file with these metadata beside the model's.
+Result<CheckpointConfig> ConfigWith(const std::function<void(GgufWriter&)>& more,
+                                    const std::string& architecture = "bitnet-b1.58") {
+  const testing::TemporaryFile path;
+  testing::WriteGguf(path.path(), testing::TinyWeights<Released>(testing::GgufModelConfig()),
+                     {.architecture = architecture, .more = more});
+  return ReadGgufConfig(*GgufFile::Open(path.path()));
+}
+
+TEST_CASE("ReadGgufConfig: scaled rotary embeddings, as other programs mean the keys") {
+  const std::string at = "bitnet-b1.58.rope.";
+  // What yarn multiplies by is the usual factor times what is said.
+  for (const float times : {1.0f, 1.5f}) {
+    const auto yarn = ConfigWith([&](GgufWriter& w) {
+      w.Set(at + "scaling.type", "yarn");
+      w.Set(at + "scaling.factor", 4.0f);
+      w.Set(at + "scaling.original_context_length", uint32_t{64});
+      w.Set(at + "scaling.attn_factor", times);
+    });
+    REQUIRE(yarn.ok());
+    CHECK(yarn->rope_scaling.attention_factor == doctest::Approx(double{times} * (1.0 + 0.1 * std::log(4.0))));
+  }
+  // A factor without a type is linear.
+  for (const char* key : {"scaling.factor", "scale_linear"}) {
+    const auto linear = ConfigWith([&](GgufWriter& w) { w.Set(at + key, 4.0f); });
+    REQUIRE(linear.ok());
+    CHECK(linear->rope_scaling.kind == RopeScalingKind::kLinear);
+    CHECK(linear->rope_scaling.factor == 4.0);
+  }
+  const auto none = ConfigWith([&](GgufWriter& w) {
+    w.Set(at + "scaling.type", "none");
+    w.Set(at + "scaling.factor", 4.0f);
+  });
+  REQUIRE(none.ok());
+  CHECK(none->rope_scaling.kind == RopeScalingKind::kDefault);
+  const auto stray = ConfigWith([&](GgufWriter& w) { w.Set(at + "scaling.attn_factor", 2.0f); });
+  REQUIRE(!stray.ok());
+  CHECK(stray.error().ends_with("'bitnet-b1.58.rope.scaling.attn_factor' belongs to a scaling of type yarn"));
+}
+
+TEST_CASE("ReadGgufConfig: no token, and norms whose rows would be moved") {
+  for (const int64_t id : {int64_t{-1}, int64_t{0xffffffff}}) {
+    const auto config = ConfigWith([&](GgufWriter& w) {
+      id < 0 ? w.Set("tokenizer.ggml.eot_token_id", int32_t{-1})
+             : w.Set("tokenizer.ggml.eot_token_id", uint32_t{0xffffffff});
+    });
+    REQUIRE_MESSAGE(config.ok(), (config.ok() ? "" : config.error()));
+    CHECK(config->eos == std::vector<uint32_t>{2});
+  }
+  const std::vector<uint8_t> gain(256);
+  const auto norms = ConfigWith(
+      [&](GgufWriter& w) { w.AddTensor("blk.0.attn_q_norm.weight", {64}, *FindGgufType("F32"), gain); }, "llama");
+  REQUIRE(!norms.ok());
+  CHECK(norms.error().ends_with("norms of heads are not known of architecture 'llama'"));
+}
+
+TEST_CASE("LoadWeights: reals that are too large for the scheme's are refused") {
+  const ModelConfig config = testing::GgufModelConfig();
+  std::vector<uint8_t> bytes(size_t{4} * config.vocab * config.hidden);
+  const float large = 1e5f;
+  std::memcpy(bytes.data() + 4 * (3 * size_t{config.hidden} + 7), &large, 4);
+  const auto add = [&](GgufWriter& w) {
+    w.AddTensor("token_embd.weight", {config.hidden, config.vocab}, *FindGgufType("F32"), bytes);
+  };
+  CHECK(ErrorOf({.more = add, .without = "token_embd.weight"})
+            .starts_with("tensor 'token_embd.weight': in the scheme's reals: row 3, value 7 is"));
 }
 
 TEST_CASE("ReadGgufConfig: what the file says") {

@@ -289,8 +289,11 @@ TEST_CASE("GgufFile: the alignment is a power of two, and offsets are multiples 
     CHECK(Has(ErrorOf(bytes), "it must be a power of two"));
   }
   GgufBytes bytes = Small();
-  bytes.Number("general.alignment", 4, 0x80000000u);  // the data would begin far beyond the end
+  bytes.Number("general.alignment", 4, 1u << 20);  // the data would begin far beyond the end
   CHECK(Has(ErrorOf(bytes), "truncated"));
+  bytes = Small();
+  bytes.Number("general.alignment", 4, 1u << 21);
+  CHECK(Has(ErrorOf(bytes), "at most 2^20 is believed"));
   bytes = Small();
   bytes.Text("general.alignment", "32");
   CHECK(Has(ErrorOf(bytes), "metadata 'general.alignment': an integer was expected, and it is a text"));

@@ -378,6 +378,10 @@ class Erased {
   template <AnyQuantizer Q>
   void QuantizeTopK(Stream& stream, MatrixView<const float> x, size_t k, Rows<OperandOf<Q>>& out) const {
     backend_.template QuantizeTopK<Q>(stream, x, k, out);
+    if constexpr (std::is_same_v<OperandOf<Q>, Float>) {
+      out.reals = {};  // they are no longer x
+      out.has_codes = false;
+    }
   }
   void FindNonzero(Stream& stream, auto& rows) const { backend_.FindNonzero(stream, rows); }
   void RmsNorm(Stream& stream, MatrixView<const float> x, const Vector& gain, float eps, MatrixView<float> y) const {

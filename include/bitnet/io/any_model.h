@@ -17,8 +17,8 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
-#include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -40,6 +40,7 @@
 #include "bitnet/model/tensors.h"
 #include "bitnet/model/transformer.h"
 #include "bitnet/scheme/scheme.h"
+#include "bitnet/tensor/quantized_matrix.h"
 
 namespace bitnet {
 
@@ -115,24 +116,24 @@ class AnyMatrixLoader {
     if constexpr (kIsProjection && kIsFloat<F>) {
       const auto quantized = QuantizeRows<Q>(matrix);
       matrix = {};
-      return PrepareAs<OperandOf<Q>>(tensor, quantized, to);
+      return PrepareAs<kIsProjection, OperandOf<Q>>(tensor, quantized, to);
     } else if constexpr (kIsProjection && kIsProjectionFormat<F>) {
-      if (matrix.granularity().group != 0) return PrepareAs<Grouped<F>>(tensor, matrix, to);
+      if (matrix.granularity().group != 0) return PrepareAs<kIsProjection, Grouped<F>>(tensor, matrix, to);
       if constexpr (std::is_same_v<F, Ternary>) {
-        return PrepareAs<F>(tensor, matrix, to);
+        return PrepareAs<kIsProjection, F>(tensor, matrix, to);
       } else {
-        return PrepareAs<Grouped<F>>(tensor, InGroups(matrix), to);
+        return PrepareAs<kIsProjection, Grouped<F>>(tensor, InGroups(matrix), to);
       }
     } else if constexpr (!kIsProjection && kIsFloat<F>) {
-      return PrepareAs<F>(tensor, matrix, to);
+      return PrepareAs<kIsProjection, F>(tensor, matrix, to);
     } else if constexpr (!kIsProjection && !kIsProjectionFormat<F>) {
       if (matrix.granularity().group == 0) return Refused(tensor, kIsProjection);
       if constexpr (std::is_same_v<F, Int<8>>) {
-        return PrepareAs<Grouped<F>>(tensor, matrix, to);
+        return PrepareAs<kIsProjection, Grouped<F>>(tensor, matrix, to);
       } else {
         const QuantizedMatrix<Int<8>> wide = AsInt8(matrix, executor());
         matrix = {};
-        return PrepareAs<Grouped<Int<8>>>(tensor, wide, to);
+        return PrepareAs<kIsProjection, Grouped<Int<8>>>(tensor, wide, to);
       }
     } else {
       return Refused(tensor, kIsProjection);
@@ -146,10 +147,13 @@ class AnyMatrixLoader {
                            : "embeddings and heads of reals, or of 4, 6 or 8 bits with steps of groups, are run"));
   }
 
-  template <Operand W, Operand X, class U>
+  template <bool kIsProjection, Operand W, Operand X, class U>
   Result<Done> PrepareAs(const TensorInfo& tensor, const QuantizedMatrix<FormatOf<W>>& matrix,
                          AnyMatrix<B, X, U>& to) const {
-    if (!DotFits<FormatOf<W>, FormatOf<X>>(matrix.cols())) {
+    // A head of codes is multiplied with codes.
+    constexpr bool kForCodes = !kIsProjection && std::is_same_v<X, Float> && U::kMultiplies && !kIsFloat<FormatOf<W>>;
+    using Inputs = std::conditional_t<kForCodes, typename RealInputs<B>::Codes, X>;
+    if (!DotFits<FormatOf<W>, FormatOf<Inputs>>(matrix.cols())) {
       return checkpoint_.Refuse(tensor, "a dot product of " + std::to_string(matrix.cols()) +
                                             " such levels with those of the inputs could reach 2^29");
     }
@@ -161,8 +165,7 @@ class AnyMatrixLoader {
         return Done{};
       }
     }
-    // A head of codes is multiplied with codes.
-    if constexpr (std::is_same_v<X, Float> && U::kMultiplies && !kIsFloat<FormatOf<W>>) {
+    if constexpr (kForCodes) {
       to = backend_.template PrepareForCodes<W, U>(matrix);
     } else {
       to = backend_.template PrepareMatrix<W, X, U>(matrix);

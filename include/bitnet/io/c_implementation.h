@@ -2,7 +2,7 @@
 // BITNET_C_IMPLEMENTATION; nobody else does, since its functions are not inline.
 //
 // Each function checks what it is given, so that no assertion below it can end the program, and calls the library
-// inside Guarded, which makes statuses of exceptions.
+// inside CGuarded, which makes statuses of exceptions.
 #ifndef BITNET_IO_C_IMPLEMENTATION_H_
 #define BITNET_IO_C_IMPLEMENTATION_H_
 

@@ -243,7 +243,10 @@ void CheckTensors(CheckpointReport& report, const CheckpointConfig& config, Find
     used.insert(tensor);
     // Vectors may be stated as matrices of one row.
     std::vector<uint64_t> stated = tensor->shape;
-    while (stated.size() > shape.size() && stated.front() == 1) stated.erase(stated.begin());
+    if (stated.size() > shape.size()) {
+      const auto rest = stated.end() - static_cast<std::ptrdiff_t>(shape.size());
+      if (std::all_of(stated.begin(), rest, [](uint64_t n) { return n == 1; })) stated.erase(stated.begin(), rest);
+    }
     if (stated == shape) return;
     report.Add(Severity::kError, "shape", tensor->name, "it is " + detail::Times(tensor->shape), detail::Times(shape));
   };

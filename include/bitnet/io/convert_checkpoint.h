@@ -258,7 +258,9 @@ namespace detail {
 inline Result<std::string> GgufArchitectureOf(const Checkpoint& checkpoint) {
   const CheckpointConfig& c = checkpoint.config();
   const bool is_relu = c.activation == ActivationKind::kSquaredRelu;
-  if (checkpoint.gguf() != nullptr) return c.architecture;
+  if (checkpoint.gguf() != nullptr) {
+    return Error{checkpoint.path() + ": it is a GGUF file already; ConvertGguf gives it another type"};
+  }
   if (c.sub_layer_norms && !c.head_norms) return std::string(is_relu ? "bitnet-b1.58" : "bitnet");
   if (!c.sub_layer_norms && !is_relu && c.head_norms) return std::string("qwen3");
   if (!c.sub_layer_norms && !is_relu) return std::string("llama");
@@ -296,7 +298,9 @@ inline Result<Done> SetGgufConfig(GgufWriter& to, const std::string& architectur
       return Error{path + ": its yarn scaling has other parameters than the usual ones, which GGUF cannot say"};
     }
     to.Set(prefix + "rope.scaling.original_context_length", rope.original_positions);
-    to.Set(prefix + "rope.scaling.attn_factor", static_cast<float>(rope.attention_factor));
+    // Readers multiply the usual factor by it.
+    const double times = rope.attention_factor / YarnAttentionFactor(rope.factor, {}, {});
+    if (times != 1.0) to.Set(prefix + "rope.scaling.attn_factor", static_cast<float>(times));
   }
   return Done{};
 }

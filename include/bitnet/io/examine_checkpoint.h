@@ -58,7 +58,8 @@ inline CheckpointReport ExamineAnyCheckpoint(const std::string& path, const Exam
 inline CheckpointReport ExamineCheckpoint(const std::string& path, const ExamineOptions& options = {}) {
   CheckpointReport report = detail::ExamineAnyCheckpoint(path, options);
   // Without a configuration it is a vocabulary, or a file of a folder.
-  if (!report.config || report.Count(Severity::kError) > 0) return report;
+  const bool is_model = report.config || (report.kind.starts_with("GGUF") && !report.tensors.empty());
+  if (!is_model || report.Count(Severity::kError) > 0) return report;
   if (const Result<Checkpoint> loaded = Checkpoint::Open(report.path); !loaded.ok()) {
     report.Add(Severity::kError, "loader", report.path, loaded.error());
   }

@@ -330,6 +330,11 @@ inline Result<Done> GgufFile::ReadAlignment() {
     return Error{path() + ": metadata 'general.alignment' is " + std::to_string(*alignment) +
                  "; it must be a power of two"};
   }
+  // Files are padded to it.
+  if (*alignment > (uint32_t{1} << 20)) {
+    return Error{path() + ": metadata 'general.alignment' is " + std::to_string(*alignment) +
+                 "; at most 2^20 is believed"};
+  }
   alignment_ = *alignment;
   return Done{};
 }

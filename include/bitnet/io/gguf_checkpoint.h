@@ -202,6 +202,7 @@ class GgufCheckpoint {
       if (!((*factors)[i] > 0.0f)) return refuse("factor " + std::to_string(i) + " is not above 0");
       model_config_.rope_frequencies[i] /= double{(*factors)[i]};
     }
+    if (Result<Done> valid = model_config_.Validate(); !valid.ok()) return refuse(valid.error());
     return Done{};
   }
 

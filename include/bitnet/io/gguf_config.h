@@ -139,25 +139,32 @@ inline Result<CheckpointConfig> ReadGgufConfig(const GgufFile& file) {
                   " dimensions of a head are rotated; all of them were expected");
   }
 
-  const Result<std::string_view> scaling = file.GetOr<std::string_view>(prefix + "rope.scaling.type", "none");
+  // Without a type a factor is linear.
+  const char* const factor_key = file.Find(prefix + "rope.scaling.factor") != nullptr ? "rope.scaling.factor"
+                                 : file.Find(prefix + "rope.scale_linear") != nullptr ? "rope.scale_linear"
+                                                                                      : nullptr;
+  const Result<std::string_view> scaling =
+      file.GetOr<std::string_view>(prefix + "rope.scaling.type", factor_key != nullptr ? "linear" : "none");
   if (!scaling.ok()) return Error{scaling.error()};
   if (*scaling == "linear" || *scaling == "yarn") {
     config.rope_scaling.kind = *scaling == "linear" ? RopeScalingKind::kLinear : RopeScalingKind::kYarn;
-    read(config.rope_scaling.factor, "rope.scaling.factor");
+    read(config.rope_scaling.factor, factor_key != nullptr ? factor_key : "rope.scaling.factor");
     if (*scaling == "yarn") {
       read(config.rope_scaling.original_positions, "rope.scaling.original_context_length");
-      const double usual = YarnAttentionFactor(config.rope_scaling.factor, {}, {});
-      read(config.rope_scaling.attention_factor, "rope.scaling.attn_factor", or_else(usual));
+      // What the usual factor is multiplied by.
+      const double one = 1.0;
+      read(config.rope_scaling.attention_factor, "rope.scaling.attn_factor", or_else(one));
+      config.rope_scaling.attention_factor *= YarnAttentionFactor(config.rope_scaling.factor, {}, {});
     }
   } else if (*scaling != "none" && !scaling->empty()) {
     return refuse(Quoted(prefix + "rope.scaling.type") + " is " + Quoted(*scaling) +
                   "; none, linear and yarn are known");
-  } else if (file.Find(prefix + "rope.scale_linear") != nullptr) {
-    config.rope_scaling.kind = RopeScalingKind::kLinear;
-    read(config.rope_scaling.factor, "rope.scale_linear");
   }
   if (!problem.empty()) return Error{problem};
   const RopeScaling& rope = config.rope_scaling;
+  if (rope.kind != RopeScalingKind::kYarn && file.Find(prefix + "rope.scaling.attn_factor") != nullptr) {
+    return refuse(Quoted(prefix + "rope.scaling.attn_factor") + " belongs to a scaling of type yarn");
+  }
   if (!(rope.factor >= 1.0) || !std::isfinite(rope.factor)) {
     return refuse("states a factor of " + std::to_string(rope.factor) +
                   " for the scaling of the rotary embedding; it must be finite, and 1 or more");
@@ -178,8 +185,17 @@ inline Result<CheckpointConfig> ReadGgufConfig(const GgufFile& file) {
   config.sub_layer_norms = file.FindTensor("blk.0.attn_sub_norm.weight") != nullptr;
   config.head_norms = file.FindTensor("blk.0.attn_q_norm.weight") != nullptr;
 
+  if (config.head_norms && known->adjacent_pairs) {
+    return Error{file.path() + ": tensor 'blk.0.attn_q_norm.weight': norms of heads are not known of architecture " +
+                 Quoted(*architecture)};
+  }
+
   const auto token = [&](const char* key, auto&& use) -> Result<Done> {
-    if (file.Find(key) == nullptr) return Done{};
+    const GgufValue* const value = file.Find(key);
+    if (value == nullptr) return Done{};
+    if (const Result<int64_t> none = value->As<int64_t>(); none.ok() && (*none == -1 || *none == 0xffffffff)) {
+      return Done{};  // as io/tokenizer_gguf.h has it
+    }
     const Result<uint32_t> id = file.Get<uint32_t>(key);
     if (!id.ok()) return Error{id.error()};
     if (*id >= config.vocab) {

@@ -25,6 +25,7 @@
 #include "bitnet/io/quantize_rows.h"
 #include "bitnet/io/quoted.h"
 #include "bitnet/model/check_scheme.h"
+#include "bitnet/model/model_file.h"
 #include "bitnet/model/tensors.h"
 #include "bitnet/model/weights.h"
 #include "bitnet/scheme/scheme.h"
@@ -45,6 +46,14 @@ Result<QuantizedMatrix<typename Q::Format>> TakeMatrix(const Checkpoint& checkpo
   const auto steps = [](size_t group) {
     return group == 0 ? "whole rows" : "groups of " + std::to_string(group) + " columns";
   };
+  // Reals of fewer bits may not hold them.
+  const auto finite = [&](QuantizedMatrix<typename Q::Format> matrix) -> Result<QuantizedMatrix<typename Q::Format>> {
+    if constexpr (kKeepsReals<Q>) {
+      const std::string fault = FaultOf(matrix);
+      if (!fault.empty()) return checkpoint.Refuse(tensor, "in the scheme's reals: " + fault);
+    }
+    return matrix;
+  };
   if constexpr (std::is_same_v<Stored, typename Q::Format>) {
     if (from.granularity().group != kGroup) {
       return checkpoint.Refuse(tensor, "its steps stand for " + steps(from.granularity().group) +
@@ -52,10 +61,10 @@ Result<QuantizedMatrix<typename Q::Format>> TakeMatrix(const Checkpoint& checkpo
     }
     return std::move(from);
   } else if constexpr (RealFormat<Stored>) {
-    return QuantizeRows<Q>(from);
+    return finite(QuantizeRows<Q>(from));
   } else if constexpr (kKeepsReals<Q>) {
-    return QuantizeRows<Q>(from.rows(), from.cols(),
-                           [&](size_t row, std::span<float> values) { from.DequantizeRow(row, values); });
+    return finite(QuantizeRows<Q>(from.rows(), from.cols(),
+                                  [&](size_t row, std::span<float> values) { from.DequantizeRow(row, values); }));
   } else {
     return checkpoint.Refuse(tensor,
                              "its type is " + checkpoint.TypeName(tensor) + ", and the scheme has other levels there");
@@ -69,10 +78,11 @@ template <Scheme S>
 Result<ModelWeights<S>> LoadWeights(const Checkpoint& checkpoint, const LoadProgress& progress = {}) {
   const ModelConfig& config = checkpoint.model_config();
   const auto refuse = [&](const std::string& why) { return Error{checkpoint.path() + ": " + why}; };
-  constexpr bool kIsSquaredRelu = std::is_same_v<typename S::FfnActivation, SquaredRelu>;
-  if ((checkpoint.config().activation == ActivationKind::kSquaredRelu) != kIsSquaredRelu) {
+  const bool is_silu = checkpoint.config().activation == ActivationKind::kSilu;
+  if (is_silu ? !std::is_same_v<typename S::FfnActivation, Silu>
+              : !std::is_same_v<typename S::FfnActivation, SquaredRelu>) {
     return refuse("architecture " + Quoted(checkpoint.config().architecture) + " has the activation " +
-                  (kIsSquaredRelu ? "SiLU" : "squared ReLU") + ", and the scheme another");
+                  (is_silu ? "SiLU" : "squared ReLU") + ", and the scheme another");
   }
   if (Result<Done> fits = CheckScheme<S>(config); !fits.ok()) return refuse(fits.error());
   ModelWeights<S> model;

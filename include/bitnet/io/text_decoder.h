@@ -28,22 +28,27 @@ class TextDecoder {
   // not have; the decoder is then as it was.
   Result<std::string> Append(Token token) {
     if (token >= tokenizer_.size()) return tokenizer_.NoSuchToken(token);
-    tokenizer_.AppendBytes(token, options_.show_control, at_start_, waiting_);
+    // Of copies, so that the decoder stays as it was where memory ends.
+    std::string waiting = waiting_;
+    bool at_start = at_start_;
+    tokenizer_.AppendBytes(token, options_.show_control, at_start, waiting);
     std::string text;
     size_t at = 0;
-    while (at < waiting_.size()) {
-      const Utf8Char c = DecodeUtf8(waiting_, at);
+    while (at < waiting.size()) {
+      const Utf8Char c = DecodeUtf8(waiting, at);
       if (c.valid) {
-        text.append(waiting_, at, c.bytes);
+        text.append(waiting, at, c.bytes);
         at += c.bytes;
-      } else if (UnfinishedUtf8(waiting_, at) != 0) {
+      } else if (UnfinishedUtf8(waiting, at) != 0) {
         break;
       } else {
         AppendUtf8(text, 0xfffd);
-        at += detail::IllFormedBytes(waiting_, at);
+        at += detail::IllFormedBytes(waiting, at);
       }
     }
-    waiting_.erase(0, at);
+    waiting.erase(0, at);
+    waiting_.swap(waiting);
+    at_start_ = at_start;
     return text;
   }
 

@@ -8,6 +8,7 @@
 #define BITNET_IO_TRY_CHECKPOINT_H_
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -58,6 +59,7 @@ Result<double> PerplexityAs(const B& backend, const Checkpoint& checkpoint, std:
 
 inline CheckpointTrial::Score ScoreOf(std::string name, const Result<double>& perplexity) {
   if (!perplexity.ok()) return {std::move(name), 0.0, perplexity.error()};
+  if (!std::isfinite(*perplexity)) return {std::move(name), 0.0, "its perplexity is not finite"};
   return {std::move(name), *perplexity, {}};
 }
 

@@ -29,7 +29,7 @@ struct TextScore {
 struct ScoreOptions {
   size_t context = 512;               // tokens of a window; the windows of a text do not overlap
   std::optional<Token> begin;         // put before each window, as models that were trained with it want
-  std::function<bool(size_t)> after;  // called after each window with the tokens scored so far; false ends it early
+  std::function<bool(size_t)> after;  // called after each window with the tokens read so far; false ends it early
 };
 
 // -log softmax(logits)[token], in double.

@@ -1,6 +1,6 @@
 // PreparedModel<S, B>: a model whose matrices a backend has prepared, tensor by tensor, before there is a Transformer:
 // what a loader fills that never has all weights in canonical form at once. With Erased<B> each matrix is of whatever
-// format it was prepared from (model/any_model.h).
+// format it was prepared from (io/any_model.h).
 #ifndef BITNET_MODEL_PREPARED_MODEL_H_
 #define BITNET_MODEL_PREPARED_MODEL_H_
 
@@ -59,12 +59,6 @@ struct PreparedModel {
     model.edges.resize(EdgeCount<S>(config));
     return model;
   }
-
-  // As ForEachTensor sees it.
-  static constexpr bool kHasEdges = bitnet::kHasEdges<S>;
-  PreparedModel& outer() { return *this; }
-  PreparedLayer<S, B>& layer(size_t i) { return layers[i - (kHasEdges ? 1 : 0)]; }
-  PreparedLayer<EdgeOf<S>, B>& edge(size_t i) { return edges[i == 0 ? 0 : 1]; }
 };
 
 }  // namespace bitnet
