@@ -2,8 +2,8 @@
 // both sides are constant (all columns, where a row has one), in the lanes of rows; then dot and step go to a double
 // total of each row.
 //
-// Quads are unpacked in registers and multiplied at once, for several blocks of rows, each a stream of memory, with one
-// token's inputs. (Many tokens: block_runs-inl.h.)
+// Quads are unpacked in registers and multiplied at once, for several blocks of rows, each a stream of memory, or for
+// one (streams.h), with one token's inputs. (Many tokens: block_runs-inl.h.)
 #if defined(BITNET_BACKEND_SIMD_DOT_QUADS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITNET_BACKEND_SIMD_DOT_QUADS_INL_H_
 #undef BITNET_BACKEND_SIMD_DOT_QUADS_INL_H_
@@ -24,6 +24,7 @@
 #include "bitnet/backend/simd/input_rows-inl.h"
 #include "bitnet/backend/simd/quad_weights-inl.h"
 #include "bitnet/backend/simd/run_totals-inl.h"
+#include "bitnet/backend/simd/streams.h"
 #include "bitnet/tensor/matrix_view.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -39,7 +40,8 @@ class QuadProduct {
   static constexpr size_t kLanes = kVectorBytes / kRowVectors;
 
  public:
-  // Blocks that are walked through at once; their accumulators stay in registers.
+  // Blocks that are walked through at once, or, where few streams are read best, one; their accumulators stay in
+  // registers.
   static constexpr size_t kBlocks = kManyRegisters ? 4 : Sum::kMethod == DotMethod::kPairs ? 1 : 2;
 
   QuadProduct(const Weights& weights, const ColumnRuns& runs, const RunInputs& inputs, const InputRows<int8_t>& x,
@@ -49,9 +51,10 @@ class QuadProduct {
   // y of blocks [begin, end), one token after the other.
   HWY_NOINLINE void Multiply(size_t begin, size_t end) const {
     HWY_ALIGN double totals[kBlocks * kVectorBytes];
+    const bool few_streams = ReadsFewStreamsBest();
     for (size_t block = begin; block < end;) {
       const size_t left = end - block;
-      const size_t blocks = left >= kBlocks ? kBlocks : 1;
+      const size_t blocks = left >= kBlocks && !few_streams ? kBlocks : 1;
       for (size_t t = 0; t < x_.tokens; ++t) {
         if (blocks == kBlocks) {
           Run<kBlocks>(block, left > blocks, t, totals);
@@ -66,8 +69,10 @@ class QuadProduct {
   }
 
  private:
-  // Of each block's stream (LookupDot).
-  static constexpr size_t kAhead = 1024;
+  // Of each block's stream (LookupDot). (AMD Zen 5, INT6 in groups of 16: one stream 4096 ahead 0.83 of the read
+  // bandwidth, 6144 0.92, 8192 0.87; two streams 2048 ahead 0.75; four 1024 ahead 0.64.)
+  template <size_t kCount>
+  static constexpr size_t kAhead = kCount == 1 ? 6144 : 1024;
 
   // totals of kCount blocks from `block` on, for one token. At their end it prefetches the beginnings of the next
   // blocks, if they are to follow.
@@ -75,7 +80,7 @@ class QuadProduct {
   HWY_NOINLINE void Run(size_t block, bool are_followed, size_t token, double* HWY_RESTRICT totals) const {
     const uint8_t* const packed = weights_.Block(block);
     const size_t block_bytes = weights_.block_bytes();
-    const size_t ahead_of_last = kAhead + (are_followed ? (kCount - 1) * block_bytes : 0);
+    const size_t ahead_of_last = kAhead<kCount> + (are_followed ? (kCount - 1) * block_bytes : 0);
     std::fill(totals, totals + kCount * kVectorBytes, 0.0);
     const int32_t* corrections = inputs_.corrections + token * runs_.size();
     for (size_t r = 0; r < runs_.size(); ++r) {
@@ -84,10 +89,10 @@ class QuadProduct {
       Sum sums[kCount][kRowVectors];
       HWY_UNROLL(4) for (size_t b = 0; b < kCount; ++b) {
         HWY_UNROLL(4) for (size_t v = 0; v < kRowVectors; ++v) sums[b][v] = Sum::Zero();
-        __builtin_prefetch(packed + b * block_bytes + run.steps + kAhead);
+        __builtin_prefetch(packed + b * block_bytes + run.steps + kAhead<kCount>);
       }
       const uint8_t* HWY_RESTRICT at = packed + run.codes;
-      const size_t ahead = run.codes + kAhead < block_bytes ? kAhead : ahead_of_last;
+      const size_t ahead = run.codes + kAhead<kCount> < block_bytes ? kAhead<kCount> : ahead_of_last;
       for (size_t unit = 0; unit < run.units; ++unit, at += Packing::kUnitBytes, x += Packing::kUnitCols) {
         HWY_UNROLL(4) for (size_t b = 0; b < kCount; ++b) {
           HWY_UNROLL(8) for (size_t line = 0; line < Packing::kUnitBytes; line += 64) {

@@ -24,6 +24,7 @@
 #include "bitnet/backend/simd/quads-inl.h"
 #include "bitnet/backend/simd/scale_dots-inl.h"
 #include "bitnet/backend/simd/store_transposed.h"
+#include "bitnet/backend/simd/streams.h"
 #include "bitnet/backend/simd/weight_steps.h"
 #include "bitnet/base/executor.h"
 #include "bitnet/base/size.h"
@@ -94,11 +95,11 @@ class LookupWeights {
     const size_t block_bytes = Layout::BlockBytes(cols_);
     HWY_ALIGN int32_t dots[Layout::kBlocks * kVectorBytes];
     const size_t end_block = (end + kVectorBytes - 1) / kVectorBytes;
+    // (Of two planes, tables are read as much as weights: the more blocks share them, the better.)
+    const size_t most = kPlan.planes == 1 && ReadsFewStreamsBest() ? Layout::kBlocks / 2 : Layout::kBlocks;
     for (size_t block = begin / kVectorBytes; block < end_block;) {
       const size_t left = end_block - block;
-      const size_t blocks = left >= Layout::kBlocks       ? Layout::kBlocks
-                            : left >= Layout::kBlocks / 2 ? Layout::kBlocks / 2
-                                                          : 1;
+      const size_t blocks = left >= most ? most : left >= Layout::kBlocks / 2 ? Layout::kBlocks / 2 : 1;
       const size_t row = block * kVectorBytes;
       for (size_t t = 0; t < y.rows(); ++t) {
         const bool are_followed = left > blocks && t + 1 == y.rows();
