@@ -38,10 +38,9 @@ size_t CountWrong() {
   for (size_t r = 0; r < kVectorBytes; ++r) {
     for (size_t c = 0; c < Packing::kUnitCols; ++c) {
       codes[r][c] = static_cast<uint8_t>(UniformBelow(random, size_t{1} << kBits));
-      uint8_t* at = unit + Packing::Offset(r, c);
-      wrong += Packing::Load(at, c / 4) != 0;
-      Packing::Store(at, c / 4, codes[r][c]);
+      wrong += Packing::Load(unit + Packing::Offset(r, c), c / 4) != 0;
     }
+    Packing::Store(codes[r], unit + Packing::Offset(r, 0));
   }
   [&]<size_t... kQuad>(std::index_sequence<kQuad...>) {
     (

@@ -63,19 +63,19 @@ inline constexpr bool kIsProjectionFormat = !kIsFloat<F> && FormatTraits<F>::kCo
 template <RealFormat F>
 inline constexpr bool kIsProjectionFormat<F> = false;
 
-// Few formats are compiled. Heads of 4 and 6 bits become such of 8, which vectors read them as anyway; and formats
-// beside Ternary have steps for groups of columns, if only one a row.
-template <LevelFormat F>
-QuantizedMatrix<Int<8>> AsInt8(const QuantizedMatrix<F>& from, Executor& executor) {
-  QuantizedMatrix<Int<8>> to(from.rows(), from.cols(), from.granularity());
+// Few formats are compiled. Heads of 4 bits become such of 6; and formats beside Ternary have steps for groups of
+// columns, if only one a row.
+inline QuantizedMatrix<Int<6>> AsInt6(const QuantizedMatrix<Int<4>>& from, Executor& executor) {
+  QuantizedMatrix<Int<6>> to(from.rows(), from.cols(), from.granularity());
   std::copy(from.steps().begin(), from.steps().end(), to.steps().begin());
-  constexpr int kOffset = FormatTraits<F>::Level(0) - FormatTraits<Int<8>>::Level(0);  // levels of both are 1 apart
-  static_assert(FormatTraits<Int<8>>::kCodeBits == 8, "bitnet: a code of Int<8> is a byte");
+  constexpr int kOffset =
+      FormatTraits<Int<4>>::Level(0) - FormatTraits<Int<6>>::Level(0);  // levels of both are 1 apart
   ParallelRanges(executor, from.rows(), 256, 1, [&](size_t begin, size_t end) {
+    std::vector<uint8_t> codes(from.cols());
     for (size_t r = begin; r < end; ++r) {
-      const auto codes = to.bytes().subspan(r * to.RowBytes(to.cols()), to.cols());
-      Packing<F>::Unpack(from.RowCodes(r).data(), 0, codes);
+      from.UnpackCodes(r, codes);
       for (uint8_t& code : codes) code = static_cast<uint8_t>(code + kOffset);
+      Packing<Int<6>>::Pack(codes, to.bytes().subspan(r * to.RowBytes(to.cols()), to.RowBytes(to.cols())));
     }
   });
   return to;
@@ -128,12 +128,12 @@ class AnyMatrixLoader {
       return PrepareAs<kIsProjection, F>(tensor, matrix, to);
     } else if constexpr (!kIsProjection && !kIsProjectionFormat<F>) {
       if (matrix.granularity().group == 0) return Refused(tensor, kIsProjection);
-      if constexpr (std::is_same_v<F, Int<8>>) {
-        return PrepareAs<kIsProjection, Grouped<F>>(tensor, matrix, to);
-      } else {
-        const QuantizedMatrix<Int<8>> wide = AsInt8(matrix, executor());
+      if constexpr (std::is_same_v<F, Int<4>>) {
+        const QuantizedMatrix<Int<6>> wide = AsInt6(matrix, executor());
         matrix = {};
-        return PrepareAs<kIsProjection, Grouped<Int<8>>>(tensor, wide, to);
+        return PrepareAs<kIsProjection, Grouped<Int<6>>>(tensor, wide, to);
+      } else {
+        return PrepareAs<kIsProjection, Grouped<F>>(tensor, matrix, to);
       }
     } else {
       return Refused(tensor, kIsProjection);

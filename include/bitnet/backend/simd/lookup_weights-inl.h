@@ -28,6 +28,7 @@
 #include "bitnet/backend/simd/weight_steps.h"
 #include "bitnet/base/executor.h"
 #include "bitnet/base/size.h"
+#include "bitnet/format/packing.h"
 #include "bitnet/tensor/aligned_vector.h"
 #include "bitnet/tensor/matrix_view.h"
 #include "bitnet/tensor/quantized_matrix.h"
@@ -119,20 +120,44 @@ class LookupWeights {
  private:
   // Rows whose bytes in a vector are written at once.
   static constexpr size_t kRowsAtOnce = 16;
+  // Whether a byte of packed codes is a group, which is stored in a byte.
+  static constexpr bool kBytesAreGroups =
+      Packing::kIsByte && bitnet::Packing<W>::kUnitBytes == 1 && bitnet::Packing<W>::kUnitCodes == kPlan.group;
+
+  // What is stored of such a byte.
+  static std::array<uint8_t, 256> GroupsOfBytes() {
+    std::array<uint8_t, 256> stored{};
+    for (size_t byte = 0; byte < stored.size(); ++byte) {
+      const auto packed = static_cast<uint8_t>(byte);
+      uint8_t codes[kPlan.group];
+      bitnet::Packing<W>::Unpack(&packed, 0, codes);
+      Layout::Store(&stored[byte], 1, 0, codes);
+    }
+    return stored;
+  }
 
   void Store(const QuantizedMatrix<W>& weights, size_t begin, size_t end) {
     const size_t units = Layout::Units(cols_);
     const size_t row_bytes = units * Packing::kUnitVectors;
     std::vector<uint8_t> codes(ElementCount<uint8_t>(Layout::kUnitCols, units));  // zeros at the end
     std::vector<uint8_t> packed(ElementCount<uint8_t>(kRowsAtOnce, row_bytes));
+    [[maybe_unused]] std::array<uint8_t, 256> of_byte;
+    if constexpr (kBytesAreGroups) of_byte = GroupsOfBytes();
     for (size_t first = begin; first < end; first += kRowsAtOnce) {
       const size_t count = std::min(kRowsAtOnce, end - first);
       std::fill(packed.begin(), packed.end(), uint8_t{0});
       for (size_t i = 0; i < count; ++i) {
-        weights.UnpackCodes(first + i, std::span(codes).first(cols_));
-        for (size_t unit = 0; unit < units; ++unit) {
+        uint8_t* const to = packed.data() + i * row_bytes;
+        const std::span<const uint8_t> row = weights.RowCodes(first + i);
+        size_t unit = 0;
+        if constexpr (kBytesAreGroups) {
+          for (; (unit + 1) * kPlan.group <= cols_; ++unit) to[unit] = of_byte[row[unit]];
+        }
+        const size_t col = unit * Layout::kUnitCols;
+        bitnet::Packing<W>::Unpack(row.data(), col, std::span(codes).subspan(col, cols_ - col));
+        for (; unit < units; ++unit) {
           for (size_t j = 0; j < Packing::kUnitGroups; ++j) {
-            Layout::Store(packed.data() + i * row_bytes + unit * Packing::kUnitVectors, 1, j,
+            Layout::Store(to + unit * Packing::kUnitVectors, 1, j,
                           codes.data() + (unit * Packing::kUnitGroups + j) * kPlan.group);
           }
         }

@@ -19,6 +19,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <utility>
 
 #include "bitnet/backend/simd/vectors-inl.h"
 
@@ -65,14 +68,21 @@ struct QuadPacking {
     constexpr size_t kLanes = kVectorBytes / 4;
     return r / kLanes * kUnitVectors * kVectorBytes + r % kLanes * 4 + c % 4;
   }
-  // Sets (in zeroed bytes) the code of quad q, and reads it; `at` is what Offset gives.
-  static void Store(uint8_t* at, size_t q, size_t code) {
-    for (size_t low = 0; low < kBits; low += Width(low)) {
-      const Place place = Of(q, low);
-      uint8_t& byte = at[place.vector * kVectorBytes];
-      byte = static_cast<uint8_t>(byte | (code >> low & ((1u << Width(low)) - 1)) << place.bit);
+  // Writes the codes of a unit of one row; `at` is what Offset gives for its first column.
+  static void Store(const uint8_t* codes, uint8_t* at) {
+    uint32_t words[kUnitVectors] = {};
+    [&]<size_t... q>(std::index_sequence<q...>) {
+      const auto add = [&]<size_t kQuad>(std::integral_constant<size_t, kQuad>) {
+        uint32_t four;
+        std::memcpy(&four, codes + 4 * kQuad, sizeof(four));
+        AddParts<kQuad, 0>(four, words);
+      };
+      (add(std::integral_constant<size_t, q>()), ...);
     }
+    (std::make_index_sequence<kUnitQuads>());
+    for (size_t v = 0; v < kUnitVectors; ++v) std::memcpy(at + v * kVectorBytes, &words[v], sizeof(words[v]));
   }
+  // The code of quad q; `at` is what Offset gives.
   static size_t Load(const uint8_t* at, size_t q) {
     size_t code = 0;
     for (size_t low = 0; low < kBits; low += Width(low)) {
@@ -83,6 +93,15 @@ struct QuadPacking {
   }
 
  private:
+  // Puts the parts at kLow and above of the four codes of quad q into their vectors' words.
+  template <size_t q, size_t kLow>
+  static void AddParts(uint32_t codes, uint32_t (&words)[kUnitVectors]) {
+    constexpr Place kAt = Of(q, kLow);
+    constexpr uint32_t kMask = ((1u << Width(kLow)) - 1) * 0x01010101u;
+    words[kAt.vector] |= (codes >> kLow & kMask) << kAt.bit;
+    if constexpr (kLow + Width(kLow) < kBits) AddParts<q, kLow + Width(kLow)>(codes, words);
+  }
+
   // The parts of quad q's codes at kLow and above, over `low`, which holds those below. Junk above the code.
   template <size_t q, size_t kLow>
   static HWY_INLINE hn::Vec<DU8> Gather(const uint8_t* HWY_RESTRICT at, hn::Vec<DU8> low) {

@@ -15,6 +15,7 @@
 #endif
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -138,6 +139,7 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
   void Store(const QuantizedMatrix<W>& weights, size_t row) {
     std::vector<uint8_t> codes(cols());
     weights.UnpackCodes(row, codes);
+    for (uint8_t& code : codes) code = static_cast<uint8_t>(OffsetTraits<W>::Stored(code));
     uint8_t* block = bytes_.data() + row / kVectorBytes * block_bytes_;
     const size_t r = row % kVectorBytes;
     for (size_t s = 0; s < step_groups_.Count(); ++s) {
@@ -147,11 +149,14 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
       } else {
         reinterpret_cast<float*>(block + StepsOffset(s))[r] = step;
       }
-    }
-    for (size_t c = 0; c < cols(); ++c) {
-      const size_t in_unit = ColumnInGroup(c) % Packing::kUnitCols;
-      Packing::Store(block + UnitOffset(c) + Packing::Offset(r, in_unit), in_unit / 4,
-                     static_cast<size_t>(OffsetTraits<W>::Stored(codes[c])));
+      uint8_t* to = block + StepsOffset(s) + StepBytes() + Packing::Offset(r, 0);
+      const size_t begin = s * step_groups_.group;
+      const size_t end = step_groups_.End(begin);
+      for (size_t c = begin; c < end; c += Packing::kUnitCols, to += Packing::kUnitBytes) {
+        std::array<uint8_t, Packing::kUnitCols> unit{};
+        std::copy_n(codes.data() + c, std::min(Packing::kUnitCols, end - c), unit.data());
+        Packing::Store(unit.data(), to);
+      }
     }
   }
 
