@@ -55,7 +55,7 @@ def ternary(shape, context, skips, cache_bits):
     cache = context * (2 * kv * cache_bits / 8 + 2 * kv_heads * 4)  # codes, and a step a head
     kept, is_open, used = (0.5, 1 - closed, 1 - zeros) if skips else (1, 1, 1)
     reads_list = 3 if skips else 2  # a list, what it names, weights
-    return [
+    kernels = [
         Kernel("norm, quantizer", 4 * hidden + hidden, 0, 1, 4),
         Kernel("Q, K, V", weights(hidden + 2 * kv, hidden), ops(hidden + 2 * kv, hidden), 2, 2),
         Kernel("rotate, store", 4 * (hidden + 2 * kv), 0, 2, 1),
@@ -70,6 +70,7 @@ def ternary(shape, context, skips, cache_bits):
         Kernel("GLU, INT8", 8 * ffn + ffn, 0, 1, 6),
         Kernel("down, of non-zero inputs; add", weights(hidden, ffn * used), ops(hidden, ffn * used), reads_list, 2),
     ]
+    return [k for k in kernels if skips or k.name != "open gates"]  # (of all gates nobody reads a list)
 
 
 def bfloat16(shape, context):
@@ -94,6 +95,28 @@ def token_time(kernels, shape, device, head_bits):
     hidden, _, layers, _, _, vocab, _, _ = SHAPES[shape]
     head = Kernel("head", vocab * hidden * head_bits / 8, 0, 2, 2, 3)
     return layers * sum(k.time(device) for k in kernels) + head.time(device)
+
+
+def resident(shape, context, weight_bits, head_bits, head_bytes):
+    """Bytes of weights, of embedding and head, and of the cache; head_bytes: of a key or a value of a head."""
+    hidden, ffn, layers, heads, kv_heads, vocab, _, _ = SHAPES[shape]
+    kv = kv_heads * (hidden // heads)
+    weights = layers * (2 * hidden * hidden + 2 * hidden * kv + 3 * hidden * ffn) * weight_bits / 8
+    return weights, 2 * vocab * hidden * head_bits / 8, context * layers * 2 * kv_heads * head_bytes
+
+
+def print_resident(shape, context):
+    hidden, _, _, heads, _, _, _, _ = SHAPES[shape]
+    dim = hidden // heads
+    codes = 3 * dim / 8 + 4  # and a step
+    baseline = resident(shape, context, 16, 16, 2 * dim)
+    print(f"\nBytes of the {shape} shape with {context} tokens in the cache, MB:\n")
+    print("| | weights | embedding, head | cache | all | bfloat16 over it |")
+    print("|---|---|---|---|---|---|")
+    for name, parts in [("bfloat16", baseline), ("a4.8, 2 bits a weight", resident(shape, context, 2, 4, codes)),
+                        ("a4.8, if five weights were a byte", resident(shape, context, 1.6, 4, codes))]:
+        print(f"| {name} | " + " | ".join(f"{p / 1e6:.0f}" for p in parts) +
+              f" | {sum(parts) / 1e6:.0f} | {sum(baseline) / sum(parts):.1f} |")
 
 
 def main():
@@ -128,6 +151,7 @@ def main():
         ratio = floor(bfloat16(args.shape, args.context), 16) / floor(kernels, 4)
         print(f"| {d} | {1 / bf16:.0f} | {1 / b158:.0f} | {1 / ours:.0f} | {bf16 / ours:.1f} | {b158 / ours:.2f} | "
               f"{ratio:.1f} |")
+    print_resident(args.shape, 4096)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 """Writes docs/cuda_resources.md: what each kernel of the CUDA backend takes of a GPU, as ptxas says (nvcc -Xptxas -v).
 
     python3 docs/cuda_resources.py [--jobs N]
+    python3 docs/cuda_resources.py --check FILE...   whether the table is what these say: what nvcc -Xptxas -v printed of
+                                                     models of all SCHEMES for all ARCHITECTURES (tests/cmake/nvcc.sh)
 
 The kernels are those of models of the library's own schemes. Nothing runs: a machine with nvcc is enough.
 """
 import argparse
 import concurrent.futures
+import difflib
 import os
 import pathlib
 import re
@@ -19,25 +22,32 @@ SCHEMES = ["A48", "A48Fp4", "B158", "Fp32"]
 ARCHITECTURES = ["sm_80", "sm_90a", "sm_100"]
 
 KERNEL = re.compile(
-    r"Compiling entry function '(?P<name>\w+)'.*?"
+    r"Compiling entry function '(?P<name>\w+)' for '(?P<architecture>\w+)'.*?"
     r"(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads.*?"
     r"Used (?P<registers>\d+) registers(?P<rest>[^\n]*)", re.DOTALL)
 
 
 def compiled(nvcc, scheme, architecture):
-    """What ptxas says of a model: {mangled name: (registers, shared, stack, spilled)}."""
+    """What ptxas says of a model."""
     with tempfile.TemporaryDirectory() as folder:
         command = [nvcc, "-std=c++20", "-cubin", "-arch=" + architecture, "-Xptxas", "-v", "-I", str(ROOT / "include"),
                    "-DBITNET_SCHEME=" + scheme, str(ROOT / "tests/cmake/cuda_model.cu"), "-o", folder + "/model.cubin"]
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
         sys.exit(f"nvcc fails for {scheme} and {architecture}:\n{done.stderr}")
+    print(f"{scheme}, {architecture}", flush=True)
+    return done.stderr
+
+
+def kernels_of(texts):
+    """{mangled name: {architecture: (registers, shared, stack, spilled)}}."""
     kernels = {}
-    for found in KERNEL.finditer(done.stderr):
-        shared = re.search(r"(\d+) bytes smem", found["rest"])
-        kernels[found["name"]] = (int(found["registers"]), int(shared[1]) if shared else 0, int(found["stack"]),
-                                  int(found["stores"]) + int(found["loads"]))
-    print(f"{scheme}, {architecture}: {len(kernels)} kernels", flush=True)
+    for text in texts:
+        for found in KERNEL.finditer(text):
+            shared = re.search(r"(\d+) bytes smem", found["rest"])
+            kernels.setdefault(found["name"], {})[found["architecture"]] = (
+                int(found["registers"]), int(shared[1]) if shared else 0, int(found["stack"]),
+                int(found["stores"]) + int(found["loads"]))
     return kernels
 
 
@@ -56,18 +66,23 @@ def readable(names):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many nvcc run at once")
-    jobs = parser.parse_args().jobs
+    parser.add_argument("--check", nargs="+", metavar="FILE")
+    arguments = parser.parse_args()
     os.environ["PATH"] += ":" + os.environ.get("CUDA_HOME", "/usr/local/cuda") + "/bin"
     version = subprocess.run(["nvcc", "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout
     version = re.search(r"release (\S+?),", version)[1]
 
-    pairs = [(scheme, architecture) for scheme in SCHEMES for architecture in ARCHITECTURES]
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        results = list(pool.map(lambda pair: compiled("nvcc", *pair), pairs))
-    kernels = {}  # {mangled name: {architecture: numbers}}
-    for (_, architecture), of_model in zip(pairs, results):
-        for name, numbers in of_model.items():
-            kernels.setdefault(name, {})[architecture] = numbers
+    table = ROOT / "docs/cuda_resources.md"
+    if arguments.check:
+        if f"ptxas of CUDA {version} " not in table.read_text():
+            print(f"docs/cuda_resources.md is of another CUDA than {version}: not compared")
+            return
+        texts = [pathlib.Path(file).read_text() for file in arguments.check]
+    else:
+        pairs = [(scheme, architecture) for scheme in SCHEMES for architecture in ARCHITECTURES]
+        with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+            texts = list(pool.map(lambda pair: compiled("nvcc", *pair), pairs))
+    kernels = kernels_of(texts)
     names = readable(sorted(kernels))
     rows = sorted((names[mangled], numbers) for mangled, numbers in kernels.items())
 
@@ -98,7 +113,15 @@ def main():
     for name, numbers in rows:
         cells = [column(numbers, i) for i in range(4)]
         lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
-    (ROOT / "docs/cuda_resources.md").write_text("\n".join(lines) + "\n")
+    text = "\n".join(lines) + "\n"
+    if arguments.check:
+        before = table.read_text()
+        if text != before:
+            sys.stdout.writelines(difflib.unified_diff(before.splitlines(True), text.splitlines(True), "the table",
+                                                       "what ptxas says", n=0))
+            sys.exit("docs/cuda_resources.md is not what kernels take: run python3 docs/cuda_resources.py")
+    else:
+        table.write_text(text)
     print(f"docs/cuda_resources.md: {len(rows)} kernels, {len(spilling)} of which spill")
 
 

@@ -29,22 +29,22 @@ class GpuWithDrawnGates : public CudaBackend {
 
   template <Activation A>
   void OpenGates(Stream& stream, MatrixView<const float> gate, Lists& open) const {
-    CudaBackend::OpenGates<A>(stream, Drawn(gate), open);
+    CudaBackend::OpenGates<A>(stream, DrawnGates(gate), open);
   }
   template <Activation A>
   void Glu(Stream& stream, MatrixView<const float> gate, MatrixView<const float> up, const Lists& open,
            MatrixView<float> y) const {
-    CudaBackend::Glu<A>(stream, Drawn(gate), up, open, y);
+    CudaBackend::Glu<A>(stream, DrawnGates(gate), up, open, y);
   }
   template <Activation A, AnyQuantizer Q>
   void GluQuantize(Stream& stream, MatrixView<const float> gate, MatrixView<float> up, const Lists& open,
                    Rows<OperandOf<Q>>& out) const requires requires(const CudaBackend& backend) {
     backend.GluQuantize<A, Q>(stream, gate, up, open, out);
   }
-  { CudaBackend::GluQuantize<A, Q>(stream, Drawn(gate), up, open, out); }
+  { CudaBackend::GluQuantize<A, Q>(stream, DrawnGates(gate), up, open, out); }
 
  private:
-  MatrixView<const float> Drawn(MatrixView<const float> gate) const {
+  MatrixView<const float> DrawnGates(MatrixView<const float> gate) const {
     BITNET_ASSERT(gate.cols() == ffn_ && gate.rows() <= tokens_, "GpuWithDrawnGates: of another shape");
     return {values_->data(), gate.rows(), ffn_};
   }

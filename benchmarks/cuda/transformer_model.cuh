@@ -74,13 +74,13 @@ class TransformerModel : public MeasuredModel {
       for (auto& state : states) state.Truncate(context - 1);
       Expect(model_.Feed(turns, workspace));
     };
-    SamplerOptions greedy;
-    greedy.temperature = 0.0f;
+    std::vector<TurnDraw> greedy(conversations);
+    for (TurnDraw& draw : greedy) draw.options.temperature = 0.0f;
     Decode decode;
     decode.pass = WallSecondsOf(kSeconds, pass);
     decode.pass_and_draw = WallSecondsOf(kSeconds, [&] {
-      pass();
-      for (size_t i = 0; i < conversations; ++i) Expect(model_.Sample(workspace, i, greedy, 0));
+      for (auto& state : states) state.Truncate(context - 1);
+      Expect(model_.FeedAndSample(turns, greedy, workspace));
     });
     return decode;
   }

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Checks what nvcc makes of the library: every header of some folders compiles without a warning and without Highway, and
-# so do a file of kernels and models of some schemes; and no kernel has a trap, which is what a call of a function that
-# only the host has would become (see BITNET_HOST_DEVICE). Old GPUs are refused; programs that do not find a driver say
-# so. Exits with 77, which is neither success nor failure, where no nvcc compiles C++20.
+# so do a file of kernels and models of some schemes; no kernel has a trap, which is what a call of a function that only
+# the host has would become (see BITNET_HOST_DEVICE); and in none is a product of floats fused with a sum, which would
+# round otherwise than on a CPU. Old GPUs are refused; programs that do not find a driver say so. Exits with 77, which is
+# neither success nor failure, where no nvcc compiles C++20. BITNET_CUDA_RESOURCES names the script whose table of what
+# kernels take is compared with what these do.
 #
 #   nvcc.sh ARCHITECTURE,... SCHEME,... KERNELS.cu MODEL.cu INCLUDE_FOLDER HEADER_OR_FOLDER...
 set -euo pipefail
@@ -45,13 +47,27 @@ if nvcc --list-gpu-arch | grep -q '^compute_75$'; then
   fi
 fi
 
+# products_of_floats FILE.ptx: of each kernel how many products of floats are fused with a sum; and those that ptxas could
+# yet fuse. (Products of two floats in double are exact, fused or not.)
+products_of_floats() {
+  awk '
+    { sub(/^[[:space:]]*(@!?%p[0-9]+ )?/, ""); gsub(/[,;]/, " ") }
+    /^\.(visible|weak) \.entry/ { kernel = $3; delete product }
+    $1 == "mul.f32" { product[$2] }
+    $1 == "fma.rn.f32" { ++fused[kernel] }
+    ($1 == "add.f32" || $1 == "sub.f32") && ($3 in product || $4 in product) { print kernel " may fuse: " $0 }
+    END { for (kernel in fused) print kernel, fused[kernel] }' "$1" |
+    grep -v ProbeKernel | sort  # (whose sum has a zero in it)
+}
+
 code=()
 for architecture in "${architectures[@]}"; do
   code+=(-gencode "arch=compute_$architecture,code=sm_$architecture")
 done
 for scheme in "${schemes[@]}"; do
   mkdir "$work/$scheme"
-  compile "${code[@]}" --keep --keep-dir "$work/$scheme" -DBITNET_SCHEME="$scheme" "$model" -o "$work/model"
+  compile "${code[@]}" -Xptxas -v --keep --keep-dir "$work/$scheme" -DBITNET_SCHEME="$scheme" "$model" -o "$work/model" 2>"$work/$scheme.ptxas" ||
+    { grep -v '^ptxas info' "$work/$scheme.ptxas"; exit 1; }
   found=$(find "$work/$scheme" -name '*.ptx' | wc -l)
   if ((found != ${#architectures[@]})); then
     echo "nvcc left $found files of PTX, not ${#architectures[@]}"
@@ -59,6 +75,15 @@ for scheme in "${schemes[@]}"; do
   fi
   if grep -nE '^[[:space:]]*(@.* )?trap;' "$work/$scheme"/*.ptx; then
     echo "a kernel of Transformer<$scheme> has a trap: it calls a function that only the host has"
+    exit 1
+  fi
+  compile -ptx -arch="sm_${architectures[0]}" -fmad=false -DBITNET_SCHEME="$scheme" "$model" -o "$work/unfused.ptx"
+  ptx=("$work/$scheme"/*"_${architectures[0]}.ptx")
+  [[ -e ${ptx[0]} ]] || ptx=("$work/$scheme"/*.ptx)  # (of the only one)
+  products_of_floats "${ptx[0]}" >"$work/fused"
+  products_of_floats "$work/unfused.ptx" >"$work/unfused"
+  if ! diff "$work/unfused" "$work/fused"; then
+    echo "kernels of Transformer<$scheme> fuse products of floats with sums: <, their fmaf() alone; >, what nvcc made"
     exit 1
   fi
   said=$("$work/model")
@@ -69,3 +94,6 @@ for scheme in "${schemes[@]}"; do
   echo "nvcc compiles Transformer<$scheme> for $(IFS=' '; echo "${architectures[*]/#/sm_}"):" \
     "$(cat "$work/$scheme"/*.ptx | grep -c '^.visible .entry\|^.weak .entry') kernels; it says: $said"
 done
+if [[ -n ${BITNET_CUDA_RESOURCES:-} ]] && command -v python3 >/dev/null; then
+  python3 "$BITNET_CUDA_RESOURCES" --check "$work"/*.ptxas
+fi

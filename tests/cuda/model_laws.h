@@ -1,5 +1,5 @@
 // The laws of a model on a device, for every scheme and machine: CheckModel<S>(backend), where `backend` is
-// BasicCudaBackend of a machine that counts the memory that it gives (machine().counts().allocations): the emulated one
+// BasicCudaBackend of a machine that counts the memory that it gives (machine().counts().allocated): the emulated one
 // (testing/emulated_machine.h), or a GPU (device/test_machine.cuh). Each scheme is compiled in one test file only,
 // because compiling a model takes long.
 #ifndef BITNET_TESTS_CUDA_MODEL_LAWS_H_
@@ -44,19 +44,35 @@ void CheckModel(const B& backend, ModelConfig config = TinyConfigOf<S>(), size_t
   sampling.temperature = 0.7f;
   sampling.top_p = 0.9f;
   Token token = prompt[0];
-  for (size_t i = 0; i < 6; ++i) {
-    REQUIRE(model.Feed({&token, 1}, state).ok());
+  const auto expect_next = [&](uint64_t random) {
     REQUIRE(expected_model.Feed({&token, 1}, expected_state).ok());
-    const Result<Token> drawn = model.Sample(state, sampling, 0x9e3779b97f4a7c15u * (i + 1));
+    return *expected_model.Sample(expected_state, sampling, random);
+  };
+  for (size_t i = 0; i < 6; ++i) {
+    const uint64_t random = 0x9e3779b97f4a7c15u * (i + 1);
+    REQUIRE(model.Feed({&token, 1}, state).ok());
+    const Result<Token> drawn = model.Sample(state, sampling, random);
     REQUIRE(drawn.ok());
-    CHECK(*drawn == *expected_model.Sample(expected_state, sampling, 0x9e3779b97f4a7c15u * (i + 1)));
+    CHECK(*drawn == expect_next(random));
     token = *drawn;
   }
 
-  // Once a token has been decoded, the next takes no memory.
-  const size_t allocations = counts.allocations;
+  // In one pass with the draw; and once a token has been decoded so, the next takes no memory, not even in place of
+  // other.
+  size_t allocated = 0;
+  for (size_t i = 0; i < 6; ++i) {
+    if (i == 1) allocated = counts.allocated;
+    const uint64_t random = 0xbf58476d1ce4e5b9u * (i + 1);
+    const Result<Token> drawn = model.FeedAndSample({&token, 1}, state, sampling, random);
+    REQUIRE(drawn.ok());
+    CHECK(*drawn == expect_next(random));
+    token = *drawn;
+  }
+  CHECK(counts.allocated == allocated);
+  check_forward({&prompt[0], 1}, state, expected_state);
+  allocated = counts.allocated;
   for (size_t i = 0; i < 3; ++i) check_forward({&prompt[i], 1}, state, expected_state);
-  CHECK(counts.allocations == allocations);
+  CHECK(counts.allocated == allocated);
 
   // Two conversations, a fork of which one goes on.
   auto second = model.NewState(), fork = state;

@@ -2,10 +2,15 @@
 #include <doctest/doctest.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <new>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "bitnet/base/random.h"
+#include "bitnet/model/generate.h"
 #include "cuda/model_laws.h"
 #include "testing/emulated_backend.h"
 
@@ -64,6 +69,37 @@ TEST_CASE("A model on a device: whatever call fails, the state is as before, and
   CHECK(failures > 30);
 }
 
+TEST_CASE("A draw in its pass on a device: whatever call fails, the token is not there, and the next call is well") {
+  Conversation on;
+  auto state = on.model.NewState();
+  REQUIRE(on.model.Forward(std::span(on.prompt).first(3), state).ok());
+  const SamplerOptions options = {.temperature = 2.0f};
+  const std::span<const Token> rest = std::span(on.prompt).subspan(3);
+  auto whole = state;
+  const Token expected = *on.model.FeedAndSample(rest, whole, options, 77);
+  CHECK(expected == *on.model.Sample(whole, options, 77));
+  EmulatedMachine::Counts& counts = on.machine.counts();
+  size_t failures = 0;
+  for (size_t call = 1;; ++call) {
+    auto fork = state;
+    counts.fails_with = cuda::FaultKind::kOther;
+    counts.fails_at = call;
+    const Result<Token> failed = on.model.FeedAndSample(rest, fork, options, 77);
+    const bool happened = counts.fails_at == 0;
+    counts.fails_at = 0;
+    if (failed.ok()) {
+      CHECK(*failed == expected);
+    } else {
+      ++failures;
+      CHECK(failed.error().find("CUDA: ") == 0);
+      CHECK(fork.length() == 3);
+      CHECK(*on.model.FeedAndSample(rest, fork, options, 77) == expected);
+    }
+    if (!happened) break;
+  }
+  CHECK(failures > 30);
+}
+
 TEST_CASE("A model on a device: where its memory ends bad_alloc leaves, and the next call is well") {
   Conversation on;
   EmulatedMachine::Counts& counts = on.machine.counts();
@@ -113,23 +149,109 @@ TEST_CASE("A model on a device: all of its memory goes with it") {
   CHECK(machine.counts().allocations == 0);
 }
 
+// What the machine is asked for, and how many kernels run, when f does something for the third time.
+struct Asked {
+  size_t calls, launches, allocated;
+};
+template <class F>
+Asked ThirdTime(const EmulatedMachine& machine, F&& f) {
+  for (int i = 0; i < 2; ++i) f();
+  const EmulatedMachine::Counts& counts = machine.counts();
+  const Asked before = {counts.calls, counts.launches, counts.allocated};
+  f();
+  return {counts.calls - before.calls, counts.launches - before.launches, counts.allocated - before.allocated};
+}
+
+// (docs/cuda.md says these numbers.)
 TEST_CASE("A decoded token on a device is one graph, of so many launches a layer") {
   Conversation on;
   auto state = on.model.NewState();
   REQUIRE(on.model.Forward(on.prompt, state).ok());
-  const auto launches_of = [&] {
-    const size_t before = on.machine.counts().launches;
-    REQUIRE(on.model.Feed({on.prompt.data(), 1}, state).ok());
-    return on.machine.counts().launches - before;
-  };
-  for (int i = 0; i < 3; ++i) static_cast<void>(launches_of());
-  const size_t calls = on.machine.counts().calls;
-  const size_t launches = launches_of();
-  CHECK(on.machine.counts().calls - calls == 2);  // the graph, and waiting for it
+  const auto feed = [&] { REQUIRE(on.model.Feed({on.prompt.data(), 1}, state).ok()); };
   // Embedding, final norm and head; and of each layer.
-  MESSAGE("launches of a layer: " << (launches - 3) / on.config.layers);
-  CHECK((launches - 3) % on.config.layers == 0);
-  CHECK((launches - 3) / on.config.layers <= 17);
+  const size_t few = 3 + 13 * on.config.layers;
+  const Asked fed = ThirdTime(on.machine, feed);
+  CHECK(fed.calls == 2);  // the graph, and waiting for it
+  CHECK(fed.launches == few);
+  CHECK(fed.allocated == 0);
+
+  // With the draw too, whatever its random number: greedy, of all tokens, by top-k and top-p.
+  uint64_t random = 0;
+  for (const auto& [options, launches] :
+       {std::pair(SamplerOptions{.temperature = 0.0f}, 2), {{}, 3}, {{.top_k = 5, .top_p = 0.5f}, 9}}) {
+    const Asked drawn = ThirdTime(on.machine, [&] {
+      REQUIRE(on.model.FeedAndSample({on.prompt.data(), 1}, state, options, random += 0x9e3779b97f4a7c15u).ok());
+    });
+    CHECK(drawn.calls == 2);
+    CHECK(drawn.launches == few + static_cast<size_t>(launches));
+    CHECK(drawn.allocated == 0);
+  }
+  // A draw of its own is a graph, too.
+  const Asked sampled =
+      ThirdTime(on.machine, [&] { REQUIRE(on.model.Sample(state, {}, random += 0x9e3779b97f4a7c15u).ok()); });
+  CHECK(sampled.calls == 2);
+  CHECK(sampled.launches == 3);
+
+  // Of several pages, attention merges them.
+  REQUIRE(on.model.Feed(testing::RandomTokens(kPageTokens, on.config.vocab), state).ok());
+  const Asked later = ThirdTime(on.machine, feed);
+  CHECK(later.calls == 2);
+  CHECK(later.launches == few + on.config.layers);
+  CHECK(later.allocated == 0);
+}
+
+TEST_CASE("A decoded token on a device: sub-layer norms are fused with the quantizers that read them") {
+  const ModelConfig config = testing::WithSubLayerNorms(testing::TinyConfigOf<A48>());
+  const EmulatedMachine machine;
+  const Model model(testing::TinyWeights<A48>(config), EmulatedBackend(machine));
+  auto state = model.NewState();
+  REQUIRE(model.Feed(testing::RandomTokens(5, config.vocab), state).ok());
+  const Token token = 1;
+  const Asked fed = ThirdTime(machine, [&] { REQUIRE(model.Feed({&token, 1}, state).ok()); });
+  CHECK(fed.calls == 2);
+  // Norm and top-k of attention's output are two; the gated product is one, norm and quantizer of it another.
+  CHECK(fed.launches == 3 + 15 * config.layers);
+}
+
+TEST_CASE("A reply on a device: a graph and a wait for each token") {
+  Conversation on;
+  const auto calls_of = [&](size_t tokens, const GenerateOptions& options) {
+    auto state = on.model.NewState();
+    Random random(3);
+    const size_t before = on.machine.counts().calls;
+    GenerateOptions limited = options;
+    limited.max_new_tokens = tokens;
+    const auto reply = Generate(on.model, state, on.prompt, limited, random, [](Token) { return true; });
+    REQUIRE(reply.ok());
+    CHECK(reply->tokens.size() == tokens);
+    return on.machine.counts().calls - before;
+  };
+  CHECK(calls_of(30, {}) - calls_of(20, {}) == 2 * 10);
+  CHECK(calls_of(30, {.sampler = {.top_k = 5}}) - calls_of(20, {.sampler = {.top_k = 5}}) == 2 * 10);
+}
+
+TEST_CASE("Draws on a device in the pass of several conversations: each that of Sample, and one wait") {
+  Conversation on;
+  std::vector<Model::State> states;
+  std::vector<Model::Turn> turns;
+  for (size_t i = 0; i < 3; ++i) states.push_back(on.model.NewState());
+  for (size_t i = 0; i < 3; ++i) turns.push_back({&states[i], std::span(on.prompt).subspan(i, 1)});
+  const TurnDraw draws[] = {
+      {{.temperature = 0.0f}, 0}, {{.temperature = 3.0f}, ~uint64_t{0}}, {{.top_k = 3}, 1u << 31}};
+  auto workspace = on.model.NewWorkspace();
+  const auto pass = [&] {
+    const auto drawn = on.model.FeedAndSample(turns, draws, workspace);
+    REQUIRE(drawn.ok());
+    REQUIRE(drawn->size() == 3);
+    for (size_t i = 0; i < 3; ++i) {
+      CHECK((*drawn)[i] == *on.model.Sample(workspace, i, draws[i].options, draws[i].random));
+    }
+  };
+  pass();
+  CHECK(states[2].length() == 1);
+  const Asked asked = ThirdTime(on.machine, [&] { REQUIRE(on.model.FeedAndSample(turns, draws, workspace).ok()); });
+  CHECK(asked.calls == 2);
+  CHECK(asked.allocated == 0);
 }
 
 }  // namespace

@@ -28,7 +28,8 @@ Result<uint32_t> SampleOnDevice(const std::vector<float>& logits, const SamplerO
   EmulatedStream stream(schedule);
   DeviceMemory memory;
   auto* result = memory.Allocate<cuda::SampleResult>(1);
-  cuda::Sample(stream, memory.Upload(logits), logits.size(), options, random, result);
+  cuda::Sample(stream, memory.Upload(logits), logits.size(), options, memory.Upload(std::vector<uint64_t>{random}),
+               result);
   return cuda::ResultOf(*result);
 }
 
@@ -158,9 +159,10 @@ TEST_CASE("Sample on a device: launches only what the options want") {
   DeviceMemory memory;
   auto* result = memory.Allocate<cuda::SampleResult>(1);
   const float* on_device = memory.Upload(logits);
+  const uint64_t* random = memory.Upload(std::vector<uint64_t>{1});
   const auto launches = [&](const SamplerOptions& options) {
     EmulatedStream stream(testing::kSchedules[0]);
-    cuda::Sample(stream, on_device, logits.size(), options, 1, result);
+    cuda::Sample(stream, on_device, logits.size(), options, random, result);
     return stream.launches();
   };
   CHECK(launches({.temperature = 0.0f, .top_k = 5, .top_p = 0.5f}) == 2);

@@ -13,6 +13,8 @@
 #include "bitnet/backend/reference_operations.h"
 #include "bitnet/backend/where.h"
 #include "cuda/device_rows.h"
+#include "testing/device_matrix.h"
+#include "testing/emulated_backend.h"
 
 namespace bitnet {
 namespace {
@@ -93,7 +95,11 @@ void TestActivation(const char* name) {
     ChannelLists open;
     reference::OpenGates<A>(gate, open);
     DeviceLists lists(c.rows, c.cols);
-    cuda::OpenGates<A>(stream, gate, lists.view());
+    if constexpr (A::kMakesZeros) {
+      cuda::OpenGates<A>(stream, gate, lists.view());
+    } else {
+      cuda::ListAll(stream, lists.view());
+    }
     lists.ExpectSame(open, "OpenGates, " + c.place);
 
     // Nobody has computed `up` where the gate is closed.
@@ -126,14 +132,32 @@ TEST_CASE("Gates on a device: lists and products as the reference, whatever `up`
   TestActivation<HalfOfPositive>("HalfOfPositive");
 }
 
-TEST_CASE("OpenGates on a device: all channels of an activation that makes no zeros, and is not asked") {
-  RowsCase c = Cases()[0];
-  EmulatedStream stream(c.schedule);
-  ChannelLists open;
-  reference::OpenGates<Linear>(c.x.view(), open);
-  DeviceLists lists(c.rows, c.cols);
-  cuda::OpenGates<Linear>(stream, MatrixView<const float>(c.x.view()), lists.view());
-  lists.ExpectSame(open, c.place);
+TEST_CASE("OpenGates on a device: of an activation that makes no zeros nothing runs until somebody reads the lists") {
+  const testing::EmulatedBackend backend;
+  auto stream = backend.NewStream();
+  const std::vector<float> values(2 * 300, -1.0f);
+  testing::DeviceMatrix gate(backend, stream, 2, 300, values);
+  testing::EmulatedBackend::Lists lists;
+  const auto& launches = backend.machine().counts().launches;
+  for (int i = 0; i < 2; ++i) {
+    const size_t before = launches;
+    backend.OpenGates<Linear>(stream, gate.view(), lists);
+    REQUIRE(backend.Finish(stream).ok());
+    CHECK(launches == before);
+    for (int reads = 0; reads < 2; ++reads) {
+      ChannelLists read;
+      backend.Read(stream, lists, read);
+      REQUIRE(read.tokens() == 2);
+      REQUIRE(read.Count(1) == 300);
+      CHECK(read[1][299] == 299);
+      CHECK(launches == before + 1);
+    }
+  }
+  // Those of other gates are what OpenGates finds.
+  backend.OpenGates<SquaredRelu>(stream, gate.view(), lists);
+  ChannelLists read;
+  backend.Read(stream, lists, read);
+  CHECK(read.Count(1) == 0);
 }
 
 TEST_CASE("Add and Copy on a device: as the reference") {
@@ -200,6 +224,7 @@ TEST_CASE("Operations on a device: no rows, no columns") {
   cuda::RmsNorm(stream, none, nullptr, 1e-5f, none_out);
   cuda::RmsNormQuantize<Q>(stream, none, nullptr, 1e-5f, rows.view());
   cuda::OpenGates<SquaredRelu>(stream, none, lists.view());
+  cuda::ListAll(stream, lists.view());
   cuda::Glu<SquaredRelu>(stream, none, none, lists.view(), none_out);
   cuda::GluQuantize<SquaredRelu, Q>(stream, none, none, rows.view());
   cuda::Add(stream, none, none_out);
@@ -219,6 +244,9 @@ TEST_CASE("Operations on a device: no rows, no columns") {
   CHECK(no_columns.view().counts[1] == 0);
   cuda::FindNonzero(stream, no_columns.view());
   cuda::OpenGates<SquaredRelu>(stream, narrow, no_channels.view());
+  CHECK(no_channels.view().counts[1] == 0);
+  no_channels.view().counts[1] = 7;
+  cuda::ListAll(stream, no_channels.view());
   CHECK(no_channels.view().counts[1] == 0);
   cuda::CountNonzero(stream, no_columns.view(), count);
   CHECK(*count == 0);

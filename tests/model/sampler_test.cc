@@ -18,7 +18,6 @@ namespace {
 using testing::Breaks;
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 uint32_t Draw(const SamplerOptions& options, const std::vector<float>& logits, Random& random) {
   const Result<uint32_t> token = Sampler(options)(logits, random);

@@ -40,6 +40,7 @@ class EmulatedMachine {
   // Of all copies of a machine.
   struct Counts {
     std::atomic<size_t> allocations = 0;  // that are alive
+    std::atomic<size_t> allocated = 0;    // ever
     std::atomic<size_t> calls = 0;
     std::atomic<size_t> launches = 0;
     std::atomic<size_t> queues = 0;
@@ -55,6 +56,7 @@ class EmulatedMachine {
     std::memset(p, 0xA5, bytes);
     if (LaunchWitness* witness = LaunchWitness::Current()) witness->Allocated(p, bytes);
     ++counts_->allocations;
+    ++counts_->allocated;
     return {};
   }
   void Free(void* p) const noexcept {

@@ -22,6 +22,7 @@
 #include "bitnet/backend/uses.h"
 #include "bitnet/base/assert.h"
 #include "bitnet/layer/fused_products.h"
+#include "bitnet/layer/norm_quantize.h"
 #include "bitnet/layer/rms_norm.h"
 #include "bitnet/layer/store_heads.h"
 #include "bitnet/layer/transform_inputs.h"
@@ -147,18 +148,24 @@ class Attention {
     const MatrixView<float> attended = backend.Shape(stream, buffers.attended, tokens, q_.rows());
     backend.Attend(stream, buffers.queries, where, cache, shape_, attended);
     TransformHeads<Transposed<TransformOf<typename S::Value>>>(backend, stream, HeadsOf(attended, shape_.head_dim));
-    if (sub_norm_.width() != 0) sub_norm_(backend, stream, attended, attended);
 
     using OutputInput = typename S::OutputInput;
-    const auto inputs = TransformInputs<OutputInput>(backend, stream, attended, buffers.transformed);
     if constexpr (S::OutputKeep::kAll) {
-      backend.template Quantize<Untransformed<OutputInput>>(stream, inputs, buffers.output_inputs);
+      if (sub_norm_.width() != 0) {
+        NormQuantize<OutputInput>(backend, stream, sub_norm_, attended, buffers.transformed, buffers.output_inputs);
+      } else {
+        backend.template Quantize<Untransformed<OutputInput>>(
+            stream, TransformInputs<OutputInput>(backend, stream, attended, buffers.transformed),
+            buffers.output_inputs);
+      }
       if constexpr (kAdds) {
         MatMulAdd(backend, stream, o_, buffers.output_inputs, *memory, y);
       } else {
         backend.MatMul(stream, o_, buffers.output_inputs, y);
       }
     } else {
+      if (sub_norm_.width() != 0) sub_norm_(backend, stream, attended, attended);
+      const auto inputs = TransformInputs<OutputInput>(backend, stream, attended, buffers.transformed);
       backend.template QuantizeTopK<Untransformed<OutputInput>>(stream, inputs, S::OutputKeep::Count(inputs.cols()),
                                                                 buffers.output_inputs);
       backend.FindNonzero(stream, buffers.output_inputs);

@@ -20,6 +20,7 @@
 #include "bitnet/base/assert.h"
 #include "bitnet/layer/fused_products.h"
 #include "bitnet/layer/glu_quantize.h"
+#include "bitnet/layer/norm_quantize.h"
 #include "bitnet/layer/rms_norm.h"
 #include "bitnet/layer/transform_inputs.h"
 #include "bitnet/layer/weight_use.h"
@@ -109,15 +110,16 @@ class SparseFfn {
     } else {
       backend.MatMul(stream, up_, x, up);
     }
-    using DownInput = Untransformed<typename S::DownInput>;
-    if (kTransformsNothing<typename S::DownInput> && sub_norm_.width() == 0) {
-      GluQuantize<Act, DownInput>(backend, stream, gate, up, buffers.open, buffers.down_inputs);
+    using DownInput = typename S::DownInput;
+    if (sub_norm_.width() != 0) {
+      backend.template Glu<Act>(stream, gate, up, buffers.open, up);
+      NormQuantize<DownInput>(backend, stream, sub_norm_, up, buffers.transformed, buffers.down_inputs);
+    } else if constexpr (kTransformsNothing<DownInput>) {
+      GluQuantize<Act, Untransformed<DownInput>>(backend, stream, gate, up, buffers.open, buffers.down_inputs);
     } else {
       backend.template Glu<Act>(stream, gate, up, buffers.open, up);
-      if (sub_norm_.width() != 0) sub_norm_(backend, stream, up, up);
-      backend.template Quantize<DownInput>(
-          stream, TransformInputs<typename S::DownInput>(backend, stream, up, buffers.transformed),
-          buffers.down_inputs);
+      backend.template Quantize<Untransformed<DownInput>>(
+          stream, TransformInputs<DownInput>(backend, stream, up, buffers.transformed), buffers.down_inputs);
     }
     if constexpr (kDownSeesZeros) {
       backend.FindNonzero(stream, buffers.down_inputs);

@@ -108,6 +108,13 @@ concept CanDraw = requires(const Model& model, typename Model::State& state, std
   { model.Sample(state, options, uint64_t{0}) } -> std::same_as<Result<Token>>;
 };
 
+// ... and in the pass that gives the logits.
+template <class Model>
+concept CanFeedAndSample = requires(const Model& model, typename Model::State& state, std::span<const Token> tokens,
+                                    const SamplerOptions& options) {
+  { model.FeedAndSample(tokens, state, options, uint64_t{0}) } -> std::same_as<Result<Token>>;
+};
+
 // Applies edits; keeps the prompt's and the reply's last tokens.
 class LogitEditor {
  public:
@@ -197,29 +204,44 @@ Result<Generated> Generate(const Model& model, typename Model::State& state, std
     }
     return true;
   };
+  // The next token: after the last one that was drawn, if there is one.
+  const auto next = [&](uint64_t random) -> Result<Token> {
+    if constexpr (detail::CanFeedAndSample<Model>) {
+      if (!drawn.empty() && options.edits.IsEmpty()) {
+        return model.FeedAndSample({&drawn.back(), 1}, state, options.sampler, random);
+      }
+    }
+    if (!drawn.empty()) {
+      if (const Result<Done> fed = model.Feed({&drawn.back(), 1}, state); !fed.ok()) return Error{fed.error()};
+    }
+    if (!options.edits.IsEmpty()) {
+      std::string fault;
+      const Result<Done> read = model.EditLogits(state, [&](std::span<float> logits) {
+        if (const Result<Done> edited = editor(drawn, logits); !edited.ok()) fault = edited.error();
+      });
+      if (!read.ok()) return Error{read.error()};
+      if (!fault.empty()) return Error{fault};
+    }
+    return model.Sample(state, options.sampler, random);
+  };
   // Draws until an end that is not the caller's: returns how many of the tokens that are drawn belong to the reply;
   // nothing, if the caller had enough before.
   const auto draw = [&]() -> Result<std::optional<size_t>> {
     while (drawn.size() < options.max_new_tokens) {
-      if (!drawn.empty()) {
-        Result<Done> fed = model.Feed({&drawn.back(), 1}, state);
+      const auto has_room = [&] { return drawn.empty() || state.HasRoom(1); };
+      const auto full = [&] {
+        reply.end = GenerateEnd::kFull;
+        return std::optional(drawn.size());
+      };
+      if (!has_room()) return full();
+      const size_t length = state.length();
+      const uint64_t random = is_greedy ? 0 : RandomBits(generator);
+      Result<Token> token = next(random);
+      if (!token.ok() && state.length() == length && !drawn.empty()) {  // it was not fed
         // (Another thread may have given pages back since it was refused.)
-        if (!fed.ok() && state.HasRoom(1)) static_cast<void>(fed = model.Feed({&drawn.back(), 1}, state));
-        if (!fed.ok()) {
-          if (state.HasRoom(1)) return Error{fed.error()};
-          reply.end = GenerateEnd::kFull;
-          return std::optional(drawn.size());
-        }
+        if (has_room()) static_cast<void>(token = next(random));
+        if (!token.ok() && state.length() == length && !has_room()) return full();
       }
-      if (!options.edits.IsEmpty()) {
-        std::string fault;
-        const Result<Done> read = model.EditLogits(state, [&](std::span<float> logits) {
-          if (const Result<Done> edited = editor(drawn, logits); !edited.ok()) fault = edited.error();
-        });
-        if (!read.ok()) return Error{read.error()};
-        if (!fault.empty()) return Error{fault};
-      }
-      const Result<Token> token = model.Sample(state, options.sampler, is_greedy ? 0 : RandomBits(generator));
       if (!token.ok()) return Error{token.error()};
       if (std::find(options.stop_tokens.begin(), options.stop_tokens.end(), *token) != options.stop_tokens.end()) {
         reply.end = GenerateEnd::kStopToken;

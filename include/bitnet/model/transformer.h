@@ -46,6 +46,7 @@
 #include "bitnet/model/cache_pool.h"
 #include "bitnet/model/check_scheme.h"
 #include "bitnet/model/config.h"
+#include "bitnet/model/draws.h"
 #include "bitnet/model/pages_of_pass.h"
 #include "bitnet/model/prepared_model.h"
 #include "bitnet/model/transformer_state.h"
@@ -214,6 +215,49 @@ class Transformer<S, B> {
     return backend_.Sample(workspace.stream_, workspace.last_logits_.rows.Rows(turn, 1), options, random);
   }
 
+  // Feed, then Sample: of a device one wait, where the two are two. (Where Feed succeeds and Sample refuses the tokens
+  // are appended, as length() tells.)
+  Result<Token> FeedAndSample(std::span<const Token> tokens, State& state, const SamplerOptions& options,
+                              uint64_t random) const {
+    const Turn turns[] = {{&state, tokens}};
+    const TurnDraw draws[] = {{options, random}};
+    const Result<std::span<const Token>> drawn = FeedAndSample(turns, draws, state.workspace_);
+    if (!drawn.ok()) return Error{drawn.error()};
+    return (*drawn)[0];
+  }
+  // ... of several turns, each by its own draw: their tokens, which live until the next call with the workspace. If one
+  // draw is refused, the others may still be drawn by Sample.
+  Result<std::span<const Token>> FeedAndSample(std::span<const Turn> turns, std::span<const TurnDraw> draws,
+                                               Workspace& workspace) const {
+    BITNET_ASSERT(turns.size() == draws.size(), "Transformer::FeedAndSample: a draw for each turn");
+    workspace.sampled_.resize(turns.size());
+    const auto keep = [&](size_t turn, const Result<Token>& token) -> Result<Done> {
+      if (!token.ok()) return Error{(turns.size() > 1 ? "turn " + std::to_string(turn) + ": " : "") + token.error()};
+      workspace.sampled_[turn] = *token;
+      return Done{};
+    };
+    if constexpr (detail::DrawsLater<B>) {
+      workspace.drawn_.resize(turns.size());
+      const auto fed = Run(turns, workspace, Wanted::kLast, false, [&](MatrixView<float> logits) {
+        for (size_t i = 0; i < draws.size(); ++i) {
+          backend_.Draw(workspace.stream_, logits.Rows(i, 1), draws[i].options, draws[i].random, workspace.drawn_[i]);
+        }
+      });
+      if (!fed.ok()) return Error{fed.error()};
+      for (size_t i = 0; i < draws.size(); ++i) {
+        if (Result<Done> kept = keep(i, B::TokenOf(workspace.drawn_[i])); !kept.ok()) return Error{kept.error()};
+      }
+    } else {
+      if (Result<Done> fed = Feed(turns, workspace); !fed.ok()) return Error{fed.error()};
+      for (size_t i = 0; i < draws.size(); ++i) {
+        if (Result<Done> kept = keep(i, Sample(workspace, i, draws[i].options, draws[i].random)); !kept.ok()) {
+          return Error{kept.error()};
+        }
+      }
+    }
+    return std::span<const Token>(workspace.sampled_);
+  }
+
   // The same, with the logits [tokens, vocab] after each token: what perplexity needs.
   Result<MatrixView<const float>> ForwardAll(std::span<const Token> tokens, State& state) const {
     const Turn turns[] = {{&state, tokens}};
@@ -353,9 +397,14 @@ class Transformer<S, B> {
     BITNET_ASSERT(IsOwn(state), "Transformer: the state is another model's; make it with NewState");
   }
 
-  // Their logits; `read`: as the host reads them.
+  // Their logits; `read`: as the host reads them. then(logits), of all that are wanted, joins the pass.
   Result<MatrixView<const float>> Run(std::span<const Turn> turns, Workspace& workspace, Wanted wanted,
                                       bool read) const {
+    return Run(turns, workspace, wanted, read, [](MatrixView<float>) {});
+  }
+  template <class Then>
+  Result<MatrixView<const float>> Run(std::span<const Turn> turns, Workspace& workspace, Wanted wanted, bool read,
+                                      Then&& then) const {
     if (Result<Done> checked = Check(turns); !checked.ok()) return Error{checked.error()};
     BITNET_ASSERT(workspace.use_.size() == config_.layers,
                   "Transformer: the workspace is another model's; make it with NewWorkspace");
@@ -373,6 +422,7 @@ class Transformer<S, B> {
                                           workspace.head_inputs_);
       backend_.MatMul(workspace.stream_, head_, workspace.head_inputs_,
                       logits.Rows(first + skipped - first_wanted, rows.rows()));
+      if (first + x.rows() == tokens) then(logits);
     });
     if (result.ok()) workspace.last_logits_.rows = logits.Rows(logits.rows() - turns.size(), turns.size());
     return result;

@@ -20,6 +20,7 @@
 #include "bitnet/layer/weight_use.h"
 #include "bitnet/model/cache_pool.h"
 #include "bitnet/model/config.h"
+#include "bitnet/model/draws.h"
 #include "bitnet/model/weights.h"
 #include "bitnet/scheme/scheme.h"
 #include "bitnet/tensor/growing_matrix.h"
@@ -92,6 +93,8 @@ class TransformerWorkspace {
   typename B::template Rows<OperandOf<typename S::HeadInput>> head_inputs_;
   std::vector<WeightUse> use_;   // of a pass, for each layer
   GrowingMatrix read_, edited_;  // what the host reads, and changes
+  std::vector<typename detail::DrawnOf<B>::type> drawn_;
+  std::vector<Token> sampled_;
   // [turns, vocab], which Sample draws from: rows of logits_, or nothing. Another workspace has none of them, so that
   // one is moved, not copied.
   struct LastLogits {

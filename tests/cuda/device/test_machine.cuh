@@ -17,6 +17,7 @@ class TestMachine : public cuda::CudaMachine {
   // Of all copies of a machine.
   struct Counts {
     std::atomic<size_t> allocations = 0;  // that are alive
+    std::atomic<size_t> allocated = 0;    // ever
     std::atomic<size_t> replays = 0;
     std::atomic<bool> has_graphs = true;
   };
@@ -45,7 +46,7 @@ class TestMachine : public cuda::CudaMachine {
 
  private:
   cuda::Fault Counted(cuda::Fault fault) const {
-    if (!fault) ++counts_->allocations;
+    if (!fault) ++counts_->allocations, ++counts_->allocated;
     return fault;
   }
 

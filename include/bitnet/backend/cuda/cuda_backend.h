@@ -106,7 +106,7 @@ class BasicCudaBackend {
     CheckChoosesRows<U>();
     CheckProduct(matrix, x, y);
     BITNET_ASSERT(rows.tokens() == x.rows(), "MatMulRows: a list of rows for each token");
-    cuda::MatMulRows(stream, matrix.view(), x.view(), rows.view(), y);
+    cuda::MatMulRows(stream, matrix.view(), x.view(), rows.Listed(stream), y);
   }
   template <Operand W, Operand X, class U>
   void MatMulColumns(Stream& stream, const MatrixMemory<M, W, X, U>& matrix, RowsMemory<M, X>& x,
@@ -191,7 +191,7 @@ class BasicCudaBackend {
   }
   template <Operand X>
   uint64_t CountNonzero(Stream& stream, const RowsMemory<M, X>& x, const Lists& lists) const {
-    return Counted(stream, [&](uint64_t* out) { cuda::CountNonzero(stream, x.view(), lists.view(), out); });
+    return Counted(stream, [&](uint64_t* out) { cuda::CountNonzero(stream, x.view(), lists.Listed(stream), out); });
   }
 
   // ---- Reals.
@@ -217,7 +217,9 @@ class BasicCudaBackend {
   template <Activation A>
   void OpenGates(Stream& stream, MatrixView<const float> gate, Lists& open) const {
     open.Resize(stream, gate.rows(), gate.cols());
-    if constexpr (kActivatesOnDevice<A> || !A::kMakesZeros) {
+    if constexpr (!A::kMakesZeros) {
+      open.ListAll();
+    } else if constexpr (kActivatesOnDevice<A>) {
       cuda::OpenGates<A>(stream, gate, open.view());
     } else {
       cuda::OpenGates<Activated<A>>(stream, ActivateOnHost<A>(stream, gate), open.view());
@@ -276,14 +278,23 @@ class BasicCudaBackend {
   }
   Result<uint32_t> Sample(Stream& stream, MatrixView<const float> logits, const SamplerOptions& options,
                           uint64_t random) const {
-    CheckSample(logits.cols(), options);
-    SampleResult* drawn = stream.template Scratch<SampleResult>(ScratchSlot::kCounts, 1);
-    SampleResult result;
-    cuda::Sample(stream, logits.data(), logits.cols(), options, random, drawn);
-    stream.CopyOut(&result, drawn, sizeof(result));
+    Drawn drawn = {};
+    Draw(stream, logits, options, random, drawn);
     if (Result<Done> finished = stream.Finish(); !finished.ok()) return Error{finished.error()};
-    return ResultOf(result);
+    return TokenOf(drawn);
   }
+  // Sample in two: it becomes a part of what the stream has waiting, and is there after Finish (model/draws.h).
+  using Drawn = SampleResult;
+  void Draw(Stream& stream, MatrixView<const float> logits, const SamplerOptions& options, uint64_t random,
+            Drawn& drawn) const {
+    CheckSample(logits.cols(), options);
+    auto* number = stream.template Scratch<uint64_t>(ScratchSlot::kRandom, 1);
+    auto* result = stream.template Scratch<SampleResult>(ScratchSlot::kCounts, 1);
+    stream.CopyIn(number, &random, sizeof(random));
+    cuda::Sample(stream, logits.data(), logits.cols(), options, number, result);
+    stream.CopyOut(&drawn, result, sizeof(drawn));
+  }
+  static Result<uint32_t> TokenOf(const Drawn& drawn) { return ResultOf(drawn); }
 
   // ---- The host's border.
   MatrixView<const float> Read(Stream& stream, MatrixView<const float> from, GrowingMatrix& host) const {
@@ -327,7 +338,7 @@ class BasicCudaBackend {
       Write(stream, from.nonzero(), ListsView{view.channels, view.counts, view.rows, view.cols});
     }
   }
-  void Read(Stream& stream, const Lists& from, ChannelLists& to) const { Read(stream, from.view(), to); }
+  void Read(Stream& stream, const Lists& from, ChannelLists& to) const { Read(stream, from.Listed(stream), to); }
   void Write(Stream& stream, const ChannelLists& from, Lists& to) const {
     to.Resize(stream, from.tokens(), from.width());
     Write(stream, from, to.view());

@@ -167,10 +167,15 @@ class CudaMachine {
     return {KindOf(error), call, static_cast<int>(error), cudaGetErrorName(error), cudaGetErrorString(error)};
   }
   static FaultKind KindOf(cudaError_t error) {
-    switch (error) {
+    switch (static_cast<int>(error)) {
       case cudaErrorMemoryAllocation:
         return FaultKind::kOutOfMemory;
-      // After these a process cannot use its context any more.
+      // After these a process cannot use its context any more. (Numbers: names that not every toolkit has.)
+      case 226:  // cudaErrorContained
+      case 721:  // cudaErrorTensorMemoryLeak
+      case 911:  // cudaErrorExternalDevice
+      case cudaErrorMpsClientTerminated:
+      case cudaErrorNvlinkUncorrectable:
       case cudaErrorIllegalAddress:
       case cudaErrorLaunchTimeout:
       case cudaErrorAssert:

@@ -60,9 +60,7 @@ struct OpenGatesKernel {
       uint32_t flags = 0;
       BITNET_UNROLL
       for (unsigned j = 0; j < Held::kHeld; ++j) {
-        bool is_open = true;
-        if constexpr (A::kMakesZeros) is_open = IsOpen<A>(A::Value(held.values[j]));
-        if (held.Column(part, j) < held.cols() && is_open) flags |= 1u << j;
+        if (held.Column(part, j) < held.cols() && IsOpen<A>(A::Value(held.values[j]))) flags |= 1u << j;
       }
       count = EachInOrder<kThreads>(d, shared, part, flags, count,
                                     [&](unsigned j, uint32_t rank) { open.Row(row)[rank] = held.Column(part, j); });
@@ -71,10 +69,10 @@ struct OpenGatesKernel {
   }
 };
 
-// Lists the channels where the activation of the gate is not zero (all, if it makes no zeros).
+// Lists the channels where the activation of the gate is not zero, if it makes zeros. (If not: ListAll.)
 template <Activation A, class Stream>
 void OpenGates(Stream& stream, const ConstReals& gate, const ListsView& open) {
-  static_assert(kActivatesOnDevice<A> || !A::kMakesZeros);
+  static_assert(kActivatesOnDevice<A> && A::kMakesZeros);
   if (open.tokens == 0) return;
   WithThreadsFor(open.width, [&]<unsigned kThreads>() {
     stream.Launch(OpenGatesKernel<A, kThreads>{gate, open}, Grid{open.tokens, 1});

@@ -90,6 +90,26 @@ void FindNonzero(Stream& stream, const RowsView<X>& x) {
   });
 }
 
+// ---- All columns of each row.
+
+struct ListAllKernel {
+  static constexpr unsigned kThreads = 256;
+  using Shared = NoShared;
+  ListsView lists;
+
+  template <class Device>
+  BITNET_DEVICE void operator()(Device& d, Shared&) const {
+    const size_t row = d.block();
+    for (uint32_t column = d.thread(); column < lists.width; column += kThreads) lists.Row(row)[column] = column;
+    if (d.thread() == 0) lists.counts[row] = lists.width;
+  }
+};
+
+template <class Stream>
+void ListAll(Stream& stream, const ListsView& lists) {
+  if (lists.tokens != 0) stream.Launch(ListAllKernel{lists}, Grid{lists.tokens, 1});
+}
+
 // ---- How many levels are not zero.
 
 struct SetCountKernel {

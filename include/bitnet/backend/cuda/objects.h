@@ -8,8 +8,10 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <utility>
 #include <vector>
 
+#include "bitnet/backend/cuda/lists.h"
 #include "bitnet/backend/cuda/memory.h"
 #include "bitnet/backend/cuda/stream.h"
 #include "bitnet/backend/cuda/views.h"
@@ -80,6 +82,14 @@ class ListsMemory {
     view_ = {reinterpret_cast<uint32_t*>(memory_.data() + channels),
              reinterpret_cast<uint32_t*>(memory_.data() + counts), static_cast<uint32_t>(tokens),
              static_cast<uint32_t>(width)};
+    is_of_all_ = false;
+  }
+  // All channels of each token: written when somebody reads them, which products of all rows never do.
+  void ListAll() { is_of_all_ = true; }
+  // For who reads them.
+  const ListsView& Listed(Stream<M>& stream) const {
+    if (std::exchange(is_of_all_, false)) cuda::ListAll(stream, view_);
+    return view_;
   }
   size_t tokens() const { return view_.tokens; }
   size_t width() const { return view_.width; }
@@ -88,6 +98,7 @@ class ListsMemory {
  private:
   Memory<M> memory_;
   ListsView view_ = {};
+  mutable bool is_of_all_ = false;
 };
 
 template <Machine M, Operand X>

@@ -334,7 +334,7 @@ struct DrawTokenKernel {
   SampleTask task;
   SampleCutOf which;
   bool is_greedy;
-  uint64_t random;
+  const uint64_t* random;  // in memory: all else of the launch is the next token's too, so that a graph has it
   SampleResult* result;
 
   template <class Device>
@@ -350,7 +350,7 @@ struct DrawTokenKernel {
     // First each thread has a range; then a part of the range that it is, tokens that follow each other.
     Share share = {0, 0};
     if (d.thread() < task.blocks) share = {task.memory->sums[d.thread()], task.memory->equals[d.thread()]};
-    const Owner range = FindOwner(d, shared, share, kept, [&](uint64_t all) { return ScaleBits(random, all); });
+    const Owner range = FindOwner(d, shared, share, kept, [&](uint64_t all) { return ScaleBits(*random, all); });
     kept.tokens = range.equals;
     const uint32_t end_of_range = task.Begin(range.thread + 1);
     const uint32_t size = (task.range + kThreads - 1) / kThreads;
@@ -401,10 +401,10 @@ struct DrawTokenKernel {
   }
 };
 
-// *result, on the device, of the token that `random` draws from logits [vocab]; ResultOf makes of it what SampleToken
+// *result of the token that *random draws from logits [vocab], all on the device; ResultOf makes of it what SampleToken
 // returns.
 template <class Stream>
-void Sample(Stream& stream, const float* logits, size_t vocab, const SamplerOptions& options, uint64_t random,
+void Sample(Stream& stream, const float* logits, size_t vocab, const SamplerOptions& options, const uint64_t* random,
             SampleResult* result) {
   CheckSample(vocab, options);
   SampleTask task{};

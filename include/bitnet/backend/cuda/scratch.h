@@ -6,7 +6,7 @@
 
 namespace bitnet::cuda {
 
-enum class ScratchSlot { kProduct, kQuantize, kTransform, kAttention, kValues, kSampling, kCounts, kCount };
+enum class ScratchSlot { kProduct, kQuantize, kTransform, kAttention, kValues, kSampling, kRandom, kCounts, kCount };
 
 inline constexpr size_t kScratchSlots = static_cast<size_t>(ScratchSlot::kCount);
 
