@@ -65,6 +65,16 @@ inline std::string StartOfFile(const std::string& path, size_t most_bytes) {
   return text;
 }
 
+// Whether "cpu" is in a list with commas.
+inline bool NamesCpu(std::string_view controllers) {
+  while (!controllers.empty()) {
+    const std::string_view name = controllers.substr(0, controllers.find(','));
+    if (name == "cpu") return true;
+    controllers.remove_prefix(std::min(controllers.size(), name.size() + 1));
+  }
+  return false;
+}
+
 // The least that a control group of the program and those around it leave. `membership` is /proc/self/cgroup: lines
 // "<id>:<controllers>:<path>", without controllers in version 2. `root` is where the groups are: /sys/fs/cgroup. In a
 // container that sees only the lower end of its path, the folders of the path are missing there, and `root` itself has
@@ -78,26 +88,31 @@ inline std::optional<size_t> CpusOfCgroups(std::string_view membership, const st
     const size_t id_end = line.find(':');
     const size_t controllers_end = id_end == line.npos ? line.npos : line.find(':', id_end + 1);
     if (controllers_end == line.npos) continue;
-    std::string controllers(",");  // (Not by operator+: g++ 12 warns of it at -O3, GCC bug 105651.)
-    controllers.append(line.substr(id_end + 1, controllers_end - id_end - 1)).append(",");
-    const bool is_version_2 = controllers == ",,";
-    if (!is_version_2 && controllers.find(",cpu,") == controllers.npos) continue;
+    const std::string_view controllers = line.substr(id_end + 1, controllers_end - id_end - 1);
+    const bool is_version_2 = controllers.empty();
+    if (!is_version_2 && !NamesCpu(controllers)) continue;
 
-    std::string_view path = line.substr(controllers_end + 1);
+    // The folder of the group, with room for a file's name; then those around it.
+    std::string folder = root;
+    if (!is_version_2) folder.append("/cpu");
+    const size_t top = folder.size();
+    folder.append(line.substr(controllers_end + 1));
     while (true) {
-      const std::string folder = root + (is_version_2 ? "" : "/cpu") + std::string(path);
-      std::string quota;
-      if (is_version_2) {
-        quota = StartOfFile(folder + "/cpu.max", kMostBytes);
-      } else {
-        quota = StartOfFile(folder + "/cpu.cfs_quota_us", kMostBytes);
+      const auto read = [&folder](const char* name) {
+        const size_t size = folder.size();
+        std::string text = StartOfFile(folder.append(name), kMostBytes);
+        folder.resize(size);
+        return text;
+      };
+      std::string quota = read(is_version_2 ? "/cpu.max" : "/cpu.cfs_quota_us");
+      if (!is_version_2) {
         if (quota.ends_with('\n')) quota.back() = ' ';
-        quota += StartOfFile(folder + "/cpu.cfs_period_us", kMostBytes);
+        quota.append(read("/cpu.cfs_period_us"));
       }
       if (const std::optional<size_t> cpus = CpusOfQuota(quota)) least = std::min(*cpus, least.value_or(*cpus));
-      const size_t slash = path.rfind('/');
-      if (slash == path.npos) break;
-      path = path.substr(0, slash);
+      const size_t slash = folder.rfind('/');
+      if (slash == folder.npos || slash < top) break;
+      folder.resize(slash);
     }
   }
   return least;

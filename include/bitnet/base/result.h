@@ -10,9 +10,9 @@
 #ifndef BITNET_BASE_RESULT_H_
 #define BITNET_BASE_RESULT_H_
 
+#include <optional>
 #include <string>
 #include <utility>
-#include <variant>
 
 #include "bitnet/base/assert.h"
 
@@ -31,24 +31,24 @@ struct Error {
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit on purpose
-  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT
+  Result(T value) : value_(std::in_place, std::move(value)) {}  // NOLINT: implicit on purpose
+  Result(Error error) : error_(std::move(error)) {}             // NOLINT
 
-  bool ok() const { return state_.index() == 0; }
+  bool ok() const { return value_.has_value(); }
   explicit operator bool() const { return ok(); }
 
   // The value; only where ok().
   T& value() & {
     BITNET_ASSERT(ok(), error_or_empty());
-    return *std::get_if<0>(&state_);
+    return *value_;
   }
   const T& value() const& {
     BITNET_ASSERT(ok(), error_or_empty());
-    return *std::get_if<0>(&state_);
+    return *value_;
   }
   T&& value() && {
     BITNET_ASSERT(ok(), error_or_empty());
-    return std::move(*std::get_if<0>(&state_));
+    return std::move(*value_);
   }
   T* operator->() { return &value(); }
   const T* operator->() const { return &value(); }
@@ -59,13 +59,15 @@ class [[nodiscard]] Result {
   // The sentence; only where not ok().
   const std::string& error() const {
     BITNET_ASSERT(!ok(), "Result::error() was asked of a result that holds a value");
-    return std::get_if<1>(&state_)->message;
+    return error_.message;
   }
 
  private:
-  const char* error_or_empty() const { return ok() ? "" : std::get_if<1>(&state_)->message.c_str(); }
+  const char* error_or_empty() const { return ok() ? "" : error_.message.c_str(); }
 
-  std::variant<T, Error> state_;
+  // No std::variant, which is long to compile: every kind of Result is, in every program.
+  Error error_;
+  std::optional<T> value_;
 };
 
 // What a function without a value returns: Result<Done>.

@@ -18,10 +18,13 @@ namespace bitnet {
 template <Scheme S>
 Result<Done> CheckScheme(const ModelConfig& c) {
   std::string problem;
-  const auto check = [&]<class W, class X>(const char* what, const char* width, size_t columns) {
-    if (!problem.empty() || DotFits<typename W::Format, typename X::Format>(columns)) return;
+  const auto say = [&](bool fits, const char* what, const char* width, size_t columns) {
+    if (!problem.empty() || fits) return;
     problem = "config: " + std::string(width) + " is " + std::to_string(columns) + "; with the scheme " + S::kName +
               " a dot product of that many levels at " + what + " could reach 2^29";
+  };
+  const auto check = [&]<class W, class X>(const char* what, const char* width, size_t columns) {
+    say(DotFits<typename W::Format, typename X::Format>(columns), what, width, columns);
   };
   const auto check_layers = [&]<class L>() {
     using W = typename L::Weight;

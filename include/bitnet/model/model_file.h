@@ -116,10 +116,10 @@ inline void ReadGain(ByteReader& from, const std::string& name, std::vector<floa
   from.Numbers(name, std::span(gain));
 }
 
-// Levels of the file's number format; fails where they are not those of F.
-template <Format F>
-void ReadFormat(ByteReader& from, const std::string& name, const char* scheme) {
-  const std::vector<int16_t> expected = FormatId<F>();
+// The levels of the file's number format; fails where they are not the expected ones. (What follows is no template over
+// formats where it need not be: a program has several.)
+inline void ReadFormat(ByteReader& from, const std::string& name, const char* scheme,
+                       const std::vector<int16_t>& expected) {
   const auto count = from.Number<uint64_t>(name);
   std::vector<int16_t> stored;
   if (from.ok() && count > 256) {
@@ -138,11 +138,12 @@ void ReadFormat(ByteReader& from, const std::string& name, const char* scheme) {
                       LevelsInWords(expected) + difference);
 }
 
-// The matrix must have the given shape and granularity: that of the scheme and the configuration.
-template <Format F>
-void ReadMatrix(ByteReader& from, const std::string& name, const char* scheme, QuantizedMatrix<F>& to, size_t rows,
-                size_t cols, StepGranularity granularity) {
-  ReadFormat<F>(from, name, scheme);
+// What stands before the codes of a matrix of so many bytes a row: it must have the given format, shape and
+// granularity, and a file that is long enough. Fails where it has not.
+inline void ReadMatrixHeader(ByteReader& from, const std::string& name, const char* scheme,
+                             const std::vector<int16_t>& format, size_t row_bytes, size_t rows, size_t cols,
+                             StepGranularity granularity) {
+  ReadFormat(from, name, scheme, format);
   const auto stored_rows = from.Number<uint64_t>(name);
   const auto stored_cols = from.Number<uint64_t>(name);
   const bool per_row = from.Flag(name);
@@ -158,11 +159,18 @@ void ReadMatrix(ByteReader& from, const std::string& name, const char* scheme, Q
   if (!from.ok()) return;
   // What is left of the file bounds what is allocated. Dimensions are at most 2^24: nothing here reaches 2^63.
   const uint64_t steps = (granularity.per_row ? uint64_t{rows} : 1) * StepGroups{cols, granularity.group}.Count();
-  const uint64_t codes = uint64_t{rows} * QuantizedMatrix<F>::RowBytes(cols);
+  const uint64_t codes = uint64_t{rows} * row_bytes;
   if (codes + steps * sizeof(float) > from.remaining()) {
     from.Fail(name, "the file is too short for " + std::to_string(rows) + " x " + std::to_string(cols) + " values");
-    return;
   }
+}
+
+// The matrix must have the given shape and granularity: that of the scheme and the configuration.
+template <Format F>
+void ReadMatrix(ByteReader& from, const std::string& name, const char* scheme, QuantizedMatrix<F>& to, size_t rows,
+                size_t cols, StepGranularity granularity) {
+  ReadMatrixHeader(from, name, scheme, FormatId<F>(), QuantizedMatrix<F>::RowBytes(cols), rows, cols, granularity);
+  if (!from.ok()) return;
   to = QuantizedMatrix<F>(rows, cols, granularity);
   from.Numbers(name, to.bytes());
   from.Numbers(name, to.steps());

@@ -40,8 +40,8 @@ void WriteHeads(ByteWriter& to, const QuantizedHeads<F, First>& heads) {
 template <Format F, Format First>
 void ReadHeads(ByteReader& from, const std::string& name, const char* scheme, size_t kv_heads, size_t head_dim,
                size_t tokens, QuantizedHeads<F, First>& heads) {
-  ReadFormat<First>(from, name + " of the first token", scheme);
-  ReadFormat<F>(from, name, scheme);
+  ReadFormat(from, name + " of the first token", scheme, FormatId<First>());
+  ReadFormat(from, name, scheme, FormatId<F>());
   if (!from.ok()) return;
   const std::optional<size_t> bytes = QuantizedHeads<F, First>::StoredBytes(kv_heads, head_dim, tokens);
   if (!bytes.has_value() || *bytes > from.remaining()) {
