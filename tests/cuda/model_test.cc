@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "bitnet/backend/erased.h"
 #include "cuda/model_laws.h"
 #include "testing/emulated_backend.h"
 
@@ -113,23 +114,38 @@ TEST_CASE("A model on a device: all of its memory goes with it") {
   CHECK(machine.counts().allocations == 0);
 }
 
-TEST_CASE("A decoded token on a device is one graph, of so many launches a layer") {
-  Conversation on;
-  auto state = on.model.NewState();
-  REQUIRE(on.model.Forward(on.prompt, state).ok());
+// Of a token that is decoded.
+size_t LaunchesOf(const auto& model, EmulatedMachine::Counts& counts, std::span<const Token> prompt) {
+  auto state = model.NewState();
+  REQUIRE(model.Forward(prompt, state).ok());
   const auto launches_of = [&] {
-    const size_t before = on.machine.counts().launches;
-    REQUIRE(on.model.Feed({on.prompt.data(), 1}, state).ok());
-    return on.machine.counts().launches - before;
+    const size_t before = counts.launches;
+    REQUIRE(model.Feed(prompt.first(1), state).ok());
+    return counts.launches - before;
   };
   for (int i = 0; i < 3; ++i) static_cast<void>(launches_of());
-  const size_t calls = on.machine.counts().calls;
+  const size_t calls = counts.calls;
   const size_t launches = launches_of();
-  CHECK(on.machine.counts().calls - calls == 2);  // the graph, and waiting for it
+  CHECK(counts.calls - calls == 2);  // the graph, and waiting for it
+  return launches;
+}
+
+TEST_CASE("A decoded token on a device is one graph, of so many launches a layer") {
+  Conversation on;
+  const size_t launches = LaunchesOf(on.model, on.machine.counts(), on.prompt);
   // Embedding, final norm and head; and of each layer.
   MESSAGE("launches of a layer: " << (launches - 3) / on.config.layers);
   CHECK((launches - 3) % on.config.layers == 0);
   CHECK((launches - 3) / on.config.layers <= 17);
+
+  // Erased, it is of as many, with the same bits.
+  const Transformer<A48, Erased<EmulatedBackend>> erased(testing::TinyWeights<A48>(on.config),
+                                                         Erased(EmulatedBackend(on.machine)));
+  CHECK(LaunchesOf(erased, on.machine.counts(), on.prompt) == launches);
+  auto state = erased.NewState();
+  const auto logits = erased.Forward(on.prompt, state);
+  REQUIRE(logits.ok());
+  CHECK(testing::SameBits(*logits, on.expected));
 }
 
 }  // namespace
