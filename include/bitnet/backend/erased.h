@@ -8,10 +8,10 @@
 //   matrix = backend.PrepareMatrix<Ternary, Int<8>, Uses<Dense>>(ternary);
 //   matrix = backend.PrepareMatrix<Grouped<Int<4>>, Int<8>, Uses<Dense>>(others);
 //
-// Inputs keep their types: a scheme chooses them, not a file. The activation of a scheme that has ChosenActivation is
-// the one that the backend was made with. What B has of fused operations (fused_operations.h) is passed on to it; of
-// several matrices, or caches, neighbours of one kind go together. A virtual call is nothing beside a product; programs
-// that name one scheme need none of this.
+// Inputs keep their types: a scheme chooses them, not a file. The activation of a scheme that has ChosenActivation, and
+// the cache of one that has several (scheme/cache.h), are those that the backend was made with. What B has of fused
+// operations (fused_operations.h) is passed on to it; of several matrices, or caches, neighbours of one kind go
+// together. A virtual call is nothing beside a product; programs that name one scheme need none of this.
 #ifndef BITNET_BACKEND_ERASED_H_
 #define BITNET_BACKEND_ERASED_H_
 
@@ -24,6 +24,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <variant>
 
 #include "bitnet/backend/backend.h"
 #include "bitnet/backend/erased_cache.h"
@@ -31,6 +32,7 @@
 #include "bitnet/backend/fused_operations.h"
 #include "bitnet/backend/type_key.h"
 #include "bitnet/base/assert.h"
+#include "bitnet/scheme/cache.h"
 
 namespace bitnet {
 
@@ -63,10 +65,13 @@ class Erased {
   using Where = typename B::Where;
   using Stream = typename B::Stream;
 
-  explicit Erased(B backend = B(), ActivationKind activation = ActivationKind::kSquaredRelu)
-      : backend_(std::move(backend)), activation_(activation) {}
+  // `cache`: an index of the caches that the scheme has.
+  explicit Erased(B backend = B(), ActivationKind activation = ActivationKind::kSquaredRelu, size_t cache = 0)
+      : backend_(std::move(backend)), activation_(activation), cache_(cache) {}
   const B& backend() const { return backend_; }
   ActivationKind activation() const { return activation_; }
+  // It knows what is chosen when the program runs.
+  static constexpr bool kChoosesCaches = true;
 
   template <Operand W, Operand X, class U>
   AnyMatrix<B, X, U> PrepareMatrix(const QuantizedMatrix<FormatOf<W>>& weights) const {
@@ -89,7 +94,11 @@ class Erased {
   Vector PrepareVector(std::span<const float> values) const { return backend_.PrepareVector(values); }
   template <class Quantizers>
   Cache<Quantizers> NewCache(size_t kv_heads, size_t head_dim) const {
-    return {std::type_identity<Quantizers>(), backend_.template NewCache<Quantizers>(kv_heads, head_dim)};
+    Cache<Quantizers> cache;
+    WithCache<Quantizers>([&]<class Chosen>(std::type_identity<Chosen> chosen) {
+      cache = {chosen, backend_.template NewCache<Chosen>(kv_heads, head_dim)};
+    });
+    return cache;
   }
   template <Operand Q>
   void ResizeCache(AnyCache<B, Q>& cache, size_t pages) const {
@@ -104,7 +113,11 @@ class Erased {
   }
   template <class Quantizers>
   std::optional<size_t> PageBytes(size_t kv_heads, size_t head_dim) const {
-    return backend_.template PageBytes<Quantizers>(kv_heads, head_dim);
+    std::optional<size_t> bytes;
+    WithCache<Quantizers>([&]<class Chosen>(std::type_identity<Chosen>) {
+      bytes = backend_.template PageBytes<Chosen>(kv_heads, head_dim);
+    });
+    return bytes;
   }
   Stream NewStream() const { return backend_.NewStream(); }
   MatrixView<float> Shape(Stream& stream, Reals& reals, size_t rows, size_t cols) const {
@@ -209,7 +222,7 @@ class Erased {
   template <AnyQuantizer Q>
   void RotateAndStore(Stream& stream, MatrixView<float> q, MatrixView<float> k, MatrixView<float> v, size_t head_dim,
                       const Where& where, AnyCache<B, OperandOf<Q>>& cache, Rows<OperandOf<Q>>& queries) const {
-    BITNET_ASSERT(cache.Get().key_of_query() == KeyOf<Q>(),
+    BITNET_ASSERT((std::is_same_v<OperandOf<Q>, ChosenFormat>) || cache.Get().key_of_query() == KeyOf<Q>(),
                   "RotateAndStore: the cache is made for another quantizer of queries");
     cache.Get().RotateAndStore(backend_, stream, q, k, v, head_dim, where, queries);
     ForgetReals(queries);
@@ -248,12 +261,23 @@ class Erased {
   template <Operand Q, class Quantizers>
   void ReadCache(Stream& stream, const AnyCache<B, Q>& from, PageTable table, size_t tokens,
                  HostCache<Quantizers>& to) const {
-    backend_.ReadCache(stream, from.template As<Quantizers>(), table, tokens, to);
+    if constexpr (kIsChosenCache<Quantizers>) {
+      ForEachCache<Quantizers>([&]<class Each>(size_t, std::type_identity<Each>) {
+        if (from.template Is<Each>())
+          ReadCache(stream, from, table, tokens, to.one.template emplace<HostCache<Each>>());
+      });
+    } else {
+      backend_.ReadCache(stream, from.template As<Quantizers>(), table, tokens, to);
+    }
   }
   template <class Quantizers, Operand Q>
   void WriteCache(Stream& stream, const HostCache<Quantizers>& from, size_t tokens, PageTable table,
                   AnyCache<B, Q>& to) const {
-    backend_.WriteCache(stream, from, tokens, table, to.template As<Quantizers>());
+    if constexpr (kIsChosenCache<Quantizers>) {
+      std::visit([&](const auto& one) { WriteCache(stream, one, tokens, table, to); }, from.one);
+    } else {
+      backend_.WriteCache(stream, from, tokens, table, to.template As<Quantizers>());
+    }
   }
   uint64_t CountNonzero(Stream& stream, const auto& rows) const { return backend_.CountNonzero(stream, rows); }
   uint64_t CountNonzero(Stream& stream, const auto& rows, const Lists& lists) const {
@@ -267,10 +291,25 @@ class Erased {
   }
   template <class Quantizers>
   static std::string DescribeAttention() {
-    return B::template DescribeAttention<Quantizers>();
+    std::string all;
+    ForEachCache<Quantizers>([&]<class Each>(size_t i, std::type_identity<Each>) {
+      all += (i == 0 ? "" : ", or ") + B::template DescribeAttention<Each>();
+    });
+    return all;
   }
 
  private:
+  // f(std::type_identity<the quantizers of a cache>()).
+  template <class Quantizers, class F>
+  void WithCache(F&& f) const {
+    [[maybe_unused]] bool is_there = !kIsChosenCache<Quantizers>;
+    ForEachCache<Quantizers>([&](size_t i, auto quantizers) {
+      if (kIsChosenCache<Quantizers> && i != cache_) return;
+      is_there = true;
+      f(quantizers);
+    });
+    BITNET_ASSERT(is_there, "Erased: the scheme has not as many caches");
+  }
   template <Activation A, class F>
   void WithActivation(F&& f) const {
     if constexpr (!std::is_same_v<A, ChosenActivation>) {
@@ -290,6 +329,7 @@ class Erased {
 
   B backend_;
   ActivationKind activation_;
+  size_t cache_;
 };
 
 }  // namespace bitnet

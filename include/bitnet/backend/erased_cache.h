@@ -8,16 +8,21 @@
 #include <span>
 #include <type_traits>
 #include <utility>
+#include <variant>
 
 #include "bitnet/backend/backend.h"
-#include "bitnet/backend/erased_matrix.h"
+#include "bitnet/backend/erased_rows.h"
 #include "bitnet/backend/fused_operations.h"
 #include "bitnet/backend/type_key.h"
 #include "bitnet/base/assert.h"
+#include "bitnet/scheme/cache.h"
 
 namespace bitnet {
 
-// A cache of any quantizers of keys and values, for queries Q.
+template <Backend B>
+class Erased;
+
+// A cache of any quantizers of keys and values, for queries Q; or, of ChosenFormat, for those that it is made for.
 template <Backend B, Operand Q>
 class AnyCache {
   using Stream = typename B::Stream;
@@ -35,10 +40,24 @@ class AnyCache {
   size_t BytesPerToken() const { return pages_ == nullptr ? 0 : pages_->BytesPerToken(); }
   size_t StoredBytes() const { return pages_ == nullptr ? 0 : pages_->StoredBytes(); }
 
+  // Whether it has these quantizers.
+  template <class Quantizers>
+  bool Is() const {
+    return pages_ != nullptr && pages_->key() == KeyOf<Quantizers>();
+  }
+  // ... and those of what was read of one.
+  template <class Quantizers>
+  bool Keeps(const HostCache<Quantizers>& host) const {
+    if constexpr (kIsChosenCache<Quantizers>) {
+      return std::visit([this](const auto& one) { return this->Keeps(one); }, host.one);
+    } else {
+      return Is<Quantizers>();
+    }
+  }
   // B's cache, which must have these quantizers.
   template <class Quantizers>
   typename B::template Cache<Quantizers>& As() const {
-    BITNET_ASSERT(pages_ != nullptr && pages_->key() == KeyOf<Quantizers>(), "AnyCache: it has other quantizers");
+    BITNET_ASSERT(Is<Quantizers>(), "AnyCache: it has other quantizers");
     return static_cast<PagesBy<Quantizers>*>(pages_.get())->cache;
   }
 
@@ -90,16 +109,23 @@ class AnyCache {
     }
     void RotateAndStore(const B& backend, Stream& stream, MatrixView<float> q, MatrixView<float> k, MatrixView<float> v,
                         size_t head_dim, const Where& where, Rows& queries) override {
-      bitnet::RotateAndStore<Query>(backend, stream, q, k, v, head_dim, where, cache, static_cast<Queries&>(queries));
+      bitnet::RotateAndStore<Query>(backend, stream, q, k, v, head_dim, where, cache, QueriesOf(queries));
     }
     void Attend(const B& backend, Stream& stream, Rows& q, const Where& where, const AttentionShape& shape,
                 MatrixView<float> y) const override {
-      backend.Attend(stream, static_cast<Queries&>(q), where, cache, shape, y);
+      backend.Attend(stream, QueriesOf(q), where, cache, shape, y);
     }
 
     Cache cache;
 
    private:
+    static Queries& QueriesOf(Rows& rows) {
+      if constexpr (std::is_same_v<Q, ChosenFormat>) {
+        return rows.template As<OperandOf<Query>>();
+      } else {
+        return rows;
+      }
+    }
     // B's caches, as a container of such would have them.
     struct CachesBy {
       using value_type = Cache;

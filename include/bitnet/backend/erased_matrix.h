@@ -13,63 +13,12 @@
 #include <utility>
 
 #include "bitnet/backend/backend.h"
+#include "bitnet/backend/erased_rows.h"
 #include "bitnet/backend/fused_operations.h"
 #include "bitnet/backend/type_key.h"
 #include "bitnet/base/assert.h"
 
 namespace bitnet {
-
-template <Backend B>
-class Erased;
-
-// Whether B has both in one operation: layer/norm_quantize.h.
-template <class B, class Q>
-concept FusesNormWith = requires(const B& backend, typename B::Stream& stream, MatrixView<const float> x,
-                                 const typename B::Vector& gain, typename B::template Rows<OperandOf<Q>>& out) {
-  backend.template RmsNormQuantize<Q>(stream, x, gain, 1.0f, out);
-};
-
-// Real inputs; and the same in eight bits, for matrices that want them so (Erased::PrepareForCodes), made when the
-// first of them is multiplied with.
-template <Backend B>
-class RealInputs : public B::template Rows<Float> {
-  using CodesQuantizer = Quantizer<Int<8>, AbsMax, PerGroup<256>>;
-
- public:
-  using Codes = OperandOf<CodesQuantizer>;
-  // Norms and quantizers of reals that are one operation of B.
-  static constexpr bool kFusesNorm = FusesNormWith<B, Unquantized> && FusesNormWith<B, CodesQuantizer>;
-
- private:
-  template <Backend, Operand, class>
-  friend class AnyMatrix;
-  template <Backend>
-  friend class Erased;
-
-  // What was quantized last: it must stay until it is multiplied with. Of a norm, what was normed; so must the gain.
-  void Are(MatrixView<const float> x, const typename B::Vector* gain = nullptr, float eps = 0.0f) {
-    reals_ = x, gain_ = gain, eps_ = eps;
-    has_codes_ = false;
-  }
-  auto& CodesOf(const B& backend, typename B::Stream& stream) {
-    if (has_codes_) return codes_;
-    BITNET_ASSERT(reals_.rows() != 0, "AnyMatrix: real inputs must have been quantized by this backend");
-    if constexpr (kFusesNorm) {
-      if (gain_ != nullptr) backend.template RmsNormQuantize<CodesQuantizer>(stream, reals_, *gain_, eps_, codes_);
-    }
-    if (gain_ == nullptr) backend.template Quantize<CodesQuantizer>(stream, reals_, codes_);
-    has_codes_ = true;
-    return codes_;
-  }
-
-  MatrixView<const float> reals_;
-  const typename B::Vector* gain_ = nullptr;
-  float eps_ = 0.0f;
-  bool has_codes_ = false;
-  typename B::template Rows<Codes> codes_;
-};
-template <Backend B, Operand X>
-using InputsOfErased = std::conditional_t<std::is_same_v<X, Float>, RealInputs<B>, typename B::template Rows<X>>;
 
 // Weights of any format for inputs X and the uses U. Copies share what was prepared, which never changes.
 template <Backend B, Operand X, class U>

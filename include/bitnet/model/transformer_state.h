@@ -21,6 +21,7 @@
 #include "bitnet/model/cache_pool.h"
 #include "bitnet/model/config.h"
 #include "bitnet/model/weights.h"
+#include "bitnet/scheme/cache.h"
 #include "bitnet/scheme/scheme.h"
 #include "bitnet/tensor/growing_matrix.h"
 #include "bitnet/tensor/matrix_view.h"
@@ -230,6 +231,12 @@ class TransformerState {
       return Error{"restore: what was saved is another model's: it must have " + std::to_string(config.layers) +
                    " layers of " + std::to_string(config.kv_heads) + " heads of " + std::to_string(config.head_dim)};
     }
+    bool is_kept_so = true;
+    const auto compare = [&](const auto& layer, const auto& cache) {
+      if constexpr (requires { cache.Keeps(layer); }) is_kept_so = is_kept_so && cache.Keeps(layer);
+    };
+    for (size_t i = 0; i < config.layers; ++i) AtLayer<S>(config, i, compare, saved, pages_.pool()->caches());
+    if (!is_kept_so) return Error{"restore: what was saved is of a cache of other formats than this model has"};
     PageList<Pool> pages(pages_.shared_pool());
     std::vector<uint32_t> taken;
     pages.Reserve(PagesFor(saved.length));
