@@ -1,4 +1,4 @@
-// expect only: bitnet: the heads of a cache that is chosen when the program runs may not be Transformed
+// expect: bitnet: the heads of a cache that is chosen when the program runs may not be Transformed
 #include "bitnet/scheme/cache.h"
 
 using namespace bitnet;
