@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "bitnet/backend/fused_operations.h"
 #include "bitnet/tensor/key_values.h"
 
 namespace bitnet {
@@ -32,11 +33,7 @@ template <class Quantizers, class B>
 auto NewCaches(const B& backend, size_t count, size_t kv_heads, size_t head_dim, size_t pages) {
   std::vector<typename B::template Cache<Quantizers>> caches;
   while (caches.size() < count) caches.push_back(backend.template NewCache<Quantizers>(kv_heads, head_dim));
-  if constexpr (requires { backend.ResizeCaches(pages, caches); }) {
-    backend.ResizeCaches(pages, caches);
-  } else {
-    for (auto& cache : caches) backend.ResizeCache(cache, pages);
-  }
+  ResizeCaches(backend, pages, caches);
   return caches;
 }
 

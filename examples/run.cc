@@ -59,13 +59,14 @@ void ShowProgress(size_t read, size_t all) {
 template <Scheme S>
 class Program {
  public:
-  using Model = AnyModel<S>;
+  using Model = AnyModel<WithChosenCache<S>>;
 
   Program(const Checkpoint& checkpoint, const LoadedTokenizer& tokenizer, const Arguments& arguments,
           const SimdBackend& backend)
       : arguments_(arguments),
         loaded_(tokenizer),
-        model_(Need(LoadAnyModel<S>(checkpoint, ShowProgress, backend))),
+        model_(Need(LoadAnyModel<WithChosenCache<S>>(
+            checkpoint, {.progress = ShowProgress, .cache_bits = arguments.cache_bits}, backend))),
         state_(model_.NewState()),
         random_(arguments.seed) {
     options_.max_new_tokens = arguments.tokens;
@@ -187,21 +188,6 @@ void RunWith(const Checkpoint& checkpoint, const LoadedTokenizer& tokenizer, con
   program.ReportCost();
 }
 
-template <Scheme S>
-void ChooseCache(const Checkpoint& checkpoint, const LoadedTokenizer& tokenizer, const Arguments& arguments,
-                 const SimdBackend& backend) {
-  switch (arguments.cache_bits) {
-    case 16:
-      return RunWith<WithFloat16Cache<S>>(checkpoint, tokenizer, arguments, backend);
-    case 8:
-      return RunWith<WithInt8Cache<S>>(checkpoint, tokenizer, arguments, backend);
-    case 4:
-      return RunWith<WithSmallCache<S, 4>>(checkpoint, tokenizer, arguments, backend);
-    default:
-      return RunWith<WithSmallCache<S, 3>>(checkpoint, tokenizer, arguments, backend);
-  }
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -278,11 +264,11 @@ int main(int argc, char** argv) {
   const LoadedTokenizer tokenizer = Need(LoadTokenizer(arguments.model));
   for (const std::string& note : tokenizer.notes) std::fprintf(stderr, "%s\n", note.c_str());
   if (arguments.scheme == "b158") {
-    ChooseCache<B158>(checkpoint, tokenizer, arguments, backend);
+    RunWith<B158>(checkpoint, tokenizer, arguments, backend);
   } else if (arguments.scheme == "a48") {
-    ChooseCache<A48>(checkpoint, tokenizer, arguments, backend);
+    RunWith<A48>(checkpoint, tokenizer, arguments, backend);
   } else {
-    ChooseCache<A48Fp4>(checkpoint, tokenizer, arguments, backend);
+    RunWith<A48Fp4>(checkpoint, tokenizer, arguments, backend);
   }
   if (quick) std::filesystem::remove(arguments.model);
 }

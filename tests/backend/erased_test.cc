@@ -3,15 +3,20 @@
 #include <doctest/doctest.h>
 
 #include <cstddef>
+#include <span>
+#include <string>
+#include <type_traits>
 #include <vector>
 
 #include "bitnet/backend/reference.h"
 #include "bitnet/backend/simd/simd_backend.h"
+#include "bitnet/model/state_file.h"
 #include "bitnet/model/transformer.h"
 #include "testing/backend_conformance.h"
 #include "testing/expect_assertion.h"
 #include "testing/one_page.h"
 #include "testing/random_values.h"
+#include "testing/temporary_file.h"
 #include "testing/tiny_model.h"
 
 namespace bitnet::testing {
@@ -208,17 +213,64 @@ TEST_CASE("Erased: real inputs, and codes of them where a matrix wants codes") {
   CHECK(Breaks("must have been quantized", [&] { product(by_codes, fresh); }));
 }
 
-TEST_CASE("Erased: a model runs on it") {
-  const ModelWeights<A48> weights = TinyWeights<A48>(TinyConfig());
+// Of a cache of its own, and of reals.
+using OfTwoCaches = WithChosenCache<A48, A48, WithFloat16Cache<A48>>;
+using OfTwo = Transformer<OfTwoCaches, Erased<SimdBackend>>;
+
+OfTwo ModelOfTwo(size_t cache) {
+  return OfTwo(TinyWeights<OfTwoCaches>(TinyConfig()),
+               Erased<SimdBackend>(SimdBackend(), ActivationKind::kSquaredRelu, cache));
+}
+
+TEST_CASE("Erased: a model runs on it, with a cache that is chosen at run time") {
   const std::vector<Token> tokens = RandomTokens(20, TinyConfig().vocab);
-  const Transformer<A48, Erased<SimdBackend>> model(weights);
-  const Transformer<A48, ReferenceBackend> reference(weights);
-  auto state = model.NewState(20);
-  auto expected = reference.NewState(20);
-  for (const std::vector<size_t>& cut : {std::vector<size_t>{0, 7}, {7, 8}, {8, 20}}) {
-    const auto some = std::span(tokens).subspan(cut[0], cut[1] - cut[0]);
-    CHECK(SameBits(*model.Forward(some, state), *reference.Forward(some, expected)));
-  }
+  const TemporaryFile path;
+  const auto check = [&]<class S>(std::type_identity<S>, size_t cache) {
+    const OfTwo model = ModelOfTwo(cache);
+    const Transformer<S, ReferenceBackend> reference(TinyWeights<S>(TinyConfig()));
+    CHECK(model.PageBytes() == CachePool<S, SimdBackend>::PageBytes(SimdBackend(), TinyConfig()));
+    auto state = model.NewState(20);
+    auto expected = reference.NewState(20);
+    for (const std::vector<size_t>& cut : {std::vector<size_t>{0, 7}, {7, 8}, {8, 19}}) {
+      const auto some = std::span(tokens).subspan(cut[0], cut[1] - cut[0]);
+      CHECK(SameBits(*model.Forward(some, state), *reference.Forward(some, expected)));
+    }
+    // What is saved is of this cache: a file of it is one of a model that has no other.
+    REQUIRE(SaveState(model, state, path.path()).ok());
+    auto loaded = model.NewState(20);
+    auto of_one = reference.NewState(20);
+    REQUIRE(LoadState(model, path.path(), loaded).ok());
+    REQUIRE(LoadState(reference, path.path(), of_one).ok());
+    const auto last = std::span(tokens).last(1);
+    const std::vector<float> logits = Copy(*reference.Forward(last, expected));
+    CHECK(SameBits(*model.Forward(last, loaded), logits));
+    CHECK(SameBits(*reference.Forward(last, of_one), logits));
+    // Of a model with the other cache it is none.
+    const OfTwo other = ModelOfTwo(1 - cache);
+    auto refused = other.NewState(20);
+    const Result<Done> restored = LoadState(other, path.path(), refused);
+    REQUIRE(!restored.ok());
+    CHECK(restored.error().find("a cache of other formats than this model has") != std::string::npos);
+    CHECK(refused.length() == 0);
+  };
+  check(std::type_identity<A48>(), 0);
+  check(std::type_identity<WithFloat16Cache<A48>>(), 1);
+  CHECK(Breaks("not as many caches", [] { ModelOfTwo(2); }));
+  CHECK(Erased<SimdBackend>::DescribeAttention<CacheQuantizersOf<OfTwoCaches>>().find(", or ") != std::string::npos);
+}
+
+TEST_CASE("Erased: a file of a conversation that is of none of the caches is refused") {
+  using Int8 = WithInt8Cache<A48>;
+  const Transformer<Int8, ReferenceBackend> reference(TinyWeights<Int8>(TinyConfig()));
+  auto state = reference.NewState(20);
+  REQUIRE(reference.Forward(RandomTokens(3, TinyConfig().vocab), state).ok());
+  const TemporaryFile path;
+  REQUIRE(SaveState(reference, state, path.path()).ok());
+  const OfTwo model = ModelOfTwo(0);
+  auto refused = model.NewState(20);
+  const Result<Done> loaded = LoadState(model, path.path(), refused);
+  REQUIRE(!loaded.ok());
+  CHECK(loaded.error().find("layer0.keys") != std::string::npos);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "bitnet/backend/erased.h"
 #include "bitnet/base/random.h"
 #include "bitnet/model/generate.h"
 #include "cuda/model_laws.h"
@@ -252,6 +253,26 @@ TEST_CASE("Draws on a device in the pass of several conversations: each that of 
   const Asked asked = ThirdTime(on.machine, [&] { REQUIRE(on.model.FeedAndSample(turns, draws, workspace).ok()); });
   CHECK(asked.calls == 2);
   CHECK(asked.allocated == 0);
+}
+
+TEST_CASE("A token of an erased model on a device is one graph, of as many launches, with the same bits") {
+  Conversation on;
+  const Transformer<A48, Erased<EmulatedBackend>> erased(testing::TinyWeights<A48>(on.config),
+                                                         Erased(EmulatedBackend(on.machine)));
+  const auto asked_of = [&](const auto& model) {
+    auto state = model.NewState();
+    REQUIRE(model.Feed(on.prompt, state).ok());
+    return ThirdTime(on.machine, [&] { REQUIRE(model.FeedAndSample({on.prompt.data(), 1}, state, {}, 5).ok()); });
+  };
+  const Asked alone = asked_of(on.model), asked = asked_of(erased);
+  CHECK(asked.calls == 2);
+  CHECK(asked.launches == alone.launches);
+  CHECK(asked.allocated == 0);
+
+  auto state = erased.NewState();
+  const auto logits = erased.Forward(on.prompt, state);
+  REQUIRE(logits.ok());
+  CHECK(testing::SameBits(*logits, on.expected));
 }
 
 }  // namespace

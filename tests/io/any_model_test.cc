@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "bitnet/backend/reference.h"
 #include "bitnet/backend/simd/default_backend.h"
 #include "bitnet/io/load_weights.h"
 #include "bitnet/io/safetensors.h"
@@ -30,6 +31,17 @@ using testing::TemporaryFile;
 using testing::WriteGguf;
 
 using Released = WithInt8Cache<WithFloat16Head<B158>>;
+
+// (Of the reference: less to compile.)
+template <Scheme S>
+using Expected = Transformer<S, ReferenceBackend>;
+
+// Whose cache is chosen when a model is loaded; one model is compiled for most of the tests.
+using OfAnyCache = WithChosenCache<B158, WithInt8Cache<B158>, B158, WithFloat16Cache<B158>, WithSmallCache<B158, 4>,
+                                   WithSmallCache<B158, 3>>;
+Result<AnyModel<OfAnyCache>> LoadWithAnyCache(const Checkpoint& checkpoint, const AnyModelOptions& options = {}) {
+  return LoadAnyModel<OfAnyCache>(checkpoint, options);
+}
 
 // Logits of a prefill and of two tokens after it.
 template <class Model>
@@ -69,11 +81,12 @@ void CheckSame(const GgufModelOptions& options, const ModelConfig& config) {
   const TemporaryFile path;
   WriteGguf(path.path(), weights, options);
   size_t calls = 0;
-  const auto model = LoadAnyModel(Opened(path.path()), [&](size_t read, size_t) { CHECK(read == calls++); });
+  const auto model =
+      LoadWithAnyCache(Opened(path.path()), {.progress = [&](size_t read, size_t) { CHECK(read == calls++); }});
   REQUIRE_MESSAGE(model.ok(), (model.ok() ? "" : model.error()));
   CHECK(calls >= 20);
   CHECK(model->config() == config);
-  const Transformer<S> expected(weights);
+  const Expected<S> expected(weights);
   CHECK(SameBits(LogitsOf(*model), LogitsOf(expected)));
   CHECK(model->Bytes().projections > 0);
 }
@@ -130,7 +143,42 @@ TEST_CASE("AnyModel: other inputs and another cache, where they are asked for") 
   WriteGguf(path.path(), weights, {});
   const auto model = LoadAnyModel<A48>(Opened(path.path()));
   REQUIRE_MESSAGE(model.ok(), (model.ok() ? "" : model.error()));
-  CHECK(SameBits(LogitsOf(*model), LogitsOf(Transformer<Small>(weights))));
+  CHECK(SameBits(LogitsOf(*model), LogitsOf(Expected<Small>(weights))));
+}
+
+TEST_CASE("AnyModel: a cache that is chosen when it is loaded has the bits of the scheme with that cache") {
+  using Base = WithFloat16Head<B158>;
+  const ModelWeights<Base> weights = testing::TinyWeights<Base>(GgufModelConfig());
+  const TemporaryFile path;
+  WriteGguf(path.path(), weights, {});
+  const Checkpoint checkpoint = Opened(path.path());
+  std::vector<std::vector<float>> all;
+  const auto check = [&]<class S>(std::type_identity<S>, size_t bits) {
+    CAPTURE(bits);
+    const auto model = LoadWithAnyCache(checkpoint, {.cache_bits = bits});
+    REQUIRE_MESSAGE(model.ok(), (model.ok() ? "" : model.error()));
+    const Expected<S> expected(testing::TinyWeights<S>(GgufModelConfig()));
+    CHECK(SameBits(LogitsOf(*model), LogitsOf(expected)));
+    auto state = model->NewState();
+    const Token token = 1;
+    REQUIRE(model->Forward({&token, 1}, state).ok());
+    const auto cache = ReferenceBackend().NewCache<CacheQuantizersOf<S>>(2, 64);
+    CHECK(state.CacheBytesPerToken() == 2 * cache.BytesPerToken());
+    all.push_back(LogitsOf(*model));
+  };
+  check(std::type_identity<WithInt8Cache<Base>>(), 0);  // the first
+  check(std::type_identity<Base>(), 32);
+  check(std::type_identity<WithFloat16Cache<Base>>(), 16);
+  check(std::type_identity<WithSmallCache<Base, 4>>(), 4);
+  check(std::type_identity<WithSmallCache<Base, 3>>(), 3);
+  for (size_t i = 1; i < all.size(); ++i) CHECK(!SameBits(all[i], all[i - 1]));
+  const auto other = LoadWithAnyCache(checkpoint, {.cache_bits = 5});
+  REQUIRE(!other.ok());
+  CHECK(other.error() == "cache_bits is 5; the scheme B158 has caches of 8, 32, 16, 4, 3 bits here");
+  const auto fixed = LoadAnyModel<A48>(checkpoint, {.cache_bits = 16});
+  REQUIRE(!fixed.ok());
+  CHECK(fixed.error() == "cache_bits is 16; the scheme A48 has caches of 3 bits here");
+  CHECK(LoadAnyModel<A48>(checkpoint, {.cache_bits = 3}).ok());
 }
 
 // Relative to the largest of those expected.
@@ -179,12 +227,12 @@ TEST_CASE("AnyModel: a head of codes") {
                    },
                .without = "token_embd.weight"});
     const Checkpoint checkpoint = Opened(path.path());
-    const auto model = LoadAnyModel(checkpoint);
+    const auto model = LoadWithAnyCache(checkpoint);
     REQUIRE_MESSAGE(model.ok(), (model.ok() ? "" : model.error()));
     const auto expect = [&]<class S>(std::type_identity<S>) {
       const auto reals = LoadWeights<S>(checkpoint);
       REQUIRE_MESSAGE(reals.ok(), (reals.ok() ? "" : reals.error()));
-      return LogitsOf(Transformer<S>(*reals));
+      return LogitsOf(Expected<S>(*reals));
     };
     const std::vector<float> logits = LogitsOf(*model);
     const std::vector<float> expected = type.name == "BF16" ? expect(std::type_identity<WithInt8Cache<B158>>())
@@ -204,7 +252,7 @@ struct RealWeights : WithInt8Cache<B158> {
 TEST_CASE("AnyModel: projections of one and of two bits, with steps of groups and with one") {
   const ModelConfig config = GgufModelConfig();
   const ModelWeights<Released> weights = testing::TinyWeights<Released>(config);
-  const std::vector<float> others = LogitsOf(Transformer<Released>(weights));
+  const std::vector<float> others = LogitsOf(Expected<Released>(weights));
   struct Case {
     const char* type;
     size_t bytes, half_at;  // of a block
@@ -234,11 +282,11 @@ TEST_CASE("AnyModel: projections of one and of two bits, with steps of groups an
                      },
                  .without = name});
       const Checkpoint checkpoint = Opened(path.path());
-      const auto model = LoadAnyModel(checkpoint);
+      const auto model = LoadWithAnyCache(checkpoint);
       REQUIRE_MESSAGE(model.ok(), (model.ok() ? "" : model.error()));
       const auto reals = LoadWeights<RealWeights>(checkpoint);
       REQUIRE_MESSAGE(reals.ok(), (reals.ok() ? "" : reals.error()));
-      const std::vector<float> logits = LogitsOf(*model), expected = LogitsOf(Transformer<RealWeights>(*reals));
+      const std::vector<float> logits = LogitsOf(*model), expected = LogitsOf(Expected<RealWeights>(*reals));
       // A level of an input may be its neighbour where they differ in the last bit; with other weights all is another.
       CHECK(Difference(logits, expected) <= 0.02f);
       CHECK(Difference(others, expected) > 0.2f);
@@ -249,7 +297,7 @@ TEST_CASE("AnyModel: projections of one and of two bits, with steps of groups an
 std::string Refusal(const GgufModelOptions& options, const ModelConfig& config = GgufModelConfig()) {
   const TemporaryFile path;
   WriteGguf(path.path(), testing::TinyWeights<Released>(config), options);
-  const auto model = LoadAnyModel(Opened(path.path()));
+  const auto model = LoadWithAnyCache(Opened(path.path()));
   REQUIRE(!model.ok());
   return model.error().substr(path.path().size() + 2);
 }
@@ -272,7 +320,7 @@ TEST_CASE("AnyModel: what is not run is refused by its name") {
   // ... unless the caller says so.
   const TemporaryFile path;
   WriteGguf(path.path(), testing::TinyWeights<Released>(plain), reals);
-  CHECK(LoadAnyModel(Opened(path.path(), {.quantize_any_reals = true})).ok());
+  CHECK(LoadWithAnyCache(Opened(path.path(), {.quantize_any_reals = true})).ok());
 
   // A head so wide that its sums of codes do not fit, though all others do.
   ModelConfig wide = GgufModelConfig();
@@ -323,7 +371,7 @@ TEST_CASE("AnyModel: logits and greedy texts are those of transformers") {
                            "llama_online_yarn", "qwen3_offline"}) {
     CAPTURE(std::string(name));
     const std::string folder = std::string(BITNET_SOURCE_DIR) + "/tests/golden/transformers/" + name;
-    const auto model = LoadAnyModel<B158>(Opened(folder));
+    const auto model = LoadWithAnyCache(Opened(folder), {.cache_bits = 32});
     REQUIRE_MESSAGE(model.ok(), (model.ok() ? "" : model.error()));
     const auto expected = Safetensors::Open(folder + "/expected.safetensors");
     REQUIRE(expected.ok());

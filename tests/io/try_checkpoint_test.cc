@@ -28,7 +28,9 @@ void WriteSureModel(const std::string& path) {
   small.Write(path);
 }
 std::string TextOf(const std::string& path) {
-  const auto model = LoadAnyModel(*Checkpoint::Open(path));
+  // (As TryCheckpoint compiles it.)
+  const auto model =
+      LoadAnyModel<WithChosenCache<B158, WithInt8Cache<B158>, WithSmallCache<B158, 3>>>(*Checkpoint::Open(path));
   REQUIRE(model.ok());
   auto state = model->NewState();
   const std::vector<Token> bos = {1};

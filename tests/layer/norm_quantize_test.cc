@@ -9,8 +9,10 @@
 
 #include "bitnet/backend/erased.h"
 #include "bitnet/backend/reference.h"
+#include "testing/conformance_products.h"
 #include "testing/conformance_tokens.h"
 #include "testing/random_values.h"
+#include "testing/tiny_model.h"
 
 namespace bitnet {
 namespace {
@@ -60,6 +62,33 @@ TEST_CASE("NormQuantize: TestBackend compares what is fused, and Erased passes i
   const Erased<FusingBackend> erased;
   testing::TestRmsNormQuantize<Quantizer<Int<4>, AbsMean>>(erased, "fused, erased");
   CHECK(erased.backend().calls > 100);
+}
+
+// The norm of inputs that some matrices want as reals and others as codes.
+TEST_CASE("NormQuantize: Erased passes it on for reals too, and for codes of them") {
+  using B = Erased<FusingBackend>;
+  using U = Uses<Dense>;
+  constexpr size_t kTokens = 2, kWidth = 300, kRows = 5;
+  const std::vector<float> x = testing::NormalValues(kTokens * kWidth, 1), gain = testing::NormalValues(kWidth, 2);
+  const MatrixView<const float> view(x.data(), kTokens, kWidth);
+  const auto weights = testing::DrawWeights<Int<8>>({kRows, 0, {true, 16}, 0, testing::Fill::kRandom}, kWidth, 3);
+  const auto run = [&]<class Of>(const Of& backend) {
+    typename Of::Stream stream = backend.NewStream();
+    GrowingMatrix normed;
+    typename Of::template Rows<Float> inputs;
+    const RmsNorm<Of> norm(gain, 0.01f, backend);
+    NormQuantize<Unquantized>(backend, stream, norm, view, normed, inputs);
+    std::vector<float> y(2 * kTokens * kRows);
+    const auto reals = backend.template PrepareMatrix<Grouped<Int<8>>, Float, U>(weights);
+    backend.MatMul(stream, reals, inputs, {y.data(), kTokens, kRows});
+    const auto codes = backend.template PrepareForCodes<Grouped<Int<8>>, U>(weights);
+    backend.MatMul(stream, codes, inputs, {y.data() + kTokens * kRows, kTokens, kRows});
+    return y;
+  };
+  const B fusing;
+  const std::vector<float> fused = run(fusing), composed = run(Erased<ReferenceBackend>());
+  CHECK(fusing.backend().calls == 2);
+  CHECK(testing::SameBits(fused, composed));
 }
 
 TEST_CASE("NormQuantize: a backend's own operation where there is one, else the norm and the quantizer") {

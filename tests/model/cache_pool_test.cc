@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "bitnet/backend/erased.h"
 #include "bitnet/backend/reference.h"
 #include "bitnet/backend/simd/simd_backend.h"
 #include "bitnet/layer/attention.h"
@@ -107,14 +109,15 @@ TEST_CASE("CachePool: where memory ends no page is taken, and a pool without use
   CHECK(stored() == 0);
 }
 
-// Layers that are large enough for that.
-TEST_CASE("CachePool: pages that are taken together lie in one block of memory, layer after layer") {
+// Layers that are large enough for that. heads(cache, page): the first of its keys and of its values.
+template <class B>
+void CheckOneBlock(const B& backend, auto&& heads) {
   ModelConfig config;
   config.layers = 3;
   config.kv_heads = 16;
   config.head_dim = 128;
-  using Large = CachePool<A48, SimdBackend>;
-  const auto pool = std::make_shared<Large>(SimdBackend(), config, 20);
+  using Large = CachePool<A48, B>;
+  const auto pool = std::make_shared<Large>(backend, config, 20);
   PageList<Large> list(pool);
   std::vector<uint32_t> taken;
   // Bytes between the first and the last head of these pages, all layers.
@@ -122,7 +125,7 @@ TEST_CASE("CachePool: pages that are taken together lie in one block of memory, 
     uintptr_t first = ~uintptr_t{0}, last = 0;
     pool->ForEachLayer([&](const auto& cache) {
       for (size_t page = begin; page < end; ++page) {
-        for (const uint8_t* head : {cache[page].keys.Group(0, 0), cache[page].values.Group(0, 0)}) {
+        for (const uint8_t* head : heads(cache, page)) {
           first = std::min(first, reinterpret_cast<uintptr_t>(head));
           last = std::max(last, reinterpret_cast<uintptr_t>(head));
         }
@@ -144,6 +147,16 @@ TEST_CASE("CachePool: pages that are taken together lie in one block of memory, 
   stored = 0;
   pool->ForEachLayer([&](const auto& cache) { stored += cache.StoredBytes(); });
   CHECK(stored == 0);
+}
+
+TEST_CASE("CachePool: pages that are taken together lie in one block of memory, layer after layer") {
+  const auto heads = [](const auto& cache, size_t page) {
+    return std::array<const uint8_t*, 2>{cache[page].keys.Group(0, 0), cache[page].values.Group(0, 0)};
+  };
+  CheckOneBlock(SimdBackend(), heads);
+  CheckOneBlock(Erased<SimdBackend>(), [&](const auto& cache, size_t page) {
+    return heads(cache.template As<CacheQuantizersOf<A48>>(), page);
+  });
 }
 
 TEST_CASE("CachePool: no more pages than its limit; what is refused takes none") {

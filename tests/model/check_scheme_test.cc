@@ -49,6 +49,8 @@ TEST_CASE("CheckScheme: the widest sums that fit are accepted, one column more i
   CHECK(Refusal<EightBitHeads>(config) == "");
   config.head_dim += 2;
   CHECK(Refusal<EightBitHeads>(config).find("attention scores") != std::string::npos);
+  CHECK(Refusal<A48>(config) == "");
+  CHECK(Refusal<WithChosenCache<A48, A48, EightBitHeads>>(config).find("attention scores") != std::string::npos);
 
   config = ModelConfig();
   config.heads = config.kv_heads = 1u << 14;

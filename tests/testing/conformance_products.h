@@ -315,8 +315,8 @@ void TestManyResultsOf(const B& backend, const char* name) {
   backend.MatMul(stream, matrix, rows, y);
   const MatrixView<const float> read = backend.Read(stream, y, host);
   ExpectFinished(backend, stream, name);
-  Expect(std::equal(expected.begin(), expected.end(), read.data(), SameBits), name,
-         Describe("Ternary and Int<4>", c, cols));
+  Expect(std::equal(expected.begin(), expected.end(), read.data(), [](float a, float b) { return SameBits(a, b); }),
+         name, Describe("Ternary and Int<4>", c, cols));
 }
 template <class B>
 void TestManyResults(const B& backend) {

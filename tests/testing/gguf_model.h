@@ -65,7 +65,7 @@ void WriteGguf(const std::string& path, const ModelWeights<S>& model, const Gguf
   ForEachTensor(
       c,
       [&](auto tensor, const auto& from) {
-        const std::string name = detail::GgufNameOf(tensor);
+        const std::string name = bitnet::detail::GgufNameOf(tensor);
         if (name == options.without) return;
         if constexpr (tensor.kRole == TensorRole::kGain) {
           const auto* bytes = reinterpret_cast<const uint8_t*>(from.data());

@@ -8,28 +8,33 @@
 //   matrix = backend.PrepareMatrix<Ternary, Int<8>, Uses<Dense>>(ternary);
 //   matrix = backend.PrepareMatrix<Grouped<Int<4>>, Int<8>, Uses<Dense>>(others);
 //
-// Inputs keep their types: a scheme chooses them, not a file. The activation of a scheme that has ChosenActivation is
-// the one that the backend was made with. A virtual call is nothing beside a product; programs that name one scheme
-// need none of this.
+// Inputs keep their types: a scheme chooses them, not a file. The activation of a scheme that has ChosenActivation, and
+// the cache of one that has several (scheme/cache.h), are those that the backend was made with. What B has of fused
+// operations (fused_operations.h) is passed on to it; of several matrices, or caches, neighbours of one kind go
+// together. A virtual call is nothing beside a product; programs that name one scheme need none of this.
 #ifndef BITNET_BACKEND_ERASED_H_
 #define BITNET_BACKEND_ERASED_H_
 
+#include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <variant>
 
 #include "bitnet/backend/backend.h"
+#include "bitnet/backend/erased_cache.h"
+#include "bitnet/backend/erased_matrix.h"
+#include "bitnet/backend/fused_operations.h"
+#include "bitnet/backend/type_key.h"
 #include "bitnet/base/assert.h"
+#include "bitnet/scheme/cache.h"
 
 namespace bitnet {
-
-template <Backend B>
-class Erased;
 
 // Stands for the activation that an Erased<B> was made with, which may make zeros or not. (Its functions are never
 // called.)
@@ -43,239 +48,6 @@ struct ChosenActivation {
     BITNET_ASSERT(false, "ChosenActivation: only a backend Erased<B> knows which it is");
     return 0.0f;
   }
-};
-
-// Real inputs; and the same in eight bits, for matrices that want them so (Erased::PrepareForCodes), made when the
-// first of them is multiplied with.
-template <Backend B>
-struct RealInputs : B::template Rows<Float> {
-  using CodesQuantizer = Quantizer<Int<8>, AbsMax, PerGroup<256>>;
-  using Codes = OperandOf<CodesQuantizer>;
-
-  MatrixView<const float> reals;  // that were quantized last; they must stay until they are multiplied with
-  bool has_codes = false;
-  typename B::template Rows<Codes> codes;
-};
-template <Backend B, Operand X>
-using InputsOfErased = std::conditional_t<std::is_same_v<X, Float>, RealInputs<B>, typename B::template Rows<X>>;
-
-// Weights of any format for inputs X and the uses U. Copies share what was prepared, which never changes.
-template <Backend B, Operand X, class U>
-class AnyMatrix {
-  using Stream = typename B::Stream;
-  using Rows = InputsOfErased<B, X>;
-  using Lists = typename B::Lists;
-
- public:
-  AnyMatrix() = default;
-  template <Operand W>
-  AnyMatrix(std::type_identity<W>, typename B::template Matrix<W, X, U> matrix)
-      : weights_(std::make_shared<Weights<W, U>>(std::move(matrix))) {}
-
-  size_t rows() const { return weights_ == nullptr ? 0 : weights_->rows(); }
-  size_t cols() const { return weights_ == nullptr ? 0 : weights_->cols(); }
-  size_t StoredBytes() const { return weights_ == nullptr ? 0 : weights_->StoredBytes(); }
-  // What runs, in a line.
-  std::string Describe() const { return Get().Describe(); }
-
- private:
-  template <Backend>
-  friend class Erased;
-
-  // Weights, or WeightsForCodes: see Erased.
-  template <class Kept, class Matrix>
-  static AnyMatrix Keep(Matrix matrix) {
-    AnyMatrix any;
-    any.weights_ = std::make_shared<Kept>(std::move(matrix));
-    return any;
-  }
-
-  void MatMul(const B& backend, Stream& stream, Rows& x, MatrixView<float> y) const {
-    Get().MatMul(backend, stream, x, y);
-  }
-  void MatMulRows(const B& backend, Stream& stream, Rows& x, const Lists& rows, MatrixView<float> y) const {
-    Get().MatMulRows(backend, stream, x, rows, y);
-  }
-  void MatMulColumns(const B& backend, Stream& stream, Rows& x, MatrixView<float> y) const {
-    Get().MatMulColumns(backend, stream, x, y);
-  }
-  void Embed(const B& backend, Stream& stream, std::span<const uint32_t> rows, MatrixView<float> y) const {
-    Get().Embed(backend, stream, rows, y);
-  }
-
-  class AnyWeights {
-   public:
-    virtual ~AnyWeights() = default;
-    virtual size_t rows() const = 0;
-    virtual size_t cols() const = 0;
-    virtual size_t StoredBytes() const = 0;
-    virtual std::string Describe() const = 0;
-    virtual void MatMul(const B&, Stream&, Rows&, MatrixView<float>) const = 0;
-    virtual void MatMulRows(const B&, Stream&, Rows&, const Lists&, MatrixView<float>) const = 0;
-    virtual void MatMulColumns(const B&, Stream&, Rows&, MatrixView<float>) const = 0;
-    virtual void Embed(const B&, Stream&, std::span<const uint32_t>, MatrixView<float>) const = 0;
-  };
-
-  // (What the uses U do not name is never called: Erased's members see to it.)
-  template <Operand W, class Stored>
-  class Weights final : public AnyWeights {
-   public:
-    explicit Weights(typename B::template Matrix<W, X, Stored> matrix) : matrix_(std::move(matrix)) {}
-    size_t rows() const override { return matrix_.rows(); }
-    size_t cols() const override { return matrix_.cols(); }
-    size_t StoredBytes() const override { return matrix_.StoredBytes(); }
-    std::string Describe() const override { return B::template DescribeProduct<W, X, Stored>(); }
-    void MatMul(const B& backend, Stream& stream, Rows& x, MatrixView<float> y) const override {
-      if constexpr (Stored::kMultiplies) backend.MatMul(stream, matrix_, x, y);
-    }
-    void MatMulRows(const B& backend, Stream& stream, Rows& x, const Lists& rows, MatrixView<float> y) const override {
-      if constexpr (Stored::template kHas<ChosenRows>) {
-        backend.MatMulRows(stream, matrix_, x, rows, y);
-      } else {
-        MatMul(backend, stream, x, y);
-      }
-    }
-    void MatMulColumns(const B& backend, Stream& stream, Rows& x, MatrixView<float> y) const override {
-      if constexpr (Stored::template kHas<ChosenColumns>) {
-        backend.MatMulColumns(stream, matrix_, x, y);
-      } else {
-        MatMul(backend, stream, x, y);
-      }
-    }
-    void Embed(const B& backend, Stream& stream, std::span<const uint32_t> rows, MatrixView<float> y) const override {
-      if constexpr (Stored::template kHas<RowLookup>) backend.Embed(stream, matrix_, rows, y);
-    }
-
-   private:
-    typename B::template Matrix<W, X, Stored> matrix_;
-  };
-
-  template <Operand W>
-  class WeightsForCodes final : public AnyWeights {
-    using Inputs = RealInputs<B>;
-
-   public:
-    explicit WeightsForCodes(typename B::template Matrix<W, typename Inputs::Codes, U> matrix)
-        : matrix_(std::move(matrix)) {}
-    size_t rows() const override { return matrix_.rows(); }
-    size_t cols() const override { return matrix_.cols(); }
-    size_t StoredBytes() const override { return matrix_.StoredBytes(); }
-    std::string Describe() const override { return B::template DescribeProduct<W, typename Inputs::Codes, U>(); }
-    void MatMul(const B& backend, Stream& stream, Rows& x, MatrixView<float> y) const override {
-      if constexpr (U::kMultiplies) backend.MatMul(stream, matrix_, Codes(backend, stream, x), y);
-    }
-    void MatMulRows(const B& backend, Stream& stream, Rows& x, const Lists& rows, MatrixView<float> y) const override {
-      if constexpr (U::template kHas<ChosenRows>) {
-        backend.MatMulRows(stream, matrix_, Codes(backend, stream, x), rows, y);
-      }
-    }
-    void MatMulColumns(const B& backend, Stream& stream, Rows& x, MatrixView<float> y) const override {
-      MatMul(backend, stream, x, y);
-    }
-    void Embed(const B& backend, Stream& stream, std::span<const uint32_t> rows, MatrixView<float> y) const override {
-      if constexpr (U::template kHas<RowLookup>) backend.Embed(stream, matrix_, rows, y);
-    }
-
-   private:
-    static auto& Codes(const B& backend, Stream& stream, Inputs& x) {
-      if (!x.has_codes) {
-        BITNET_ASSERT(x.reals.rows() != 0, "AnyMatrix: real inputs must have been quantized by this backend");
-        backend.template Quantize<typename Inputs::CodesQuantizer>(stream, x.reals, x.codes);
-        x.has_codes = true;
-      }
-      return x.codes;
-    }
-
-    typename B::template Matrix<W, typename Inputs::Codes, U> matrix_;
-  };
-
-  const AnyWeights& Get() const {
-    BITNET_ASSERT(weights_ != nullptr, "AnyMatrix: nothing was prepared");
-    return *weights_;
-  }
-
-  std::shared_ptr<const AnyWeights> weights_;
-};
-
-// A cache of any quantizers of keys and values, for queries Q.
-template <Backend B, Operand Q>
-class AnyCache {
-  using Stream = typename B::Stream;
-  using Rows = InputsOfErased<B, Q>;
-  using Where = typename B::Where;
-  using Reals = MatrixView<const float>;
-
- public:
-  AnyCache() = default;
-  template <class Quantizers>
-  AnyCache(std::type_identity<Quantizers>, typename B::template Cache<Quantizers> cache)
-      : pages_(std::make_unique<PagesBy<Quantizers>>(std::move(cache))) {}
-
-  size_t pages() const { return pages_ == nullptr ? 0 : pages_->pages(); }
-  size_t BytesPerToken() const { return pages_ == nullptr ? 0 : pages_->BytesPerToken(); }
-  size_t StoredBytes() const { return pages_ == nullptr ? 0 : pages_->StoredBytes(); }
-
-  // B's cache, which must have these quantizers.
-  template <class Quantizers>
-  typename B::template Cache<Quantizers>& As() const {
-    BITNET_ASSERT(pages_ != nullptr && pages_->key() == KeyOf<Quantizers>(), "AnyCache: it has other quantizers");
-    return static_cast<PagesBy<Quantizers>*>(pages_.get())->cache;
-  }
-
- private:
-  template <Backend>
-  friend class Erased;
-
-  class AnyPages {
-   public:
-    virtual ~AnyPages() = default;
-    virtual const void* key() const = 0;
-    virtual size_t pages() const = 0;
-    virtual size_t BytesPerToken() const = 0;
-    virtual size_t StoredBytes() const = 0;
-    virtual void Resize(const B&, size_t) = 0;
-    virtual void CopyPage(const B&, Stream&, uint32_t, uint32_t) = 0;
-    virtual void Store(const B&, Stream&, Reals, Reals, const Where&) = 0;
-    virtual void Attend(const B&, Stream&, Rows&, const Where&, const AttentionShape&, MatrixView<float>) const = 0;
-  };
-
-  template <class Quantizers>
-  class PagesBy final : public AnyPages {
-    using Cache = typename B::template Cache<Quantizers>;
-
-   public:
-    explicit PagesBy(Cache c) : cache(std::move(c)) {}
-    const void* key() const override { return KeyOf<Quantizers>(); }
-    size_t pages() const override { return cache.pages(); }
-    size_t BytesPerToken() const override { return cache.BytesPerToken(); }
-    size_t StoredBytes() const override { return cache.StoredBytes(); }
-    void Resize(const B& backend, size_t pages) override { backend.ResizeCache(cache, pages); }
-    void CopyPage(const B& backend, Stream& stream, uint32_t from, uint32_t to) override {
-      backend.CopyPage(stream, cache, from, to);
-    }
-    void Store(const B& backend, Stream& stream, Reals k, Reals v, const Where& where) override {
-      backend.Store(stream, k, v, where, cache);
-    }
-    void Attend(const B& backend, Stream& stream, Rows& q, const Where& where, const AttentionShape& shape,
-                MatrixView<float> y) const override {
-      backend.Attend(stream, q, where, cache, shape, y);
-    }
-
-    Cache cache;
-  };
-
-  // Tells the quantizers apart, without run-time types.
-  template <class Quantizers>
-  static const void* KeyOf() {
-    static constexpr char kKey = 0;
-    return &kKey;
-  }
-  AnyPages& Get() const {
-    BITNET_ASSERT(pages_ != nullptr, "AnyCache: there is no cache");
-    return *pages_;
-  }
-
-  std::unique_ptr<AnyPages> pages_;
 };
 
 template <Backend B>
@@ -293,10 +65,13 @@ class Erased {
   using Where = typename B::Where;
   using Stream = typename B::Stream;
 
-  explicit Erased(B backend = B(), ActivationKind activation = ActivationKind::kSquaredRelu)
-      : backend_(std::move(backend)), activation_(activation) {}
+  // `cache`: an index of the caches that the scheme has.
+  explicit Erased(B backend = B(), ActivationKind activation = ActivationKind::kSquaredRelu, size_t cache = 0)
+      : backend_(std::move(backend)), activation_(activation), cache_(cache) {}
   const B& backend() const { return backend_; }
   ActivationKind activation() const { return activation_; }
+  // It knows what is chosen when the program runs.
+  static constexpr bool kChoosesCaches = true;
 
   template <Operand W, Operand X, class U>
   AnyMatrix<B, X, U> PrepareMatrix(const QuantizedMatrix<FormatOf<W>>& weights) const {
@@ -306,30 +81,43 @@ class Erased {
   // too. The bits are the same.
   template <Operand W, Operand X, class U>
   AnyMatrix<B, X, U> PrepareWhole(const QuantizedMatrix<FormatOf<W>>& weights) const {
-    using Any = AnyMatrix<B, X, U>;
-    return Any::template Keep<typename Any::template Weights<W, Uses<Dense>>>(
+    return AnyMatrix<B, X, U>::template Keep<W, X, Uses<Dense>>(
         backend_.template PrepareMatrix<W, X, Uses<Dense>>(weights));
   }
   // For real inputs, but with codes of them: INT8, a step for each 256, as the programs compute for which files with
   // heads of 4 to 8 bits are made.
   template <Operand W, class U>
   AnyMatrix<B, Float, U> PrepareForCodes(const QuantizedMatrix<FormatOf<W>>& weights) const {
-    using Any = AnyMatrix<B, Float, U>;
-    return Any::template Keep<typename Any::template WeightsForCodes<W>>(
-        backend_.template PrepareMatrix<W, typename RealInputs<B>::Codes, U>(weights));
+    using Codes = typename RealInputs<B>::Codes;
+    return AnyMatrix<B, Float, U>::template Keep<W, Codes, U>(backend_.template PrepareMatrix<W, Codes, U>(weights));
   }
   Vector PrepareVector(std::span<const float> values) const { return backend_.PrepareVector(values); }
   template <class Quantizers>
   Cache<Quantizers> NewCache(size_t kv_heads, size_t head_dim) const {
-    return {std::type_identity<Quantizers>(), backend_.template NewCache<Quantizers>(kv_heads, head_dim)};
+    Cache<Quantizers> cache;
+    WithCache<Quantizers>([&]<class Chosen>(std::type_identity<Chosen> chosen) {
+      cache = {chosen, backend_.template NewCache<Chosen>(kv_heads, head_dim)};
+    });
+    return cache;
   }
   template <Operand Q>
   void ResizeCache(AnyCache<B, Q>& cache, size_t pages) const {
     cache.Get().Resize(backend_, pages);
   }
+  // Of vectors of caches.
+  void ResizeCaches(size_t pages, auto&... caches) const {
+    const auto resize = [&]<Operand Q>(std::span<AnyCache<B, Q>> some) {
+      AnyCache<B, Q>::ResizeAll(backend_, pages, some);
+    };
+    (resize(std::span(caches)), ...);
+  }
   template <class Quantizers>
   std::optional<size_t> PageBytes(size_t kv_heads, size_t head_dim) const {
-    return backend_.template PageBytes<Quantizers>(kv_heads, head_dim);
+    std::optional<size_t> bytes;
+    WithCache<Quantizers>([&]<class Chosen>(std::type_identity<Chosen>) {
+      bytes = backend_.template PageBytes<Chosen>(kv_heads, head_dim);
+    });
+    return bytes;
   }
   Stream NewStream() const { return backend_.NewStream(); }
   MatrixView<float> Shape(Stream& stream, Reals& reals, size_t rows, size_t cols) const {
@@ -344,23 +132,44 @@ class Erased {
   void Embed(Stream& stream, const AnyMatrix<B, X, U>& matrix, std::span<const uint32_t> rows,
              MatrixView<float> y) const {
     CheckLooksUpRows<U>();
-    matrix.Embed(backend_, stream, rows, y);
+    matrix.Get().Embed(backend_, stream, rows, y);
   }
   template <Operand X, class U>
   void MatMul(Stream& stream, const AnyMatrix<B, X, U>& matrix, Rows<X>& x, MatrixView<float> y) const {
     CheckMultiplies<U>();
-    matrix.MatMul(backend_, stream, x, y);
+    matrix.Get().MatMul(backend_, stream, x, y);
   }
   template <Operand X, class U>
   void MatMulRows(Stream& stream, const AnyMatrix<B, X, U>& matrix, Rows<X>& x, const Lists& rows,
                   MatrixView<float> y) const {
     CheckChoosesRows<U>();
-    matrix.MatMulRows(backend_, stream, x, rows, y);
+    matrix.Get().MatMulRows(backend_, stream, x, rows, y);
   }
   template <Operand X, class U>
   void MatMulColumns(Stream& stream, const AnyMatrix<B, X, U>& matrix, Rows<X>& x, MatrixView<float> y) const {
     CheckChoosesColumns<U>();
-    matrix.MatMulColumns(backend_, stream, x, y);
+    matrix.Get().MatMulColumns(backend_, stream, x, y);
+  }
+  template <Operand X, class U, std::same_as<AnyMatrix<B, X, U>>... More>
+  void MatMulAll(Stream& stream, Rows<X>& x, const ProductTo<AnyMatrix<B, X, U>>& first,
+                 const ProductTo<More>&... more) const {
+    CheckMultiplies<U>();
+    using Product = typename AnyMatrix<B, X, U>::Product;
+    const std::array<Product, 1 + sizeof...(More)> all = {Product{&first.matrix.Get(), first.y},
+                                                          Product{&more.matrix.Get(), more.y}...};
+    AnyMatrix<B, X, U>::MatMulAll(backend_, stream, x, all);
+  }
+  template <Operand X, class U>
+  void MatMulAdd(Stream& stream, const AnyMatrix<B, X, U>& matrix, Rows<X>& x, Reals& memory,
+                 MatrixView<float> y) const {
+    CheckMultiplies<U>();
+    matrix.Get().MatMulAdd(backend_, stream, x, memory, y);
+  }
+  template <Operand X, class U>
+  void MatMulColumnsAdd(Stream& stream, const AnyMatrix<B, X, U>& matrix, Rows<X>& x, Reals& memory,
+                        MatrixView<float> y) const {
+    CheckChoosesColumns<U>();
+    matrix.Get().MatMulColumnsAdd(backend_, stream, x, memory, y);
   }
 
   template <AnyTransform T>
@@ -370,30 +179,23 @@ class Erased {
   template <AnyQuantizer Q>
   void Quantize(Stream& stream, MatrixView<const float> x, Rows<OperandOf<Q>>& out) const {
     backend_.template Quantize<Q>(stream, x, out);
-    if constexpr (std::is_same_v<OperandOf<Q>, Float>) {
-      out.reals = x;
-      out.has_codes = false;
-    }
+    if constexpr (std::is_same_v<OperandOf<Q>, Float>) out.Are(x);
   }
   template <AnyQuantizer Q>
   void QuantizeTopK(Stream& stream, MatrixView<const float> x, size_t k, Rows<OperandOf<Q>>& out) const {
     backend_.template QuantizeTopK<Q>(stream, x, k, out);
-    if constexpr (std::is_same_v<OperandOf<Q>, Float>) {
-      out.reals = {};  // they are no longer x
-      out.has_codes = false;
-    }
+    ForgetReals(out);
   }
   void FindNonzero(Stream& stream, auto& rows) const { backend_.FindNonzero(stream, rows); }
   void RmsNorm(Stream& stream, MatrixView<const float> x, const Vector& gain, float eps, MatrixView<float> y) const {
     backend_.RmsNorm(stream, x, gain, eps, y);
   }
-  // Fused, where B has it. (Of reals it is not: see RealInputs.)
   template <AnyQuantizer Q>
   void RmsNormQuantize(Stream& stream, MatrixView<const float> x, const Vector& gain, float eps,
                        Rows<OperandOf<Q>>& out) const
-      requires(!std::is_same_v<OperandOf<Q>, Float> &&
-               requires(const B& backend) { backend.template RmsNormQuantize<Q>(stream, x, gain, eps, out); }) {
+      requires(FusesNormWith<B, Q> && (!std::is_same_v<OperandOf<Q>, Float> || RealInputs<B>::kFusesNorm)) {
     backend_.template RmsNormQuantize<Q>(stream, x, gain, eps, out);
+    if constexpr (std::is_same_v<OperandOf<Q>, Float>) out.Are(x, &gain, eps);
   }
   void Rotate(Stream& stream, const Where& where, MatrixView<float> y) const { backend_.Rotate(stream, where, y); }
   void Add(Stream& stream, MatrixView<const float> x, MatrixView<float> y) const { backend_.Add(stream, x, y); }
@@ -406,11 +208,24 @@ class Erased {
            MatrixView<float> y) const {
     WithActivation<A>([&]<class Chosen>() { backend_.template Glu<Chosen>(stream, gate, up, open, y); });
   }
+  template <Activation A, AnyQuantizer Q>
+  void GluQuantize(Stream& stream, MatrixView<const float> gate, MatrixView<float> up, const Lists& open,
+                   Rows<OperandOf<Q>>& out) const requires(!std::is_same_v<OperandOf<Q>, Float>) {
+    WithActivation<A>([&]<class Chosen>() { bitnet::GluQuantize<Chosen, Q>(backend_, stream, gate, up, open, out); });
+  }
 
   template <Operand Q>
   void Store(Stream& stream, MatrixView<const float> keys, MatrixView<const float> values, const Where& where,
              AnyCache<B, Q>& cache) const {
     cache.Get().Store(backend_, stream, keys, values, where);
+  }
+  template <AnyQuantizer Q>
+  void RotateAndStore(Stream& stream, MatrixView<float> q, MatrixView<float> k, MatrixView<float> v, size_t head_dim,
+                      const Where& where, AnyCache<B, OperandOf<Q>>& cache, Rows<OperandOf<Q>>& queries) const {
+    BITNET_ASSERT((std::is_same_v<OperandOf<Q>, ChosenFormat>) || cache.Get().key_of_query() == KeyOf<Q>(),
+                  "RotateAndStore: the cache is made for another quantizer of queries");
+    cache.Get().RotateAndStore(backend_, stream, q, k, v, head_dim, where, queries);
+    ForgetReals(queries);
   }
   template <Operand Q>
   void Attend(Stream& stream, Rows<Q>& q, const Where& where, const AnyCache<B, Q>& cache, const AttentionShape& shape,
@@ -425,6 +240,12 @@ class Erased {
                           uint64_t random) const {
     return backend_.Sample(stream, logits, options, random);
   }
+  using Drawn = DrawnOf<B>;
+  void Draw(Stream& stream, MatrixView<const float> logits, const SamplerOptions& options, uint64_t random,
+            Drawn& drawn) const requires DrawsLater<B> {
+    backend_.Draw(stream, logits, options, random, drawn);
+  }
+  static Result<uint32_t> TokenOf(const Drawn& drawn) requires DrawsLater<B> { return B::TokenOf(drawn); }
 
   MatrixView<const float> Read(Stream& stream, MatrixView<const float> from, GrowingMatrix& to) const {
     return backend_.Read(stream, from, to);
@@ -446,12 +267,23 @@ class Erased {
   template <Operand Q, class Quantizers>
   void ReadCache(Stream& stream, const AnyCache<B, Q>& from, PageTable table, size_t tokens,
                  HostCache<Quantizers>& to) const {
-    backend_.ReadCache(stream, from.template As<Quantizers>(), table, tokens, to);
+    if constexpr (kIsChosenCache<Quantizers>) {
+      ForEachCache<Quantizers>([&]<class Each>(size_t, std::type_identity<Each>) {
+        if (from.template Is<Each>())
+          ReadCache(stream, from, table, tokens, to.one.template emplace<HostCache<Each>>());
+      });
+    } else {
+      backend_.ReadCache(stream, from.template As<Quantizers>(), table, tokens, to);
+    }
   }
   template <class Quantizers, Operand Q>
   void WriteCache(Stream& stream, const HostCache<Quantizers>& from, size_t tokens, PageTable table,
                   AnyCache<B, Q>& to) const {
-    backend_.WriteCache(stream, from, tokens, table, to.template As<Quantizers>());
+    if constexpr (kIsChosenCache<Quantizers>) {
+      std::visit([&](const auto& one) { WriteCache(stream, one, tokens, table, to); }, from.one);
+    } else {
+      backend_.WriteCache(stream, from, tokens, table, to.template As<Quantizers>());
+    }
   }
   uint64_t CountNonzero(Stream& stream, const auto& rows) const { return backend_.CountNonzero(stream, rows); }
   uint64_t CountNonzero(Stream& stream, const auto& rows, const Lists& lists) const {
@@ -465,10 +297,25 @@ class Erased {
   }
   template <class Quantizers>
   static std::string DescribeAttention() {
-    return B::template DescribeAttention<Quantizers>();
+    std::string all;
+    ForEachCache<Quantizers>([&]<class Each>(size_t i, std::type_identity<Each>) {
+      all += (i == 0 ? "" : ", or ") + B::template DescribeAttention<Each>();
+    });
+    return all;
   }
 
  private:
+  // f(std::type_identity<the quantizers of a cache>()).
+  template <class Quantizers, class F>
+  void WithCache(F&& f) const {
+    [[maybe_unused]] bool is_there = !kIsChosenCache<Quantizers>;
+    ForEachCache<Quantizers>([&](size_t i, auto quantizers) {
+      if (kIsChosenCache<Quantizers> && i != cache_) return;
+      is_there = true;
+      f(quantizers);
+    });
+    BITNET_ASSERT(is_there, "Erased: the scheme has not as many caches");
+  }
   template <Activation A, class F>
   void WithActivation(F&& f) const {
     if constexpr (!std::is_same_v<A, ChosenActivation>) {
@@ -480,8 +327,15 @@ class Erased {
     }
   }
 
+  // Of rows whose reals are not what they were quantized from, or no longer lie where they did.
+  template <class Out>
+  static void ForgetReals(Out& out) {
+    if constexpr (std::is_same_v<Out, RealInputs<B>>) out.Are({});
+  }
+
   B backend_;
   ActivationKind activation_;
+  size_t cache_;
 };
 
 }  // namespace bitnet

@@ -8,7 +8,8 @@
 //   auto logits = model->Forward(prompt, state);
 //
 // It is a Transformer: all that takes one takes it (Generate, conversations, pools). Of WithInt8Cache<A48> its inputs
-// have four bits and half of the attention outputs are dropped, for models that bear it.
+// have four bits and half of the attention outputs are dropped, for models that bear it. Of WithChosenCache<B158> the
+// cache is chosen when the model is loaded, too: AnyModelOptions::cache_bits.
 #ifndef BITNET_IO_ANY_MODEL_H_
 #define BITNET_IO_ANY_MODEL_H_
 
@@ -17,6 +18,7 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -39,6 +41,7 @@
 #include "bitnet/model/prepared_model.h"
 #include "bitnet/model/tensors.h"
 #include "bitnet/model/transformer.h"
+#include "bitnet/scheme/cache.h"
 #include "bitnet/scheme/scheme.h"
 #include "bitnet/tensor/quantized_matrix.h"
 
@@ -224,17 +227,44 @@ class LoadTasks {
 
 }  // namespace detail
 
+struct AnyModelOptions {
+  LoadProgress progress = {};
+  // Of a value in the cache: which of the scheme's caches it is (scheme/cache.h). 0: the first, or the only one.
+  size_t cache_bits = 0;
+};
+
+namespace detail {
+
+// The index of the scheme's cache of so many bits.
+template <Scheme S>
+Result<size_t> CacheOfBits(size_t bits) {
+  std::optional<size_t> found;
+  std::string all;
+  ForEachCache<CacheQuantizersOf<S>>([&]<class Each>(size_t i, std::type_identity<Each>) {
+    if (!found.has_value() && (bits == 0 || CacheBits<Each>() == bits)) found = i;
+    all += (i == 0 ? "" : ", ") + std::to_string(CacheBits<Each>());
+  });
+  if (found.has_value()) return *found;
+  return Error{"cache_bits is " + std::to_string(bits) + "; the scheme " + S::kName + " has caches of " + all +
+               " bits here"};
+}
+
+}  // namespace detail
+
 // Several threads read and prepare at once, those of the backend. At any time a matrix a thread is held beside what is
 // prepared. Where memory ends std::bad_alloc leaves (base/result.h).
 template <Scheme S = WithInt8Cache<B158>, Backend B = DefaultBackend<S>>
-Result<AnyModel<S, B>> LoadAnyModel(const Checkpoint& checkpoint, const LoadProgress& progress = {}, B backend = B()) {
+Result<AnyModel<S, B>> LoadAnyModel(const Checkpoint& checkpoint, const AnyModelOptions& options = {},
+                                    B backend = B()) {
   if (Result<Done> fits = CheckScheme<OfFile<S>>(checkpoint.model_config()); !fits.ok()) {
     return Error{checkpoint.path() + ": " + fits.error()};
   }
-  const Erased<B> erased(std::move(backend), checkpoint.config().activation);
+  const Result<size_t> cache = detail::CacheOfBits<S>(options.cache_bits);
+  if (!cache.ok()) return Error{cache.error()};
+  const Erased<B> erased(std::move(backend), checkpoint.config().activation, *cache);
   const detail::AnyMatrixLoader<typename S::Weight, B> matrices(checkpoint, erased);
   auto model = PreparedModel<OfFile<S>, Erased<B>>::Empty(checkpoint.model_config());
-  detail::LoadTasks tasks(progress);
+  detail::LoadTasks tasks(options.progress);
   const auto add = [&](const TensorInfo& tensor, auto& to) {
     tasks.Add([&matrices, tensor, &to] { return matrices.Load(tensor, to); });
   };

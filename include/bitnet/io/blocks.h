@@ -78,7 +78,7 @@ template <class Type>
 class BlockReader {
  public:
   using Rows = block::Rows;
-  static constexpr const BlockLayout& kLayout = Type::kLayout;
+  static constexpr BlockLayout kLayout = Type::kLayout;  // (nvcc refuses a reference)
   static constexpr size_t kValues = kLayout.values;
   static constexpr bool kAcross = Type::kRows == Rows::kAcross;
   static constexpr bool kInFours = Type::kRows == Rows::kAcrossInFours;

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -29,7 +30,6 @@
 #include "bitnet/c.h"
 #include "bitnet/io/any_model.h"
 #include "bitnet/io/c_guards.h"
-#include "bitnet/io/c_model.h"
 #include "bitnet/io/chat_template.h"
 #include "bitnet/io/checkpoint.h"
 #include "bitnet/io/load_tokenizer.h"
@@ -38,7 +38,9 @@
 #include "bitnet/io/unicode.h"
 #include "bitnet/model/config.h"
 #include "bitnet/model/transformer.h"
+#include "bitnet/scheme/cache.h"
 #include "bitnet/scheme/scheme.h"
+#include "bitnet/tensor/matrix_view.h"
 
 namespace bitnet::detail {
 
@@ -51,12 +53,16 @@ inline constexpr const char* kCVersion =
 
 inline constexpr size_t kMostCThreads = 4096;
 
+// Of whatever file, and of the cache that the caller chooses.
+using CScheme = WithChosenCache<B158, WithInt8Cache<B158>, WithFloat16Cache<B158>, B158>;
+using CModel = AnyModel<CScheme>;
+
 // What a model's handle, and those that came of it, share.
 struct CModelCore {
   std::unique_ptr<ThreadPool> pool;  // where the caller chose a number of threads
   size_t threads = 1;
   uint32_t cache_bits = 8;
-  std::unique_ptr<CAnyModel> model;
+  std::optional<CModel> model;
   std::optional<Tokenizer> tokenizer;
   std::string no_tokenizer;  // why there is none
   const ChatFormat* format = nullptr;
@@ -76,19 +82,19 @@ struct bitnet_model : bitnet::detail::CHandle {
 struct bitnet_state : bitnet::detail::CHandle {
   static constexpr auto kKind = bitnet::detail::CKind::kState;
   static constexpr const char* kName = "state";
-  bitnet_state(std::shared_ptr<const bitnet::detail::CModelCore> c, std::unique_ptr<bitnet::detail::CModelState> s)
+  bitnet_state(std::shared_ptr<const bitnet::detail::CModelCore> c, bitnet::detail::CModel::State s)
       : CHandle(kKind), core(std::move(c)), state(std::move(s)) {}
   std::shared_ptr<const bitnet::detail::CModelCore> core;
-  std::unique_ptr<bitnet::detail::CModelState> state;
+  bitnet::detail::CModel::State state;
 };
 struct bitnet_batch : bitnet::detail::CHandle {
   static constexpr auto kKind = bitnet::detail::CKind::kBatch;
   static constexpr const char* kName = "batch";
   explicit bitnet_batch(std::shared_ptr<const bitnet::detail::CModelCore> c)
-      : CHandle(kKind), core(std::move(c)), batch(core->model->NewBatch()) {}
+      : CHandle(kKind), core(std::move(c)), workspace(core->model->NewWorkspace()) {}
   std::shared_ptr<const bitnet::detail::CModelCore> core;
-  std::unique_ptr<bitnet::detail::CModelBatch> batch;
-  std::vector<bitnet::detail::CModelTurn> turns;
+  bitnet::detail::CModel::Workspace workspace;
+  std::vector<bitnet::detail::CModel::Turn> turns;
 };
 struct bitnet_decoder : bitnet::detail::CHandle {
   static constexpr auto kKind = bitnet::detail::CKind::kDecoder;
@@ -102,14 +108,6 @@ struct bitnet_decoder : bitnet::detail::CHandle {
 namespace bitnet::detail {
 
 // ---- The longer functions ----------------------------------------------------------------------------------------
-
-template <Scheme S>
-Result<std::unique_ptr<CAnyModel>> LoadCModel(const Checkpoint& checkpoint, const LoadProgress& progress,
-                                              Executor& executor) {
-  Result<AnyModel<S>> model = LoadAnyModel<S>(checkpoint, progress, DefaultBackend<S>(executor));
-  if (!model.ok()) return Error{model.error()};
-  return std::unique_ptr<CAnyModel>(std::make_unique<CModelOf<S>>(*std::move(model)));
-}
 
 inline bool IsCPath(const char* text, size_t bytes) {
   return text != nullptr && bytes != 0 && std::memchr(text, '\0', bytes) == nullptr;
@@ -180,12 +178,11 @@ inline bitnet_status LoadC(const char* path_text, size_t path_bytes, const bitne
 #endif
   };
   core->cache_bits = cache_bits;
-  auto model = cache_bits == 32   ? LoadCModel<B158>(*checkpoint, report, executor)
-               : cache_bits == 16 ? LoadCModel<WithFloat16Cache<B158>>(*checkpoint, report, executor)
-                                  : LoadCModel<WithInt8Cache<B158>>(*checkpoint, report, executor);
+  auto model = LoadAnyModel<CScheme>(*checkpoint, {.progress = report, .cache_bits = cache_bits},
+                                     DefaultBackend<B158>(executor));
   if (!model.ok()) return CFail(BITNET_CANNOT_LOAD, at, model.error());
   report(all_tensors, all_tensors);
-  core->model = *std::move(model);
+  core->model.emplace(*std::move(model));
   *out = new bitnet_model(std::move(core));
   return BITNET_OK;
 }
@@ -230,7 +227,9 @@ bitnet_status DecodeC(bitnet_decoder* decoder, const char** text, size_t* bytes,
 }
 
 // Whether there is room for so many more.
-inline bool HasCRoom(const CModelState& state, size_t tokens) { return tokens <= state.max_tokens() - state.length(); }
+inline bool HasCRoom(const CModel::State& state, size_t tokens) {
+  return tokens <= state.max_tokens() - state.length();
+}
 
 inline bitnet_status ForwardC(bitnet_state* state, const uint32_t* tokens, size_t count, bool all, const float** logits,
                               const char* name) {
@@ -239,12 +238,18 @@ inline bitnet_status ForwardC(bitnet_state* state, const uint32_t* tokens, size_
     if (!IsCArray(tokens, count)) return CInvalid(at, "the tokens are NULL");
     const CUse use(*state);
     if (!use) return CBusy(at, bitnet_state::kName);
-    const Result<const float*> made = state->core->model->Forward({tokens, count}, all, *state->state);
-    if (!made.ok()) {
-      return CFail(HasCRoom(*state->state, count) ? BITNET_INVALID_ARGUMENT : BITNET_FULL, at, made.error());
-    }
-    if (logits != nullptr) *logits = *made;
-    return BITNET_OK;
+    const CModel& model = *state->core->model;
+    const auto give = [&](const auto& made, auto&& first) -> bitnet_status {
+      if (!made.ok()) {
+        return CFail(HasCRoom(state->state, count) ? BITNET_INVALID_ARGUMENT : BITNET_FULL, at, made.error());
+      }
+      if (logits != nullptr) *logits = first(*made);
+      return BITNET_OK;
+    };
+    const std::span<const Token> read(tokens, count);
+    if (all)
+      return give(model.ForwardAll(read, state->state), [](MatrixView<const float> rows) { return rows.Row(0); });
+    return give(model.Forward(read, state->state), [](std::span<const float> row) { return row.data(); });
   });
 }
 
@@ -275,15 +280,15 @@ inline bitnet_status ForwardC(bitnet_batch& batch, std::span<const bitnet_turn> 
   }
   batch.turns.clear();
   for (const bitnet_turn& turn : turns) {
-    batch.turns.push_back({turn.state->state.get(), {turn.tokens, turn.count}});
+    batch.turns.push_back({&turn.state->state, {turn.tokens, turn.count}});
   }
-  const Result<const float*> made = batch.core->model->Forward(batch.turns, *batch.batch);
+  const auto made = batch.core->model->Forward(batch.turns, batch.workspace);
   if (!made.ok()) {
     const bool fit = std::all_of(batch.turns.begin(), batch.turns.end(),
-                                 [](const CModelTurn& turn) { return HasCRoom(*turn.state, turn.tokens.size()); });
+                                 [](const CModel::Turn& turn) { return HasCRoom(*turn.state, turn.tokens.size()); });
     return CFail(fit ? BITNET_INVALID_ARGUMENT : BITNET_FULL, at, made.error());
   }
-  if (logits != nullptr) *logits = *made;
+  if (logits != nullptr) *logits = made->Row(0);
   return BITNET_OK;
 }
 
@@ -356,7 +361,7 @@ BITNET_C_API bitnet_status bitnet_model_describe(const bitnet_model* model, bitn
     facts.ffn = config.ffn;
     facts.weight_bytes = bytes.projections + bytes.embedding + bytes.norms;
     facts.page_tokens = bitnet::kPageTokens;
-    facts.page_bytes = core.model->PageBytes();
+    facts.page_bytes = core.model->PageBytes().value_or(std::numeric_limits<size_t>::max());
     facts.threads = core.threads;
     facts.tokenizer_vocab = core.tokenizer ? core.tokenizer->size() : 0;
     facts.cache_bits = core.cache_bits;
@@ -510,7 +515,7 @@ BITNET_C_API bitnet_status bitnet_state_new(const bitnet_model* model, size_t ma
   return CGuarded("bitnet_state_new", [&](const char* at) -> bitnet_status {
     if (!IsC(model, at)) return BITNET_INVALID_ARGUMENT;
     if (state == nullptr) return CInvalid(at, "there is no place for the state: it is NULL");
-    const CAnyModel& any = *model->core->model;
+    const CModel& any = *model->core->model;
     const size_t most = any.config().max_positions;
     *state = new bitnet_state(model->core, any.NewState(max_tokens == 0 ? most : std::min(max_tokens, most)));
     return BITNET_OK;
@@ -524,7 +529,7 @@ BITNET_C_API bitnet_status bitnet_state_copy(const bitnet_state* state, bitnet_s
     if (copy == nullptr) return CInvalid(at, "there is no place for the copy: it is NULL");
     const CUse use(*state);
     if (!use) return CBusy(at, bitnet_state::kName);
-    *copy = new bitnet_state(state->core, state->state->Copy());
+    *copy = new bitnet_state(state->core, state->state);
     return BITNET_OK;
   });
 }
@@ -535,11 +540,11 @@ BITNET_C_API bitnet_status bitnet_state_truncate(bitnet_state* state, size_t len
     if (!IsC(state, at)) return BITNET_INVALID_ARGUMENT;
     const CUse use(*state);
     if (!use) return CBusy(at, bitnet_state::kName);
-    if (length > state->state->length()) {
+    if (length > state->state.length()) {
       return CInvalid(at, "length is " + std::to_string(length) + "; the state has " +
-                              std::to_string(state->state->length()) + " tokens");
+                              std::to_string(state->state.length()) + " tokens");
     }
-    state->state->Truncate(length);
+    state->state.Truncate(length);
     return BITNET_OK;
   });
 }
@@ -555,9 +560,9 @@ BITNET_C_API bitnet_status bitnet_state_describe(const bitnet_state* state, bitn
     const CUse use(*state);
     if (!use) return CBusy(at, bitnet_state::kName);
     bitnet_state_info facts = {};
-    facts.length = state->state->length();
-    facts.max_tokens = state->state->max_tokens();
-    facts.cache_bytes = state->state->CacheBytes();
+    facts.length = state->state.length();
+    facts.max_tokens = state->state.max_tokens();
+    facts.cache_bytes = state->state.CacheBytes();
     return WriteCStruct(facts, at, info);
   });
 }

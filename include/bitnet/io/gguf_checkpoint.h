@@ -219,12 +219,15 @@ class GgufCheckpoint {
     if (scale->size() != 1 || !((*scale)[0] >= 0.0f)) return refuse("one scale, not negative, was expected");
     return std::visit(
         [&]<Format F>(QuantizedMatrix<F>& m) -> Result<Done> {
-          if (kIsFloat<F>) return refuse("a scale, of weights that are reals");
-          for (float& step : m.steps()) {
-            step *= (*scale)[0];
-            if (!std::isfinite(step)) return refuse("with it a step of the weights is not finite");
+          if constexpr (kIsFloat<F>) {
+            return refuse("a scale, of weights that are reals");
+          } else {
+            for (float& step : m.steps()) {
+              step *= (*scale)[0];
+              if (!std::isfinite(step)) return refuse("with it a step of the weights is not finite");
+            }
+            return Done{};
           }
-          return Done{};
         },
         matrix);
   }

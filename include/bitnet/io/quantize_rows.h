@@ -117,7 +117,8 @@ requires std::is_invocable_v<Read&, size_t, std::span<float>> QuantizedMatrix<ty
   using Matrix = QuantizedMatrix<typename Q::Format>;
   constexpr size_t kBufferValues = size_t{1} << 14;
   constexpr StepGranularity kGranularity = StepGranularity::Of<typename Q::Granularity>();
-  constexpr bool kRowByRow = kGranularity.per_row || kKeepsReals<Q>;
+  constexpr bool kStepsOfRows = kGranularity.per_row;  // (in a lambda nvcc reads no member of a constant)
+  constexpr bool kRowByRow = kStepsOfRows || kKeepsReals<Q>;
   const bool whole = !kRowByRow && !detail::kStepRunsOverRows<Q>;
   const size_t rows_at_once = whole ? rows : std::clamp<size_t>(kBufferValues / std::max<size_t>(cols, 1), 1, rows + 1);
   std::vector<float> buffer(ElementCount<float>(std::min(rows_at_once, rows), cols));
@@ -139,7 +140,7 @@ requires std::is_invocable_v<Read&, size_t, std::span<float>> QuantizedMatrix<ty
   const auto store = [&](size_t r, const Matrix& part) {
     std::copy(part.bytes().begin(), part.bytes().end(),
               matrix.bytes().begin() + static_cast<std::ptrdiff_t>(r * Matrix::RowBytes(cols)));
-    if constexpr (kGranularity.per_row) {
+    if constexpr (kStepsOfRows) {
       std::copy(part.steps().begin(), part.steps().end(),
                 matrix.steps().begin() + static_cast<std::ptrdiff_t>(r * matrix.step_groups().Count()));
     }

@@ -25,6 +25,7 @@
 #include "bitnet/io/checkpoint_report.h"
 #include "bitnet/io/load_tokenizer.h"
 #include "bitnet/model/perplexity.h"
+#include "bitnet/scheme/cache.h"
 #include "bitnet/scheme/scheme.h"
 
 namespace bitnet {
@@ -39,8 +40,8 @@ namespace detail {
 
 template <Scheme S, Backend B>
 Result<double> PerplexityAs(const B& backend, const Checkpoint& checkpoint, std::span<const Token> tokens,
-                            std::optional<Token> begin, WeightUse* use = nullptr) {
-  const auto model = LoadAnyModel<S>(checkpoint, {}, backend);
+                            std::optional<Token> begin, size_t cache_bits, WeightUse* use = nullptr) {
+  const auto model = LoadAnyModel<S>(checkpoint, {.cache_bits = cache_bits}, backend);
   if (!model.ok()) return Error{model.error()};
   ScoreOptions options;
   options.context = std::min<size_t>(options.context, model->config().max_positions);
@@ -81,6 +82,7 @@ void TryCheckpoint(std::string_view text, const TrialOptions& options, Checkpoin
   CheckpointTrial trial;
   trial.tokens = tokens.size();
 
+  using OfTwoCaches = WithChosenCache<S, WithInt8Cache<S>, WithSmallCache<S, 3>>;
   const bool has_i2s = std::any_of(report.tensors.begin(), report.tensors.end(),
                                    [](const TensorReport& tensor) { return tensor.type == "I2_S"; });
   const auto few = tokens.first(std::min(tokens.size(), options.most_tokens_a_layout));
@@ -95,7 +97,7 @@ void TryCheckpoint(std::string_view text, const TrialOptions& options, Checkpoin
                                                         : "C") +
                              " of I2_S";
     trial.layouts.push_back(
-        detail::ScoreOf(name, checkpoint.ok() ? detail::PerplexityAs<WithInt8Cache<S>>(backend, *checkpoint, few, begin)
+        detail::ScoreOf(name, checkpoint.ok() ? detail::PerplexityAs<OfTwoCaches>(backend, *checkpoint, few, begin, 8)
                                               : Result<double>(Error{checkpoint.error()})));
   }
   if (has_i2s) {
@@ -119,10 +121,10 @@ void TryCheckpoint(std::string_view text, const TrialOptions& options, Checkpoin
     trial.schemes.push_back(detail::ScoreOf(name, perplexity));
   };
   add("8-bit inputs, 8-bit cache",
-      detail::PerplexityAs<WithInt8Cache<S>>(backend, *checkpoint, tokens, begin, &trial.use));
-  add("8-bit inputs, 3-bit cache", detail::PerplexityAs<WithSmallCache<S, 3>>(backend, *checkpoint, tokens, begin));
+      detail::PerplexityAs<OfTwoCaches>(backend, *checkpoint, tokens, begin, 8, &trial.use));
+  add("8-bit inputs, 3-bit cache", detail::PerplexityAs<OfTwoCaches>(backend, *checkpoint, tokens, begin, 3));
   add("4-bit inputs (a4.8), 8-bit cache",
-      detail::PerplexityAs<WithInt8Cache<A48>>(backend, *checkpoint, tokens, begin));
+      detail::PerplexityAs<WithInt8Cache<A48>>(backend, *checkpoint, tokens, begin, 8));
   if (!trial.schemes[0].fault.empty()) fail(trial.schemes[0].fault);
   report.trial = std::move(trial);
 }

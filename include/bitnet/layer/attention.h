@@ -19,25 +19,20 @@
 
 #include "bitnet/backend/backend.h"
 #include "bitnet/backend/default_backend.h"
+#include "bitnet/backend/fused_operations.h"
 #include "bitnet/backend/uses.h"
 #include "bitnet/base/assert.h"
-#include "bitnet/layer/fused_products.h"
 #include "bitnet/layer/norm_quantize.h"
 #include "bitnet/layer/rms_norm.h"
 #include "bitnet/layer/store_heads.h"
 #include "bitnet/layer/transform_inputs.h"
 #include "bitnet/layer/weight_use.h"
+#include "bitnet/scheme/cache.h"
 #include "bitnet/scheme/scheme.h"
 #include "bitnet/tensor/operand.h"
 #include "bitnet/tensor/quantized_matrix.h"
 
 namespace bitnet {
-
-// What quantizes a scheme's cache, of heads that are transformed already.
-template <Scheme S>
-using CacheQuantizersOf = CacheQuantizers<Untransformed<typename S::Query>, Untransformed<typename S::Key>,
-                                          Untransformed<typename S::FirstKey>, Untransformed<typename S::Value>,
-                                          Untransformed<typename S::FirstValue>>;
 
 // Norms of each query and each key head, before the rotary embedding: gains of head_dim, or none.
 template <Backend B>
@@ -65,6 +60,9 @@ class Attention {
   static_assert(kIsFloat<typename S::Key::Format> == kIsFloat<typename S::FirstKey::Format> &&
                     kIsFloat<typename S::Value::Format> == kIsFloat<typename S::FirstValue::Format>,
                 "bitnet: a cache keeps its first token quantized if and only if the others are");
+  static_assert(
+      !kIsChosenCache<CacheQuantizersOf<S>> || requires { B::kChoosesCaches; },
+      "bitnet: a cache that is chosen when the program runs needs a backend Erased<B>");
 
  public:
   using OutputUses = std::conditional_t<S::OutputKeep::kAll, Uses<Dense>, Uses<ChosenColumns>>;

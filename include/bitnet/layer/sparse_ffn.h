@@ -16,10 +16,9 @@
 
 #include "bitnet/backend/backend.h"
 #include "bitnet/backend/default_backend.h"
+#include "bitnet/backend/fused_operations.h"
 #include "bitnet/backend/uses.h"
 #include "bitnet/base/assert.h"
-#include "bitnet/layer/fused_products.h"
-#include "bitnet/layer/glu_quantize.h"
 #include "bitnet/layer/norm_quantize.h"
 #include "bitnet/layer/rms_norm.h"
 #include "bitnet/layer/transform_inputs.h"

@@ -1,11 +1,12 @@
-// StoreHeads: what a pass does with queries, keys and values before it attends. A backend may offer it as one operation
-// (`RotateAndStore`); where it does not, it is composed here. The bits are the same.
+// StoreHeads: what a pass does with queries, keys and values before it attends. Where the scheme transforms nothing
+// that is one operation, RotateAndStore (backend/fused_operations.h).
 #ifndef BITNET_LAYER_STORE_HEADS_H_
 #define BITNET_LAYER_STORE_HEADS_H_
 
 #include <cstddef>
 
 #include "bitnet/backend/backend.h"
+#include "bitnet/backend/fused_operations.h"
 #include "bitnet/quant/transform.h"
 #include "bitnet/scheme/scheme.h"
 #include "bitnet/tensor/matrix_view.h"
@@ -19,11 +20,6 @@ void TransformHeads(const B& backend, typename B::Stream& stream, MatrixView<flo
   if constexpr (!kIsIdentity<T>) backend.template Transform<T>(stream, heads, heads);
 }
 
-// The heads of x [tokens, n * head_dim], contiguous: [tokens * n, head_dim].
-inline MatrixView<float> HeadsOf(MatrixView<float> x, size_t head_dim) {
-  return {x.data(), x.rows() * (x.cols() / head_dim), head_dim};
-}
-
 // Rotates queries q and keys k, transforms the three where the scheme does, stores keys and values in the cache,
 // quantizes the queries. q, k and v [tokens, heads * head_dim], contiguous, may be changed.
 template <Scheme S, Backend B, class Cache>
@@ -33,9 +29,8 @@ void StoreHeads(const B& backend, typename B::Stream& stream, MatrixView<float> 
   using Query = Untransformed<typename S::Query>;
   constexpr bool kTransforms = !(kTransformsNothing<typename S::Query> && kTransformsNothing<typename S::Key> &&
                                  kTransformsNothing<typename S::Value>);
-  if constexpr (!kTransforms &&
-                requires { backend.template RotateAndStore<Query>(stream, q, k, v, where, cache, queries); }) {
-    backend.template RotateAndStore<Query>(stream, q, k, v, where, cache, queries);
+  if constexpr (!kTransforms) {
+    RotateAndStore<Query>(backend, stream, q, k, v, head_dim, where, cache, queries);
   } else {
     backend.Rotate(stream, where, q);
     backend.Rotate(stream, where, k);

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "bitnet/backend/backend.h"
+#include "bitnet/backend/fused_operations.h"
 #include "bitnet/base/result.h"
 #include "bitnet/base/size.h"
 #include "bitnet/layer/attention.h"
@@ -167,16 +168,8 @@ class CachePool {
   }
 
  private:
-  // Of all layers, to at least so many pages, or to none. A backend may offer it as one operation (`ResizeCaches`).
-  void Resize(size_t pages) {
-    if constexpr (requires { backend_.ResizeCaches(pages, caches_.layers, caches_.edges); }) {
-      backend_.ResizeCaches(pages, caches_.layers, caches_.edges);
-    } else {
-      ForEachLayer([&](auto& cache) {
-        if (pages == 0 || cache.pages() < pages) backend_.ResizeCache(cache, pages);
-      });
-    }
-  }
+  // Of all layers, to at least so many pages, or to none.
+  void Resize(size_t pages) { ResizeCaches(backend_, pages, caches_.layers, caches_.edges); }
   template <class L>
   void Make(size_t layers, std::vector<CacheOf<L>>& caches) {
     for (size_t i = 0; i < layers; ++i) {

@@ -5,10 +5,12 @@
 
 #include <cstddef>
 #include <string>
+#include <type_traits>
 
 #include "bitnet/backend/definitions.h"
 #include "bitnet/base/result.h"
 #include "bitnet/model/config.h"
+#include "bitnet/scheme/cache.h"
 #include "bitnet/scheme/scheme.h"
 
 namespace bitnet {
@@ -31,8 +33,11 @@ Result<Done> CheckScheme(const ModelConfig& c) {
     check.template operator()<W, typename L::Input>("the inputs of attention and FFN", "hidden", c.hidden);
     check.template operator()<W, typename L::OutputInput>("the attention output", "heads * head_dim", c.query_width());
     check.template operator()<W, typename L::DownInput>("down", "ffn", c.ffn);
-    check.template operator()<typename L::Query, typename L::Key>("attention scores", "head_dim", c.head_dim);
-    check.template operator()<typename L::Query, typename L::FirstKey>("attention scores", "head_dim", c.head_dim);
+    ForEachCache<CacheQuantizersOf<L>>([&]<class Heads>(size_t, std::type_identity<Heads>) {
+      using Q = typename Heads::Query;
+      check.template operator()<Q, typename Heads::Key>("attention scores", "head_dim", c.head_dim);
+      check.template operator()<Q, typename Heads::FirstKey>("attention scores", "head_dim", c.head_dim);
+    });
   };
   check_layers.template operator()<S>();
   if (kHasEdges<S>) check_layers.template operator()<EdgeOf<S>>();

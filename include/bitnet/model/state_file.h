@@ -16,13 +16,16 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "bitnet/base/assert.h"
 #include "bitnet/base/bytes.h"
 #include "bitnet/model/model_file.h"
 #include "bitnet/model/transformer.h"
+#include "bitnet/scheme/cache.h"
 
 namespace bitnet {
 
@@ -54,6 +57,34 @@ void ReadHeads(ByteReader& from, const std::string& name, const char* scheme, si
   if (from.ok() && !heads.IsValid()) from.Fail(name, "it holds codes that its number format does not have");
 }
 
+template <class Quantizers>
+void WriteLayer(ByteWriter& to, const HostCache<Quantizers>& layer) {
+  if constexpr (kIsChosenCache<Quantizers>) {
+    std::visit([&](const auto& one) { WriteLayer(to, one); }, layer.one);
+  } else {
+    WriteHeads(to, layer.keys);
+    WriteHeads(to, layer.values);
+  }
+}
+
+// Of several caches that it may be, the file's: the first of which it can be read.
+template <class Quantizers>
+void ReadLayer(ByteReader& from, const std::string& name, const char* scheme, const ModelConfig& config, size_t tokens,
+               HostCache<Quantizers>& layer) {
+  if constexpr (kIsChosenCache<Quantizers>) {
+    const ByteReader at = from;
+    ForEachCache<Quantizers>([&]<class Each>(size_t i, std::type_identity<Each>) {
+      if (i != 0 && from.ok()) return;
+      ByteReader attempt = at;
+      ReadLayer(attempt, name, scheme, config, tokens, layer.one.template emplace<HostCache<Each>>());
+      if (i == 0 || attempt.ok()) from = attempt;
+    });
+  } else {
+    ReadHeads(from, name + "keys", scheme, config.kv_heads, config.head_dim, tokens, layer.keys);
+    ReadHeads(from, name + "values", scheme, config.kv_heads, config.head_dim, tokens, layer.values);
+  }
+}
+
 }  // namespace detail
 
 // `config` of the model whose state it was.
@@ -67,10 +98,7 @@ std::vector<uint8_t> SerializeState(const ModelConfig& config, const SavedState<
   to.Number(config.kv_heads);
   to.Number(config.head_dim);
   to.Number(static_cast<uint64_t>(saved.length));
-  const auto write = [&](const auto& layer) {
-    detail::WriteHeads(to, layer.keys);
-    detail::WriteHeads(to, layer.values);
-  };
+  const auto write = [&](const auto& layer) { detail::WriteLayer(to, layer); };
   for (size_t i = 0; i < config.layers && saved.length != 0; ++i) AtLayer<S>(config, i, write, saved);
   return std::move(to.bytes());
 }
@@ -97,10 +125,7 @@ Result<SavedState<S>> DeserializeState(const ModelConfig& config, std::span<cons
   saved.edges.resize(EdgeCount<S>(config));
   for (size_t i = 0; i < config.layers && from.ok() && saved.length != 0; ++i) {
     const std::string at = "layer" + std::to_string(i) + ".";
-    const auto read = [&](auto& layer) {
-      detail::ReadHeads(from, at + "keys", S::kName, config.kv_heads, config.head_dim, saved.length, layer.keys);
-      detail::ReadHeads(from, at + "values", S::kName, config.kv_heads, config.head_dim, saved.length, layer.values);
-    };
+    const auto read = [&](auto& layer) { detail::ReadLayer(from, at, S::kName, config, saved.length, layer); };
     AtLayer<S>(config, i, read, saved);
   }
   if (from.ok() && from.remaining() != 0) {

@@ -236,7 +236,7 @@ class Transformer<S, B> {
       workspace.sampled_[turn] = *token;
       return Done{};
     };
-    if constexpr (detail::DrawsLater<B>) {
+    if constexpr (DrawsLater<B>) {
       workspace.drawn_.resize(turns.size());
       const auto fed = Run(turns, workspace, Wanted::kLast, false, [&](MatrixView<float> logits) {
         for (size_t i = 0; i < draws.size(); ++i) {

@@ -22,6 +22,7 @@
 #include "bitnet/model/config.h"
 #include "bitnet/model/draws.h"
 #include "bitnet/model/weights.h"
+#include "bitnet/scheme/cache.h"
 #include "bitnet/scheme/scheme.h"
 #include "bitnet/tensor/growing_matrix.h"
 #include "bitnet/tensor/matrix_view.h"
@@ -93,7 +94,7 @@ class TransformerWorkspace {
   typename B::template Rows<OperandOf<typename S::HeadInput>> head_inputs_;
   std::vector<WeightUse> use_;   // of a pass, for each layer
   GrowingMatrix read_, edited_;  // what the host reads, and changes
-  std::vector<typename detail::DrawnOf<B>::type> drawn_;
+  std::vector<DrawnOf<B>> drawn_;
   std::vector<Token> sampled_;
   // [turns, vocab], which Sample draws from: rows of logits_, or nothing. Another workspace has none of them, so that
   // one is moved, not copied.
@@ -233,6 +234,12 @@ class TransformerState {
       return Error{"restore: what was saved is another model's: it must have " + std::to_string(config.layers) +
                    " layers of " + std::to_string(config.kv_heads) + " heads of " + std::to_string(config.head_dim)};
     }
+    bool is_kept_so = true;
+    const auto compare = [&](const auto& layer, const auto& cache) {
+      if constexpr (requires { cache.Keeps(layer); }) is_kept_so = is_kept_so && cache.Keeps(layer);
+    };
+    for (size_t i = 0; i < config.layers; ++i) AtLayer<S>(config, i, compare, saved, pages_.pool()->caches());
+    if (!is_kept_so) return Error{"restore: what was saved is of a cache of other formats than this model has"};
     PageList<Pool> pages(pages_.shared_pool());
     std::vector<uint32_t> taken;
     pages.Reserve(PagesFor(saved.length));

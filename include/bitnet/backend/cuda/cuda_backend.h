@@ -34,7 +34,7 @@
 #include "bitnet/backend/cuda/store.h"
 #include "bitnet/backend/cuda/stream.h"
 #include "bitnet/backend/cuda/transform.h"
-#include "bitnet/layer/fused_products.h"
+#include "bitnet/backend/fused_operations.h"
 
 namespace bitnet::cuda {
 
@@ -117,7 +117,7 @@ class BasicCudaBackend {
     cuda::MatMulColumns(stream, matrix.view(), x.view(), y);
   }
 
-  // ---- Products with what stands beside them (layer/fused_products.h).
+  // ---- Products with what stands beside them (backend/fused_operations.h).
   template <Operand X, class... Matrix>
   void MatMulAll(Stream& stream, RowsMemory<M, X>& x, const ProductTo<Matrix>&... to) const {
     Gather<Stream> gather(stream);
@@ -129,14 +129,14 @@ class BasicCudaBackend {
     (each(to.matrix, to.y), ...);
   }
   template <Operand W, Operand X, class U>
-  void MatMulAdd(Stream& stream, const MatrixMemory<M, W, X, U>& matrix, RowsMemory<M, X>& x,
+  void MatMulAdd(Stream& stream, const MatrixMemory<M, W, X, U>& matrix, RowsMemory<M, X>& x, Reals&,
                  MatrixView<float> y) const {
     CheckMultiplies<U>();
     CheckProduct(matrix, x, y);
     cuda::MatMulAdd(stream, matrix.view(), x.view(), y);
   }
   template <Operand W, Operand X, class U>
-  void MatMulColumnsAdd(Stream& stream, const MatrixMemory<M, W, X, U>& matrix, RowsMemory<M, X>& x,
+  void MatMulColumnsAdd(Stream& stream, const MatrixMemory<M, W, X, U>& matrix, RowsMemory<M, X>& x, Reals&,
                         MatrixView<float> y) const {
     CheckChoosesColumns<U>();
     CheckProduct(matrix, x, y);
@@ -236,7 +236,7 @@ class BasicCudaBackend {
     }
   }
 
-  // out = Q(up * A(gate)) (layer/glu_quantize.h).
+  // out = Q(up * A(gate)).
   template <Activation A, AnyQuantizer Q>
   void GluQuantize(Stream& stream, MatrixView<const float> gate, MatrixView<float> up, const Lists& open,
                    Rows<OperandOf<Q>>& out) const
@@ -253,14 +253,14 @@ class BasicCudaBackend {
     CheckStore(keys, values, where.host(), cache);
     cuda::Store<Quantizers>(stream, keys, values, where.view(), cache.view());
   }
-  // What comes before attention, in one launch (layer/store_heads.h).
+  // What comes before attention, in one launch.
   template <AnyQuantizer Q, class Quantizers>
-  void RotateAndStore(Stream& stream, MatrixView<float> q, MatrixView<float> k, MatrixView<float> v, const Where& where,
-                      CacheMemory<M, Quantizers>& cache, Rows<OperandOf<Q>>& queries) const
+  void RotateAndStore(Stream& stream, MatrixView<float> q, MatrixView<float> k, MatrixView<float> v, size_t head_dim,
+                      const Where& where, CacheMemory<M, Quantizers>& cache, Rows<OperandOf<Q>>& queries) const
       requires(kStoresOnDevice<Q, Quantizers>) {
-    const size_t head_dim = CheckRotate(where.host(), q);
     CheckStore(k, v, where.host(), cache);
-    BITNET_ASSERT(head_dim == cache.head_dim() && q.IsContiguous(), "RotateAndStore: the cache is one of other heads");
+    BITNET_ASSERT(head_dim == CheckRotate(where.host(), q) && head_dim == cache.head_dim() && q.IsContiguous(),
+                  "RotateAndStore: the cache is one of other heads");
     queries.Resize(stream, q.rows() * (q.cols() / head_dim), head_dim, 0);
     cuda::RotateAndStore<Q, Quantizers>(stream, q, k, v, where.view(), cache.view(), queries.view());
   }

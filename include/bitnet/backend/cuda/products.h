@@ -165,8 +165,8 @@ void MatMulColumnsTo(Stream& stream, const PlainRowsView<W>& w, const RowsView<X
 
 }  // namespace detail
 
-// ---- The operations of backend/backend.h, and those of layer/fused_products.h. Views are of matching shapes; `view`
-// is that of MatrixLayout<W, X, U>, with its base set.
+// ---- The operations of backend/backend.h, and those of backend/fused_operations.h. Views are of matching shapes;
+// `view` is that of MatrixLayout<W, X, U>, with its base set.
 
 // y [tokens, rows] = x [tokens, cols] * matrix^T.
 template <class Stream, class View, Operand X>

@@ -1,6 +1,6 @@
-// RotateAndStore: what comes between the projections and attention, in one launch (layer/store_heads.h). A warp has a
-// head of a token, of queries, keys or values: it turns the pairs of a query or a key by their angles, in place; when
-// all of its block have, it quantizes the query, or stores the key or the value (store.h).
+// RotateAndStore: what comes between the projections and attention, in one launch (backend/fused_operations.h). A warp
+// has a head of a token, of queries, keys or values: it turns the pairs of a query or a key by their angles, in place;
+// when all of its block have, it quantizes the query, or stores the key or the value (store.h).
 #ifndef BITNET_BACKEND_CUDA_ROTATE_AND_STORE_H_
 #define BITNET_BACKEND_CUDA_ROTATE_AND_STORE_H_
 

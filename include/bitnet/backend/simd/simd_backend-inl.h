@@ -80,7 +80,12 @@ class SimdBackend {
   template <GrowsInSlabs... Caches>
   void ResizeCaches(size_t pages, Caches&... caches) const {
     size_t bytes = 0;
-    const auto each = [&](auto&& f) { (std::for_each(caches.begin(), caches.end(), f), ...); };
+    const auto each = [&](auto&& f) {
+      const auto of = [&](auto& some) {
+        for (auto& cache : some) f(cache);
+      };
+      (of(caches), ...);
+    };
     each([&](const auto& cache) { bytes = SizeSum(bytes, cache.SlabBytes(pages)); });
     const auto slab = bytes >= kHugePage ? std::make_shared<Slab>(bytes) : nullptr;
     each([&](auto& cache) {
