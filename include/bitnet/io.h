@@ -15,6 +15,7 @@
 #include "bitnet/io/gguf_writer.h"
 #include "bitnet/io/load_tokenizer.h"
 #include "bitnet/io/load_weights.h"
+#include "bitnet/io/map_model.h"
 #include "bitnet/io/report_text.h"
 #include "bitnet/io/safetensors_writer.h"
 #include "bitnet/io/text_decoder.h"

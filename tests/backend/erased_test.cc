@@ -211,6 +211,21 @@ TEST_CASE("Erased: real inputs, and codes of them where a matrix wants codes") {
   CHECK(SameBits(row, expected_row));
   B::Rows<Float> fresh;
   CHECK(Breaks("must have been quantized", [&] { product(by_codes, fresh); }));
+  // What is written over them has no codes.
+  QuantizedRows<Float> written;
+  reference::Quantize<Unquantized>(MatrixView<const float>(x.data(), kTokens, kCols), written);
+  backend.Write(stream, written, inputs);
+  CHECK(Breaks("must have been quantized", [&] { product(by_codes, inputs); }));
+
+  // Where columns are chosen, those of the reals are listed, and the codes are multiplied whole.
+  using Chosen = Uses<ChosenColumns>;
+  const auto columns = backend.PrepareForCodes<Grouped<Int<6>>, Chosen>(weights);
+  backend.Quantize<Unquantized>(stream, MatrixView<const float>(x.data(), kTokens, kCols), inputs);
+  const std::vector<float> whole = product(by_codes, inputs);
+  backend.FindNonzero(stream, inputs);
+  std::vector<float> y(kTokens * kRows);
+  backend.MatMulColumns(stream, columns, inputs, {y.data(), kTokens, kRows});
+  CHECK(SameBits(y, whole));
 }
 
 // Of a cache of its own, and of reals.
@@ -252,6 +267,9 @@ TEST_CASE("Erased: a model runs on it, with a cache that is chosen at run time")
     REQUIRE(!restored.ok());
     CHECK(restored.error().find("a cache of other formats than this model has") != std::string::npos);
     CHECK(refused.length() == 0);
+    CHECK_FALSE(other.IsOwn(state));
+    CHECK(Breaks("another model's", [&] { static_cast<void>(other.Forward(last, state)); }));
+    CHECK(Breaks("another model's", [&] { static_cast<void>(other.NewState(20, model.NewPool(4))); }));
   };
   check(std::type_identity<A48>(), 0);
   check(std::type_identity<WithFloat16Cache<A48>>(), 1);

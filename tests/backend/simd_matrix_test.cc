@@ -43,6 +43,30 @@ TEST_CASE("SimdMatrix: ternary weights are held once, in at most 1.7 bits by loo
   }
 }
 
+TEST_CASE("SimdMatrix: bytes of trits that no encoder writes are the levels that they are to the reference") {
+  constexpr size_t kRows = 70, kTokens = 2;
+  for (const size_t cols : {15u, 16u, 19u, 1280u}) {
+    INFO(cols << " columns");
+    QuantizedMatrix<Ternary> weights(kRows, cols, {});
+    weights.steps()[0] = 0.5f;
+    for (size_t i = 0; i < weights.bytes().size(); ++i) weights.bytes()[i] = static_cast<uint8_t>(i * 7 + i / 256);
+    Random random(1);
+    std::vector<float> x(kTokens * cols);
+    for (float& v : x) v = Normal(random);
+    const auto product = [&](const auto& backend) {
+      using B = std::remove_cvref_t<decltype(backend)>;
+      auto stream = backend.NewStream();
+      typename B::template Rows<Int<4>> rows;
+      backend.template Quantize<Quantizer<Int<4>, AbsMax>>(stream, {x.data(), kTokens, cols}, rows);
+      std::vector<float> y(kTokens * kRows);
+      const auto matrix = backend.template PrepareMatrix<Ternary, Int<4>, Uses<Dense>>(weights);
+      backend.MatMul(stream, matrix, rows, {y.data(), kTokens, kRows});
+      return y;
+    };
+    CHECK(product(SimdBackend()) == product(ReferenceBackend()));
+  }
+}
+
 TEST_CASE("SimdMatrix: the layout follows from the type") {
   using namespace HWY_NAMESPACE;
   constexpr bool kHasLookups = kTableEntries != 0;

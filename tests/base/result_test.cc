@@ -32,6 +32,23 @@ TEST_CASE("Result: a value is there, and reached in every way") {
   CHECK(*same == "Ada!");
 }
 
+TEST_CASE("Result: assigned, it holds what was assigned, be it a value or an error") {
+  const Result<std::string> ada = Name(true), none = Name(false);
+  Result<std::string> name = Name(true);
+  name = none;
+  REQUIRE_FALSE(name.ok());
+  CHECK(name.error() == none.error());
+  name = ada;
+  REQUIRE(name.ok());
+  CHECK(*name == "Ada");
+  static_cast<void>(name = Name(false));
+  REQUIRE_FALSE(name.ok());
+  CHECK(name.error() == none.error());
+  static_cast<void>(name = Name(true));
+  REQUIRE(name.ok());
+  CHECK(*name == "Ada");
+}
+
 TEST_CASE("Result: an error gives its sentence") {
   const Result<std::string> name = Name(false);
   CHECK_FALSE(name.ok());

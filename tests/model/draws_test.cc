@@ -1,4 +1,3 @@
-#include "bitnet/model/draws.h"
 
 #include <doctest/doctest.h>
 

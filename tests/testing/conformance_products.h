@@ -294,6 +294,8 @@ void TestGroupedProduct(const B& backend, const char* pair) {
   }
   test({3, 1, {true, 128}, 128, Fill::kRandom}, 8640);
   test({130, 66, {true, 64}, 256, Fill::kTop}, 520);
+  // More blocks of rows than are walked through at once.
+  test({330, 2, {true, 16}, 16, Fill::kRandom}, 70);
 }
 
 // More results than caches hold, in rows that start on cache lines, as the layers' buffers do.

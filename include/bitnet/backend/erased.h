@@ -262,6 +262,7 @@ class Erased {
   requires(!std::is_convertible_v<const From&, MatrixView<const float>>) void Write(Stream& stream, const From& from,
                                                                                     auto& to) const {
     backend_.Write(stream, from, to);
+    ForgetReals(to);
   }
   // The host's form says which quantizers.
   template <Operand Q, class Quantizers>

@@ -54,6 +54,11 @@ class AnyCache {
       return Is<Quantizers>();
     }
   }
+  // Whether it has the quantizers of another.
+  bool IsLike(const AnyCache& other) const {
+    if (pages_ == nullptr || other.pages_ == nullptr) return pages_ == other.pages_;
+    return pages_->key() == other.pages_->key();
+  }
   // B's cache, which must have these quantizers.
   template <class Quantizers>
   typename B::template Cache<Quantizers>& As() const {

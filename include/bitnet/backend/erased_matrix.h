@@ -76,6 +76,8 @@ class AnyMatrix {
   class Weights final : public AnyWeights {
     using Matrix = typename B::template Matrix<W, In, Stored>;
     static constexpr bool kMultiplies = Stored::kMultiplies;
+    // (Nobody lists the codes of RealInputs that are not zero.)
+    static constexpr bool kChoosesColumns = std::is_same_v<In, X> && Stored::template kHas<ChosenColumns>;
 
    public:
     explicit Weights(Matrix matrix) : matrix_(std::move(matrix)) {}
@@ -95,7 +97,7 @@ class AnyMatrix {
       }
     }
     void MatMulColumns(const B& backend, Stream& stream, Rows& x, MatrixView<float> y) const override {
-      if constexpr (Stored::template kHas<ChosenColumns>) {
+      if constexpr (kChoosesColumns) {
         backend.MatMulColumns(stream, matrix_, Inputs(backend, stream, x), y);
       } else {
         MatMul(backend, stream, x, y);
@@ -116,7 +118,7 @@ class AnyMatrix {
     }
     void MatMulColumnsAdd(const B& backend, Stream& stream, Rows& x, Reals& memory,
                           MatrixView<float> y) const override {
-      if constexpr (Stored::template kHas<ChosenColumns>) {
+      if constexpr (kChoosesColumns) {
         bitnet::MatMulColumnsAdd(backend, stream, matrix_, Inputs(backend, stream, x), memory, y);
       } else {
         MatMulAdd(backend, stream, x, memory, y);

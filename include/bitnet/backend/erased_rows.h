@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "bitnet/backend/backend.h"
+#include "bitnet/backend/fused_operations.h"
 #include "bitnet/backend/type_key.h"
 #include "bitnet/base/assert.h"
 #include "bitnet/format/format.h"
@@ -19,13 +20,6 @@ template <Backend B>
 class Erased;
 template <Backend B, Operand X, class U>
 class AnyMatrix;
-
-// Whether B has both in one operation: layer/norm_quantize.h.
-template <class B, class Q>
-concept FusesNormWith = requires(const B& backend, typename B::Stream& stream, MatrixView<const float> x,
-                                 const typename B::Vector& gain, typename B::template Rows<OperandOf<Q>>& out) {
-  backend.template RmsNormQuantize<Q>(stream, x, gain, 1.0f, out);
-};
 
 // Real inputs; and the same in eight bits, for matrices that want them so (Erased::PrepareForCodes), made when the
 // first of them is multiplied with.

@@ -1,4 +1,4 @@
-// Operations that a backend may offer as one; where it does not, they are composed here. The bits are the same. Layers
+// Operations that a backend may offer as one; where it does not, they are composed. The bits are the same. Layers
 // call these functions, and a backend's own, a member of the same name, has the same arguments but itself: also those
 // that only the composition needs, because a backend may be one that does not know what it will find (erased.h).
 //
@@ -8,9 +8,8 @@
 //   GluQuantize          Q(up * A(gate))
 //   RotateAndStore       what comes between the projections and attention
 //   ResizeCaches         pages for the caches of all layers
-//   Draw                 a Sample that joins the pass
 //
-// (One more, RmsNormQuantize, is asked for by layer/norm_quantize.h.)
+// Two are composed elsewhere: RmsNormQuantize in layer/norm_quantize.h, Draw in Transformer::FeedAndSample.
 #ifndef BITNET_BACKEND_FUSED_OPERATIONS_H_
 #define BITNET_BACKEND_FUSED_OPERATIONS_H_
 
@@ -27,6 +26,13 @@
 #include "bitnet/tensor/operand.h"
 
 namespace bitnet {
+
+// Whether B has RmsNormQuantize: a norm, and the quantizer of its results.
+template <class B, class Q>
+concept FusesNormWith = requires(const B& backend, typename B::Stream& stream, MatrixView<const float> x,
+                                 const typename B::Vector& gain, typename B::template Rows<OperandOf<Q>>& out) {
+  backend.template RmsNormQuantize<Q>(stream, x, gain, 1.0f, out);
+};
 
 // A matrix, and where its product goes: y [tokens, rows].
 template <class Matrix>

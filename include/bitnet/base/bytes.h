@@ -179,29 +179,44 @@ inline Result<Done> SaveSealed(const std::string& path, const FileKind& kind, st
 
 inline constexpr size_t kSealHeaderBytes = 12;
 
-// The payload of a sealed file; its first byte is at kSealHeaderBytes of the file.
+// Whether the first bytes of a file are those of its kind and version.
+inline Result<Done> CheckSealHeader(std::span<const uint8_t> bytes, const std::string& path, const FileKind& kind) {
+  const std::string name = kind.name;
+  if (bytes.size() < kSealHeaderBytes || std::memcmp(bytes.data(), kind.magic, 8) != 0) {
+    return Error{path + ": this is not a " + name + " (its first bytes must be " + kind.magic + ")"};
+  }
+  const auto version = ByteReader(bytes.subspan(8)).Number<uint32_t>("version");
+  if (version != kind.version) {
+    return Error{path + ": version " + std::to_string(version) + " of a " + name + "; this library reads version " +
+                 std::to_string(kind.version)};
+  }
+  return Done{};
+}
+
+// The payload within all bytes of a sealed file; its first byte is at kSealHeaderBytes of the file.
+inline Result<std::span<const uint8_t>> OpenSeal(std::span<const uint8_t> bytes, const std::string& path,
+                                                 const FileKind& kind) {
+  if (Result<Done> header = CheckSealHeader(bytes, path, kind); !header.ok()) return Error{header.error()};
+  if (bytes.size() < kSealHeaderBytes + 8) return Error{path + ": damaged or truncated: it has no checksum"};
+  const size_t end = bytes.size() - 8;
+  if (ByteReader(bytes.subspan(end)).Number<uint64_t>("checksum") != Checksum(bytes.first(end))) {
+    return Error{path + ": damaged or truncated: the checksum at byte " + std::to_string(end) +
+                 " does not match the contents"};
+  }
+  return bytes.subspan(kSealHeaderBytes, end - kSealHeaderBytes);
+}
+
+// The payload of a sealed file.
 inline Result<std::vector<uint8_t>> LoadSealed(const std::string& path, const FileKind& kind,
                                                const ReadLimits& limits = {}) {
   Result<FileReader> file = FileReader::Open(path, limits);
   if (!file.ok()) return Error{file.error()};
   std::vector<uint8_t> bytes;
   if (Result<Done> read = file->Append(bytes, kSealHeaderBytes); !read.ok()) return Error{read.error()};
-  const std::string name = kind.name;
-  if (bytes.size() < kSealHeaderBytes || std::memcmp(bytes.data(), kind.magic, 8) != 0) {
-    return Error{path + ": this is not a " + name + " (its first bytes must be " + kind.magic + ")"};
-  }
-  const auto version = ByteReader(std::span<const uint8_t>(bytes).subspan(8)).Number<uint32_t>("version");
-  if (version != kind.version) {
-    return Error{path + ": version " + std::to_string(version) + " of a " + name + "; this library reads version " +
-                 std::to_string(kind.version)};
-  }
+  if (Result<Done> header = CheckSealHeader(bytes, path, kind); !header.ok()) return Error{header.error()};
   if (Result<Done> read = file->AppendRest(bytes); !read.ok()) return Error{read.error()};
-  if (bytes.size() < kSealHeaderBytes + 8) return Error{path + ": damaged or truncated: it has no checksum"};
-  const std::span<const uint8_t> all = bytes;
-  ByteReader seal(all.last(8));
-  if (seal.Number<uint64_t>("checksum") != Checksum(all.first(all.size() - 8))) {
-    return Error{path + ": damaged or truncated: the checksum at byte " + std::to_string(bytes.size() - 8) +
-                 " does not match the contents"};
+  if (Result<std::span<const uint8_t>> payload = OpenSeal(bytes, path, kind); !payload.ok()) {
+    return Error{payload.error()};
   }
   bytes.resize(bytes.size() - 8);
   bytes.erase(bytes.begin(), bytes.begin() + kSealHeaderBytes);

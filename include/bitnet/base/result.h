@@ -65,9 +65,10 @@ class [[nodiscard]] Result {
  private:
   const char* error_or_empty() const { return ok() ? "" : error_.message.c_str(); }
 
-  // No std::variant, which is long to compile: every kind of Result is, in every program.
-  Error error_;
+  // No std::variant, which is long to compile: every kind of Result is, in every program. (The value first: if copying
+  // it ends the memory, the sentence is still that of before.)
   std::optional<T> value_;
+  Error error_;
 };
 
 // What a function without a value returns: Result<Done>.

@@ -100,10 +100,18 @@ class Attention {
   // Of weights in S's format, which need not outlive the call.
   Attention(const Weights& q, const Weights& k, const Weights& v, const Weights& o, RmsNorm<B> sub_norm, size_t heads,
             size_t kv_heads, const B& backend, HeadNorms<B> head_norms = {})
-      : Attention(Prepared(q, backend), Prepared(k, backend), Prepared(v, backend),
-                  backend.template PrepareMatrix<OperandOf<typename S::Weight>, OperandOf<typename S::OutputInput>,
-                                                 OutputUses>(o),
+      : Attention(Prepare(q, backend), Prepare(k, backend), Prepare(v, backend), PrepareOutput(o, backend),
                   std::move(sub_norm), heads, kv_heads, std::move(head_norms)) {}
+
+  // Of q, k or v; of o.
+  static Matrix Prepare(const Weights& weights, const B& backend) {
+    return backend.template PrepareMatrix<OperandOf<typename S::Weight>, OperandOf<typename S::Input>, Uses<Dense>>(
+        weights);
+  }
+  static OutputMatrix PrepareOutput(const Weights& weights, const B& backend) {
+    return backend
+        .template PrepareMatrix<OperandOf<typename S::Weight>, OperandOf<typename S::OutputInput>, OutputUses>(weights);
+  }
 
   // y [tokens, hidden] = attention of x [tokens, hidden] (normed), whose tokens stand where `where` says. Adds their
   // keys and values to the cache. Adds to *use, if given.
@@ -177,11 +185,6 @@ class Attention {
       use->qkv.AddDense(backend.CountNonzero(stream, x), tokens, q_.cols(), q_.rows() + k_.rows() + v_.rows());
       use->out.AddDense(backend.CountNonzero(stream, buffers.output_inputs), tokens, o_.cols(), o_.rows());
     }
-  }
-
-  static Matrix Prepared(const Weights& weights, const B& backend) {
-    return backend.template PrepareMatrix<OperandOf<typename S::Weight>, OperandOf<typename S::Input>, Uses<Dense>>(
-        weights);
   }
 
   Matrix q_, k_, v_;

@@ -66,13 +66,20 @@ class SparseFfn {
   }
   // Of weights in S's format, which need not outlive the call.
   SparseFfn(const Weights& gate, const Weights& up, const Weights& down, RmsNorm<B> sub_norm, const B& backend)
-      : SparseFfn(
-            backend.template PrepareMatrix<OperandOf<typename S::Weight>, OperandOf<typename S::Input>, Uses<Dense>>(
-                gate),
-            backend.template PrepareMatrix<OperandOf<typename S::Weight>, OperandOf<typename S::Input>, UpUses>(up),
-            backend.template PrepareMatrix<OperandOf<typename S::Weight>, OperandOf<typename S::DownInput>, DownUses>(
-                down),
-            std::move(sub_norm)) {}
+      : SparseFfn(PrepareGate(gate, backend), PrepareUp(up, backend), PrepareDown(down, backend), std::move(sub_norm)) {
+  }
+
+  static GateMatrix PrepareGate(const Weights& weights, const B& backend) {
+    return backend.template PrepareMatrix<OperandOf<typename S::Weight>, OperandOf<typename S::Input>, Uses<Dense>>(
+        weights);
+  }
+  static UpMatrix PrepareUp(const Weights& weights, const B& backend) {
+    return backend.template PrepareMatrix<OperandOf<typename S::Weight>, OperandOf<typename S::Input>, UpUses>(weights);
+  }
+  static DownMatrix PrepareDown(const Weights& weights, const B& backend) {
+    return backend.template PrepareMatrix<OperandOf<typename S::Weight>, OperandOf<typename S::DownInput>, DownUses>(
+        weights);
+  }
 
   // y [tokens, hidden] of x [tokens, hidden] (normed). Adds to *use, if given.
   void operator()(const B& backend, Stream& stream, MatrixView<const float> x, Buffers& buffers, MatrixView<float> y,

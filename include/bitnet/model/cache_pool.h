@@ -111,6 +111,19 @@ class CachePool {
   }
 
   const ModelConfig& config() const { return config_; }
+  // Whether its caches are those of another's configuration, and, where they are chosen when the program runs, of the
+  // same choice.
+  bool IsLike(const CachePool& other) const {
+    const auto alike = [](const auto& some, const auto& others) {
+      if constexpr (requires { some[0].IsLike(others[0]); }) {
+        return some.empty() || some[0].IsLike(others[0]);
+      } else {
+        return true;
+      }
+    };
+    return config_ == other.config_ && alike(caches_.layers, other.caches_.layers) &&
+           alike(caches_.edges, other.caches_.edges);
+  }
   // Of each layer: see AtLayer.
   struct Caches {
     std::vector<CacheOf<S>> layers;

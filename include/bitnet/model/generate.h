@@ -167,7 +167,8 @@ inline size_t BegunLength(std::span<const Token> tokens, const std::vector<Token
 // Calls on_token(token) -> bool for every token of the reply; false ends it. Tokens that may belong to a stop sequence
 // are reported when it is sure that they do not. If Generate gives an error, or something throws (on_token, an edit,
 // memory), the state is as it was before, but for the logits that Transformer::Sample draws from; only the generator
-// has gone on. The same generator, options and model give the same tokens on every backend.
+// has gone on (by one too where another thread takes the last page of a pool just before a token needs it). The same
+// generator, options and model give the same tokens on every backend.
 template <class Model, class Generator, class OnToken>
 Result<Generated> Generate(const Model& model, typename Model::State& state, std::span<const Token> prompt,
                            const GenerateOptions& options, Generator& generator, OnToken&& on_token) {

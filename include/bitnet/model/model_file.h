@@ -243,42 +243,95 @@ std::vector<uint8_t> SerializeModel(const ModelWeights<S>& model) {
   return std::move(to.bytes());
 }
 
+// Reads a packed model part by part, in this order: BeforeLayers, each Layer, AfterLayers. After an error nothing more
+// is read.
+template <Scheme S>
+class ModelReader {
+ public:
+  // `payload` starts at kSealHeaderBytes of the file, for messages.
+  explicit ModelReader(std::span<const uint8_t> payload)
+      : size_(payload.size()), from_(payload, kSealHeaderBytes), config_(ModelConfig::Read(from_)) {
+    if (!from_.ok()) {
+      error_ = from_.error();
+    } else if (Result<Done> valid = config_.Validate(); !valid.ok()) {
+      error_ = valid.error();
+    } else if (Result<Done> fits = CheckScheme<S>(config_); !fits.ok()) {
+      error_ = fits.error();
+    }
+  }
+
+  const ModelConfig& config() const { return config_; }
+  bool ok() const { return error_.empty(); }
+  const std::string& error() const { return error_; }
+  // Of the payload, how many bytes were read.
+  size_t position() const { return size_ - from_.remaining(); }
+
+  // The members of weights that stand before the layers; of layer i; and those that stand after them, which must be
+  // all that is left.
+  void BeforeLayers(ModelWeights<S>& weights) {
+    Read([&](auto&& read) { ForEachTensorBeforeLayers(config_, read, weights); });
+  }
+  void Layer(size_t i, LayerWeights<S>& layer) {
+    Read([&](auto&& read) { ForEachTensorOfLayer(config_, i, read, layer); });
+  }
+  void Edge(size_t i, LayerWeights<EdgeOf<S>>& layer) requires(kHasEdges<S>) {
+    Read([&](auto&& read) { ForEachTensorOfLayer<true>(config_, i, read, layer); });
+  }
+  void AfterLayers(ModelWeights<S>& weights) {
+    Read([&](auto&& read) {
+      ForEachTensorAfterLayers(config_, read, weights);
+      if (from_.ok() && from_.remaining() != 0) {
+        from_.Fail("the end", std::to_string(from_.remaining()) + " bytes follow the last tensor; none were expected");
+      }
+    });
+  }
+
+ private:
+  // each(read(tensor, values)).
+  template <class Each>
+  void Read(Each&& each) {
+    if (!ok()) return;
+    each([&](auto tensor, auto& values) {
+      if (!from_.ok()) return;
+      const std::string name = tensor.FullName();
+      if constexpr (tensor.kRole == TensorRole::kGain) {
+        detail::ReadGain(from_, name, values, tensor.cols);
+      } else {
+        detail::ReadMatrix(from_, name, S::kName, values, tensor.rows, tensor.cols,
+                           detail::GranularityAt<S, tensor.kRole, tensor.kEdge>());
+      }
+      if (!from_.ok()) return;
+      const std::string fault = detail::FaultOf(values);
+      if (!fault.empty()) from_.Fail(name, fault);
+    });
+    if (!from_.ok()) error_ = from_.error();
+  }
+
+  size_t size_;
+  ByteReader from_;
+  ModelConfig config_;
+  std::string error_;
+};
+
 // `payload` starts at kSealHeaderBytes of the file, for messages.
 template <Scheme S>
 Result<ModelWeights<S>> DeserializeModel(std::span<const uint8_t> payload) {
-  ByteReader from(payload, kSealHeaderBytes);
+  ModelReader<S> reader(payload);
   ModelWeights<S> model;
-  const ModelConfig c = model.config = ModelConfig::Read(from);
-  if (!from.ok()) return Error{from.error()};
-  if (Result<Done> valid = c.Validate(); !valid.ok()) return Error{valid.error()};
-  if (Result<Done> fits = CheckScheme<S>(c); !fits.ok()) return Error{fits.error()};
-  const auto read = [&](auto tensor, auto& values) {
-    if (!from.ok()) return;
-    const std::string name = tensor.FullName();
-    if constexpr (tensor.kRole == TensorRole::kGain) {
-      detail::ReadGain(from, name, values, tensor.cols);
-    } else {
-      detail::ReadMatrix(from, name, S::kName, values, tensor.rows, tensor.cols,
-                         detail::GranularityAt<S, tensor.kRole, tensor.kEdge>());
-    }
-    if (!from.ok()) return;
-    const std::string fault = detail::FaultOf(values);
-    if (!fault.empty()) from.Fail(name, fault);
-  };
-  ForEachTensorBeforeLayers(c, read, model);
+  model.config = reader.config();
+  reader.BeforeLayers(model);
   // Layers are made one by one: how many the file says is believed only as far as its bytes reach.
-  for (size_t i = 0; i < c.layers && from.ok(); ++i) {
-    if (kHasEdges<S> && IsEdge(c, i)) {
-      ForEachTensorOfLayer<kHasEdges<S>>(c, i, read, model.edges.emplace_back());
-    } else {
-      ForEachTensorOfLayer(c, i, read, model.layers.emplace_back());
+  for (size_t i = 0; i < model.config.layers && reader.ok(); ++i) {
+    if constexpr (kHasEdges<S>) {
+      if (IsEdge(model.config, i)) {
+        reader.Edge(i, model.edges.emplace_back());
+        continue;
+      }
     }
+    reader.Layer(i, model.layers.emplace_back());
   }
-  ForEachTensorAfterLayers(c, read, model);
-  if (from.ok() && from.remaining() != 0) {
-    from.Fail("the end", std::to_string(from.remaining()) + " bytes follow the last tensor; none were expected");
-  }
-  if (!from.ok()) return Error{from.error()};
+  reader.AfterLayers(model);
+  if (!reader.ok()) return Error{reader.error()};
   return model;
 }
 

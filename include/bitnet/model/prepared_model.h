@@ -33,6 +33,24 @@ struct PreparedLayer {
   typename SparseFfn<S, B>::UpMatrix up;
   typename SparseFfn<S, B>::DownMatrix down;
   std::vector<float> ffn_sub_norm;
+
+  static PreparedLayer Prepare(const LayerWeights<S>& w, const B& backend) {
+    using Attend = Attention<S, B>;
+    using Ffn = SparseFfn<S, B>;
+    return {w.attn_norm,
+            Attend::Prepare(w.q, backend),
+            Attend::Prepare(w.k, backend),
+            Attend::Prepare(w.v, backend),
+            Attend::PrepareOutput(w.o, backend),
+            w.q_norm,
+            w.k_norm,
+            w.attn_sub_norm,
+            w.ffn_norm,
+            Ffn::PrepareGate(w.gate, backend),
+            Ffn::PrepareUp(w.up, backend),
+            Ffn::PrepareDown(w.down, backend),
+            w.ffn_sub_norm};
+  }
 };
 
 template <Scheme S, Backend B>
@@ -58,6 +76,38 @@ struct PreparedModel {
     model.layers.resize(InnerCount<S>(config));
     model.edges.resize(EdgeCount<S>(config));
     return model;
+  }
+  static PreparedModel Prepare(const ModelWeights<S>& weights, const B& backend) {
+    PreparedModel model;
+    model.config = weights.config;
+    model.TakeEmbedding(weights, backend);
+    for (const auto& w : weights.layers) model.layers.push_back(PreparedLayer<S, B>::Prepare(w, backend));
+    for (const auto& w : weights.edges) model.edges.push_back(PreparedLayer<EdgeOf<S>, B>::Prepare(w, backend));
+    model.TakeHead(weights, backend);
+    return model;
+  }
+
+  // What stands before the layers of the weights, and after them; `config` comes first.
+  void TakeEmbedding(const ModelWeights<S>& weights, const B& backend) {
+    // (Where they may not be tied CheckScheme has refused that.)
+    if constexpr (kMayTieEmbedding<S>) {
+      if (config.tied_embedding) {
+        head = PrepareHead(weights.embedding, backend);
+        return;
+      }
+    }
+    embedding = backend.template PrepareMatrix<OperandOf<EmbeddingWeightOf<S>>, OperandOf<typename S::HeadInput>,
+                                               Uses<RowLookup>>(weights.embedding);
+  }
+  void TakeHead(const ModelWeights<S>& weights, const B& backend) {
+    final_norm = weights.final_norm;
+    if (!config.tied_embedding) head = PrepareHead(weights.head, backend);
+  }
+
+ private:
+  static Head PrepareHead(const typename ModelWeights<S>::Head& weights, const B& backend) {
+    return backend
+        .template PrepareMatrix<OperandOf<typename S::HeadWeight>, OperandOf<typename S::HeadInput>, HeadUses>(weights);
   }
 };
 

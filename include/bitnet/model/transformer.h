@@ -46,7 +46,6 @@
 #include "bitnet/model/cache_pool.h"
 #include "bitnet/model/check_scheme.h"
 #include "bitnet/model/config.h"
-#include "bitnet/model/draws.h"
 #include "bitnet/model/pages_of_pass.h"
 #include "bitnet/model/prepared_model.h"
 #include "bitnet/model/transformer_state.h"
@@ -74,25 +73,7 @@ class Transformer<S, B> {
 
   // The weights need not outlive the call. Their configuration must be valid.
   explicit Transformer(const ModelWeights<S>& weights, B backend = B())
-      : backend_(std::move(backend)),
-        config_(weights.config),
-        rope_(config_.MakeRope()),
-        final_norm_(weights.final_norm, config_.rms_eps, backend_),
-        head_(backend_.template PrepareMatrix<HeadWeight, HeadInput, typename Prepared::HeadUses>(HeadOf(weights))) {
-    CheckConfig(weights);
-    const auto is_head = [&](const auto& matrix) {
-      return matrix.rows() == config_.vocab && matrix.cols() == config_.hidden;
-    };
-    BITNET_ASSERT(is_head(weights.embedding) && (config_.tied_embedding || is_head(weights.head)) &&
-                      weights.final_norm.size() == config_.hidden,
-                  "Transformer: embedding, head and final_norm must have the configuration's shape: see CheckModel");
-    if (!config_.tied_embedding) {
-      embedding_ = backend_.template PrepareMatrix<Embedding, HeadInput, Uses<RowLookup>>(weights.embedding);
-    }
-    for (const auto& w : weights.layers) AddLayer<S>(w, blocks_.layers);
-    for (const auto& w : weights.edges) AddLayer<EdgeOf<S>>(w, blocks_.edges);
-    pool_ = NewPool(std::numeric_limits<size_t>::max());
-  }
+      : Transformer(PreparedModel<S, B>::Prepare(weights, backend), backend) {}
 
   // Of matrices that the backend has prepared, which must have the configuration's shapes.
   explicit Transformer(PreparedModel<S, B>&& model, B backend = B())
@@ -141,8 +122,8 @@ class Transformer<S, B> {
   // Bytes of a page of kPageTokens tokens in all layers, if that fits size_t.
   std::optional<size_t> PageBytes() const { return CacheBytes(1); }
 
-  // Whether it is a state of a model of this configuration. (One that NewState did not make, or that was moved from,
-  // has no room and no tokens: it is any model's.)
+  // Whether it is a state of a model of this configuration and cache. (One that NewState did not make, or that was
+  // moved from, has no room and no tokens: it is any model's.)
   bool IsOwn(const State& state) const {
     return state.max_tokens_ == 0 || (IsOwn(*state.pages_.pool()) && state.max_tokens_ <= config_.max_positions);
   }
@@ -293,9 +274,6 @@ class Transformer<S, B> {
 
  private:
   using Prepared = PreparedModel<S, B>;
-  using HeadWeight = OperandOf<typename S::HeadWeight>;
-  using HeadInput = OperandOf<typename S::HeadInput>;
-  using Embedding = OperandOf<EmbeddingWeightOf<S>>;
 
   // Of ModelWeights or a PreparedModel.
   void CheckConfig(const auto& model) const {
@@ -305,46 +283,15 @@ class Transformer<S, B> {
                   "Transformer: the weights must have as many layers as their configuration says");
   }
 
-  // (Where they may not be tied CheckScheme has refused that.)
-  static const typename ModelWeights<S>::Head& HeadOf(const ModelWeights<S>& weights) {
-    if constexpr (kMayTieEmbedding<S>) {
-      if (weights.config.tied_embedding) return weights.embedding;
-    }
-    return weights.head;
-  }
-
   // Prefill runs this many tokens at a time, which bounds the buffers.
   static constexpr size_t kChunk = 256;
 
   // L: the scheme of the layer.
   template <Scheme L>
-  void AddLayer(const LayerWeights<L>& w, std::deque<DecoderLayer<L, B>>& layers) {
-    AddLayer(
-        w, layers,
-        [&](RmsNorm<B> sub_norm, HeadNorms<B> head_norms) {
-          return Attention<L, B>(w.q, w.k, w.v, w.o, std::move(sub_norm), config_.heads, config_.kv_heads, backend_,
-                                 std::move(head_norms));
-        },
-        [&](RmsNorm<B> sub_norm) { return SparseFfn<L, B>(w.gate, w.up, w.down, std::move(sub_norm), backend_); });
-  }
-  template <Scheme L>
   void AddLayer(PreparedLayer<L, B>&& w, std::deque<DecoderLayer<L, B>>& layers) {
     BITNET_ASSERT(w.q.rows() == config_.query_width() && w.q.cols() == config_.hidden && w.gate.rows() == config_.ffn &&
                       w.gate.cols() == config_.hidden,
                   "Transformer: the matrices of a layer must have the configuration's shapes");
-    AddLayer(
-        w, layers,
-        [&](RmsNorm<B> sub_norm, HeadNorms<B> head_norms) {
-          return Attention<L, B>(std::move(w.q), std::move(w.k), std::move(w.v), std::move(w.o), std::move(sub_norm),
-                                 config_.heads, config_.kv_heads, std::move(head_norms));
-        },
-        [&](RmsNorm<B> sub_norm) {
-          return SparseFfn<L, B>(std::move(w.gate), std::move(w.up), std::move(w.down), std::move(sub_norm));
-        });
-  }
-  // Makes the two parts of w.
-  template <Scheme L, class Attend, class Ffn>
-  void AddLayer(const auto& w, std::deque<DecoderLayer<L, B>>& layers, Attend&& make_attention, Ffn&& make_ffn) {
     BITNET_ASSERT(
         w.attn_sub_norm.empty() != config_.sub_layer_norms && w.ffn_sub_norm.empty() != config_.sub_layer_norms &&
             w.q_norm.empty() != config_.head_norms && w.k_norm.empty() != config_.head_norms,
@@ -353,9 +300,11 @@ class Transformer<S, B> {
     layers.emplace_back(
         norm(w.attn_norm),
         [&] {
-          return make_attention(norm(w.attn_sub_norm), HeadNorms<B>{norm(w.q_norm), norm(w.k_norm)});
+          return Attention<L, B>(std::move(w.q), std::move(w.k), std::move(w.v), std::move(w.o), norm(w.attn_sub_norm),
+                                 config_.heads, config_.kv_heads, HeadNorms<B>{norm(w.q_norm), norm(w.k_norm)});
         },
-        norm(w.ffn_norm), [&] { return make_ffn(norm(w.ffn_sub_norm)); });
+        norm(w.ffn_norm),
+        [&] { return SparseFfn<L, B>(std::move(w.gate), std::move(w.up), std::move(w.down), norm(w.ffn_sub_norm)); });
   }
 
   enum class Wanted { kLast, kAll };  // logits after the last token of each turn, or after all tokens of the only one
@@ -391,7 +340,7 @@ class Transformer<S, B> {
     return Done{};
   }
 
-  bool IsOwn(const Pool& pool) const { return pool.config() == config_; }
+  bool IsOwn(const Pool& pool) const { return pool.IsLike(*pool_); }
 
   void CheckIsOwn(const State& state) const {
     BITNET_ASSERT(IsOwn(state), "Transformer: the state is another model's; make it with NewState");

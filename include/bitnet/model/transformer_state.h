@@ -14,13 +14,14 @@
 #include <vector>
 
 #include "bitnet/backend/backend.h"
+#include "bitnet/backend/fused_operations.h"
+#include "bitnet/backend/sampling.h"
 #include "bitnet/base/assert.h"
 #include "bitnet/base/result.h"
 #include "bitnet/layer/decoder_layer.h"
 #include "bitnet/layer/weight_use.h"
 #include "bitnet/model/cache_pool.h"
 #include "bitnet/model/config.h"
-#include "bitnet/model/draws.h"
 #include "bitnet/model/weights.h"
 #include "bitnet/scheme/cache.h"
 #include "bitnet/scheme/scheme.h"
@@ -282,6 +283,12 @@ template <Scheme S, Backend B>
 struct TransformerTurn {
   TransformerState<S, B>* state = nullptr;
   std::span<const Token> tokens;
+};
+
+// By what the next token of a turn is drawn (Transformer::FeedAndSample).
+struct TurnDraw {
+  SamplerOptions options = {};
+  uint64_t random = 0;
 };
 
 }  // namespace bitnet

@@ -60,10 +60,22 @@ struct QuantizersOfCache {
       CacheQuantizers<Untransformed<Query>, Untransformed<typename S::Key>, Untransformed<typename S::FirstKey>,
                       Untransformed<typename S::Value>, Untransformed<typename S::FirstValue>>;
 };
+// How many of Caches have the formats of C: a file says no more of a cache (model/state_file.h).
+template <class C, class... Caches>
+inline constexpr size_t kCachesLike =
+    (... + (std::is_same_v<typename QuantizersOfCache<C, typename C::Query>::type::Formats,
+                           typename QuantizersOfCache<Caches, typename Caches::Query>::type::Formats>
+                ? 1
+                : 0));
 template <class S, class... Caches>
 struct QuantizersOfCache<S, ChosenCache<Caches...>> {
-  static_assert((... && (kTransformsNothing<typename Caches::Query> && kTransformsNothing<typename Caches::Value>)),
+  static_assert((... && Scheme<Caches>), "bitnet: WithChosenCache<S, Caches...>: Caches are schemes");
+  static_assert((... && (kTransformsNothing<typename Caches::Query> && kTransformsNothing<typename Caches::Key> &&
+                         kTransformsNothing<typename Caches::FirstKey> && kTransformsNothing<typename Caches::Value> &&
+                         kTransformsNothing<typename Caches::FirstValue>)),
                 "bitnet: the heads of a cache that is chosen when the program runs may not be Transformed");
+  static_assert((... && (kCachesLike<Caches, Caches...> == 1)),
+                "bitnet: two of the caches to choose from have the same formats");
   using type = OneOfCaches<typename QuantizersOfCache<Caches, typename Caches::Query>::type...>;
 };
 

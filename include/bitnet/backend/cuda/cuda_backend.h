@@ -283,7 +283,8 @@ class BasicCudaBackend {
     if (Result<Done> finished = stream.Finish(); !finished.ok()) return Error{finished.error()};
     return TokenOf(drawn);
   }
-  // Sample in two: it becomes a part of what the stream has waiting, and is there after Finish (model/draws.h).
+  // Sample in two: it becomes a part of what the stream has waiting, and is there after Finish
+  // (Transformer::FeedAndSample).
   using Drawn = SampleResult;
   void Draw(Stream& stream, MatrixView<const float> logits, const SamplerOptions& options, uint64_t random,
             Drawn& drawn) const {
