@@ -9,8 +9,8 @@
 
 namespace bitnet {
 
-// Whether few long streams beat many short ones: on AMD's cores, as measured on Zen 5 with AVX-512; Intel's, as
-// measured on Sapphire Rapids, want four to eight (docs/kernels.md, "Memory"). BITNET_STREAMS=few or many in the
+// Whether few long streams beat many short ones: on AMD's cores, as measured on Zen 5; Intel's, as measured on Sapphire
+// Rapids, want four to eight (docs/kernels.md, "Memory"). BITNET_STREAMS=few or many in the
 // environment decides otherwise. Results are the same.
 inline bool ReadsFewStreamsBest() {
   static const bool few = [] {
