@@ -15,5 +15,5 @@ struct Mine : A48 {
   using Key = Head<A48::Key>;
   using FirstKey = Head<A48::FirstKey>;
 };
-using Quantizers = CacheQuantizersOf<WithChosenCache<A48, A48, Mine>>;
+using Quantizers = CacheQuantizersOf<WithChosenCache<A48, Mine>>;
 static_assert(kIsChosenCache<Quantizers>);
