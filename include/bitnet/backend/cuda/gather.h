@@ -27,6 +27,7 @@ struct SideBySide {
   K kernels[kMostGathered];
   Grid grids[kMostGathered];
   unsigned count;
+  unsigned nothing = 0;  // (g++ 12 does not always clear what would lie here between two values: see Commands.)
 
   // A device whose grid is that of one of them.
   template <class Device>
