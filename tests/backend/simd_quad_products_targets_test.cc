@@ -9,6 +9,19 @@
 #include "bitnet/backend/simd/simd_backend-inl.h"
 #include "testing/conformance_products.h"
 
+#if !defined(BITNET_TESTED_STREAMS)
+#define BITNET_TESTED_STREAMS
+#include <cstdlib>
+#include <string>
+namespace bitnet {
+// (So that the tests of few and of many streams are of what they say.)
+TEST_CASE("products: of few streams of memory, or of many, as the environment says") {
+  const char* wanted = std::getenv("BITNET_STREAMS");
+  if (wanted != nullptr) CHECK(ReadsFewStreamsBest() == (std::string(wanted) == "few"));
+}
+}  // namespace bitnet
+#endif
+
 namespace bitnet::HWY_NAMESPACE {
 
 template <Operand W, Operand X>

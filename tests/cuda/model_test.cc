@@ -42,31 +42,50 @@ struct Conversation {
   }
 };
 
+// attempt(failing) for each call of the machine that may fail in turn, until none is left: failing(pass) is pass(), in
+// which that call fails.
+template <class Attempt>
+void FailEachCall(const EmulatedMachine& machine, cuda::FaultKind kind, Attempt&& attempt) {
+  EmulatedMachine::Counts& counts = machine.counts();
+  bool has_failed = true;
+  for (size_t call = 1; has_failed; ++call) {
+    struct End {
+      EmulatedMachine::Counts& counts;
+      bool& has_failed;
+      ~End() {
+        has_failed = counts.fails_at == 0;
+        counts.fails_at = 0;
+      }
+    };
+    attempt([&](auto&& pass) {
+      counts.fails_with = kind;
+      counts.fails_at = call;
+      const End end{counts, has_failed};
+      return pass();
+    });
+  }
+}
+
 TEST_CASE("A model on a device: whatever call fails, the state is as before, and the next call is well") {
   Conversation on;
   auto state = on.model.NewState();
   REQUIRE(on.model.Forward(std::span(on.prompt).first(3), state).ok());
-  EmulatedMachine::Counts& counts = on.machine.counts();
   size_t failures = 0;
-  for (size_t call = 1;; ++call) {
+  FailEachCall(on.machine, cuda::FaultKind::kOther, [&](auto&& failing) {
     auto fork = state;
-    counts.fails_with = cuda::FaultKind::kOther;
-    counts.fails_at = call;
-    const auto failed = on.model.Forward(std::span(on.prompt).subspan(3), fork);
-    const bool happened = counts.fails_at == 0;
-    counts.fails_at = 0;
-    if (!failed.ok()) {
-      ++failures;
-      CHECK(failed.error().find("CUDA: ") == 0);
-      CHECK(fork.length() == 3);
-      const auto again = on.model.Forward(std::span(on.prompt).subspan(3), fork);
-      REQUIRE(again.ok());
-      CHECK(testing::SameBits(*again, on.expected));
-    } else {
+    const auto pass = [&] { return on.model.Forward(std::span(on.prompt).subspan(3), fork); };
+    const auto failed = failing(pass);
+    if (failed.ok()) {
       CHECK(testing::SameBits(*failed, on.expected));
+      return;
     }
-    if (!happened) break;
-  }
+    ++failures;
+    CHECK(failed.error().find("CUDA: ") == 0);
+    CHECK(fork.length() == 3);
+    const auto again = pass();
+    REQUIRE(again.ok());
+    CHECK(testing::SameBits(*again, on.expected));
+  });
   CHECK(failures > 30);
 }
 
@@ -79,50 +98,39 @@ TEST_CASE("A draw in its pass on a device: whatever call fails, the token is not
   auto whole = state;
   const Token expected = *on.model.FeedAndSample(rest, whole, options, 77);
   CHECK(expected == *on.model.Sample(whole, options, 77));
-  EmulatedMachine::Counts& counts = on.machine.counts();
   size_t failures = 0;
-  for (size_t call = 1;; ++call) {
+  FailEachCall(on.machine, cuda::FaultKind::kOther, [&](auto&& failing) {
     auto fork = state;
-    counts.fails_with = cuda::FaultKind::kOther;
-    counts.fails_at = call;
-    const Result<Token> failed = on.model.FeedAndSample(rest, fork, options, 77);
-    const bool happened = counts.fails_at == 0;
-    counts.fails_at = 0;
+    const auto pass = [&] { return on.model.FeedAndSample(rest, fork, options, 77); };
+    const Result<Token> failed = failing(pass);
     if (failed.ok()) {
       CHECK(*failed == expected);
-    } else {
-      ++failures;
-      CHECK(failed.error().find("CUDA: ") == 0);
-      CHECK(fork.length() == 3);
-      CHECK(*on.model.FeedAndSample(rest, fork, options, 77) == expected);
+      return;
     }
-    if (!happened) break;
-  }
+    ++failures;
+    CHECK(failed.error().find("CUDA: ") == 0);
+    CHECK(fork.length() == 3);
+    CHECK(*pass() == expected);
+  });
   CHECK(failures > 30);
 }
 
 TEST_CASE("A model on a device: where its memory ends bad_alloc leaves, and the next call is well") {
   Conversation on;
-  EmulatedMachine::Counts& counts = on.machine.counts();
   size_t ended = 0;
-  for (size_t call = 1;; ++call) {
+  FailEachCall(on.machine, cuda::FaultKind::kOutOfMemory, [&](auto&& failing) {
     auto state = on.model.NewState();
-    counts.fails_with = cuda::FaultKind::kOutOfMemory;
-    counts.fails_at = call;
     try {
-      static_cast<void>(on.model.Forward(on.prompt, state).ok());
+      failing([&] { static_cast<void>(on.model.Forward(on.prompt, state).ok()); });
     } catch (const std::bad_alloc&) {
       ++ended;
       CHECK(state.length() == 0);
     }
-    const bool happened = counts.fails_at == 0;
-    counts.fails_at = 0;
     state.Truncate(0);
     const auto again = on.model.Forward(on.prompt, state);
     REQUIRE(again.ok());
     CHECK(testing::SameBits(*again, on.expected));
-    if (!happened) break;
-  }
+  });
   CHECK(ended > 10);
 }
 

@@ -53,6 +53,19 @@ void MatMulAll(const B& backend, typename B::Stream& stream, X& x, const Product
   }
 }
 
+namespace detail {
+
+// y += what multiply(product) gives; `memory` for the product.
+template <Backend B, class Multiply>
+void AddProduct(const B& backend, typename B::Stream& stream, typename B::Reals& memory, MatrixView<float> y,
+                Multiply&& multiply) {
+  const MatrixView<float> product = backend.Shape(stream, memory, y.rows(), y.cols());
+  multiply(product);
+  backend.Add(stream, product, y);
+}
+
+}  // namespace detail
+
 // y += x * matrix^T, of a matrix for all columns; `memory` for what is added ...
 template <Backend B, class Matrix, class X>
 void MatMulAdd(const B& backend, typename B::Stream& stream, const Matrix& matrix, X& x, typename B::Reals& memory,
@@ -60,9 +73,8 @@ void MatMulAdd(const B& backend, typename B::Stream& stream, const Matrix& matri
   if constexpr (requires { backend.MatMulAdd(stream, matrix, x, memory, y); }) {
     backend.MatMulAdd(stream, matrix, x, memory, y);
   } else {
-    const MatrixView<float> product = backend.Shape(stream, memory, y.rows(), y.cols());
-    backend.MatMul(stream, matrix, x, product);
-    backend.Add(stream, product, y);
+    detail::AddProduct(backend, stream, memory, y,
+                       [&](MatrixView<float> product) { backend.MatMul(stream, matrix, x, product); });
   }
 }
 // ... and of those that FindNonzero listed.
@@ -72,9 +84,8 @@ void MatMulColumnsAdd(const B& backend, typename B::Stream& stream, const Matrix
   if constexpr (requires { backend.MatMulColumnsAdd(stream, matrix, x, memory, y); }) {
     backend.MatMulColumnsAdd(stream, matrix, x, memory, y);
   } else {
-    const MatrixView<float> product = backend.Shape(stream, memory, y.rows(), y.cols());
-    backend.MatMulColumns(stream, matrix, x, product);
-    backend.Add(stream, product, y);
+    detail::AddProduct(backend, stream, memory, y,
+                       [&](MatrixView<float> product) { backend.MatMulColumns(stream, matrix, x, product); });
   }
 }
 

@@ -1,15 +1,21 @@
-// What reading a GGUF file takes of memory, right or wrong as the file may be: a small multiple of its bytes.
+// What reading files takes of memory: of a GGUF file, right or wrong as it may be, a small multiple of its bytes; of a
+// packed model that is mapped, little beside what is prepared.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <variant>
 #include <vector>
 
+#include "bitnet/backend/simd/default_backend.h"
 #include "bitnet/io/blocks.h"
 #include "bitnet/io/gguf.h"
+#include "bitnet/io/map_model.h"
 #include "io/gguf_seeds.h"
 #include "testing/mutations.h"
 #include "testing/replaced_new.h"
+#include "testing/temporary_file.h"
+#include "testing/tiny_model.h"
 
 namespace bitnet::testing {
 namespace {
@@ -67,6 +73,44 @@ TEST_CASE("GgufFile: a hundred thousand entries and tensors take a multiple of t
   size_t accepted = 0;
   CheckMemory(bytes, accepted);
   CHECK(accepted == 1);
+}
+
+TEST_CASE("MapModel: beside what is prepared one layer, or the embedding, is held") {
+  ModelConfig config = TinyConfig();
+  config.layers = 24;
+  const TemporaryFile file;
+  size_t largest = 0;
+  size_t prepared = 0;
+  {
+    const ModelWeights<A48> weights = TinyWeights<A48>(config);
+    REQUIRE(SaveModel(weights, file.path()).ok());
+    size_t of_layer = 0;
+    ForEachTensorOfLayer(
+        config, 0,
+        [&](auto tensor, const auto& values) {
+          if constexpr (tensor.kRole == TensorRole::kGain) {
+            of_layer += values.size() * sizeof(float);
+          } else {
+            of_layer += values.StoredBytes();
+          }
+        },
+        weights.layers[0]);
+    largest = std::max(of_layer, weights.embedding.StoredBytes());
+    const size_t before = held.load();
+    const Transformer<A48> model(weights);
+    prepared = held.load() - before;
+  }
+  const size_t most = MostHeld([&] { REQUIRE(MapModel<A48>(file.path()).ok()); });
+  CHECK(most > prepared / 2);
+  // (Codes of a row while it is packed, names, and vectors of layers that double as they grow.)
+  CHECK(most <= prepared + prepared / 4 + 2 * largest);
+  // All weights at once, as LoadModel has them, are more than that allows.
+  const size_t loaded = MostHeld([&] {
+    const auto weights = LoadModel<A48>(file.path());
+    REQUIRE(weights.ok());
+    const Transformer<A48> model(*weights);
+  });
+  CHECK(loaded > prepared + prepared / 4 + 2 * largest);
 }
 
 }  // namespace
