@@ -202,7 +202,7 @@ class LookupDot {
   // 16-bit lanes hold 255 a widening.
   static constexpr size_t kMaxWidenings = 256;
   // Of each block's stream. Measured as the layout was: 0 gives 14 GB/s, 512 18, 1024 and 2048 19, 4096 18. (AMD Zen 5,
-  // ternary by INT4: four streams 1024 ahead 0.76 of the bandwidth, 2048 0.82, 2560 0.77.)
+  // ternary by INT4, one or two runs: four streams 1024 ahead 0.76 of the bandwidth, 2048 0.82, 2560 0.77.)
   template <size_t kBlocks>
   static constexpr size_t kAhead = kBlocks < 8 ? 2048 : 1024;
 

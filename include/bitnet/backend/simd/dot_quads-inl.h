@@ -69,8 +69,8 @@ class QuadProduct {
   }
 
  private:
-  // Of each block's stream (LookupDot). (AMD Zen 5, INT6 in groups of 16: one stream 4096 ahead 0.83 of the read
-  // bandwidth, 6144 0.92, 8192 0.87; two streams 2048 ahead 0.75; four 1024 ahead 0.64.)
+  // Of each block's stream (LookupDot). (AMD Zen 5, INT6 in groups of 16: one stream 4096 ahead 0.87 of the read
+  // bandwidth, 6144 0.92, 8192 0.90; two streams 2048 ahead 0.75; four 1024 ahead 0.59.)
   template <size_t kCount>
   static constexpr size_t kAhead = kCount == 1 ? 6144 : 1024;
 
