@@ -12,6 +12,7 @@
 #include "bitnet/backend/simd/simd_backend.h"
 #include "bitnet/base/executor.h"
 #include "bitnet/base/random.h"
+#include "testing/conformance_products.h"
 #include "testing/expect_assertion.h"
 
 namespace bitnet {
@@ -267,6 +268,23 @@ TEST_CASE("SimdBackend: a matrix without rows has products, of as many tokens as
   test.operator()<Ternary, Int<4>, Uses<ChosenColumns>>({});
   test.operator()<Grouped<Ternary>, Int<4>, Uses<Dense>>({true, 32});
   test.operator()<Grouped<Ternary>, Int<4>, Uses<ChosenColumns>>({true, 32});
+}
+
+TEST_CASE("SimdBackend: listed rows and columns of more weights than several tokens read at once") {
+  constexpr testing::ProductCase kCase = {1400, 3, {true, 0}, 0, testing::Fill::kSparse};
+  constexpr size_t kCols = 1000;  // a byte a weight: 1.4 MB
+  static_assert(kCase.rows * kCols > 2 * HWY_NAMESPACE::kSharedBytes);
+  ThreadPool pool(3);
+  SequentialExecutor sequential;
+  for (Executor* executor : {static_cast<Executor*>(&pool), static_cast<Executor*>(&sequential)}) {
+    const auto test = [&]<Operand W, Operand X>(const char* pair) {
+      const auto expected = testing::ExpectProduct<FormatOf<W>, X>(pair, kCase, kCols);
+      testing::TestUses<W, X, Uses<ChosenRows>>(SimdBackend(*executor), "rows", expected);
+      testing::TestUses<W, X, Uses<ChosenColumns>>(SimdBackend(*executor), "columns", expected);
+    };
+    test.operator()<Int<8>, Int<8>>("Int<8> and Int<8>");
+    test.operator()<Float, Float>("Float and Float");
+  }
 }
 
 TEST_CASE("SimdBackend: threads that share a pool, so that some get no workers, get the same bits") {

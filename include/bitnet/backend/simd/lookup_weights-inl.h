@@ -96,9 +96,10 @@ class LookupWeights {
     const size_t block_bytes = Layout::BlockBytes(cols_);
     HWY_ALIGN int32_t dots[Layout::kBlocks * kVectorBytes];
     const size_t end_block = (end + kVectorBytes - 1) / kVectorBytes;
-    // Few streams are four, for blocks share tables; of two planes, whose tables are read as much as weights, all.
-    const size_t most =
-        kPlan.planes == 1 && ReadsFewStreamsBest() ? std::min<size_t>(Layout::kBlocks, 4) : Layout::kBlocks;
+    // As many as there are share tables where those are read as much as weights, of two planes or of several tokens;
+    // else few streams are four.
+    const bool are_few = kPlan.planes == 1 && y.rows() == 1 && ReadsFewStreamsBest();
+    const size_t most = are_few ? std::min<size_t>(Layout::kBlocks, 4) : Layout::kBlocks;
     for (size_t block = begin / kVectorBytes; block < end_block;) {
       const size_t left = end_block - block;
       const size_t blocks = left >= most ? most : left >= Layout::kBlocks / 2 ? Layout::kBlocks / 2 : 1;

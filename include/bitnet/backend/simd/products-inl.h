@@ -130,7 +130,7 @@ ProductKernel ChooseKernel(size_t tokens) {
 // Whether so many of `width` channels are listed that multiplying all of them takes less time: many tokens share the
 // weights that are read and unpacked. In units of one token's product with all channels, skipping costs what is
 // listed, or less than half of it, since the weights come from a cache (Zen 5, 6912 x 2560, half of the rows: a token
-// 90 us, 16 tokens 670; all rows 1310); all of them cost the unpacking and a share of each token. (Sapphire Rapids, one
+// 80 us, 16 tokens 580; all rows 1310); all of them cost the unpacking and a share of each token. (Sapphire Rapids, one
 // thread: skipping 0.29 ms, the matrix unit, at its slowest, 1.9 ms and 0.062 a token, vectors 0.1 a token, lookups 2
 // ms and 0.066 a token. With steps for groups, 2560 x 6912: skipping 0.2 ms, the unit 0.5 ms and 0.045 a token, vectors
 // 0.4 and 0.08.)
@@ -271,6 +271,10 @@ void MultiplyOneToken(const SimdMatrix<W, X, U>& matrix, const InputRows<LevelOf
   }
 }
 
+// Weights of which all tokens read what they list before those behind them are read: the first brings them into the
+// second-level cache.
+inline constexpr size_t kSharedBytes = size_t{512} << 10;
+
 // Those of an ascending list in [begin, end).
 inline IndexList ListedIn(const IndexList& list, size_t begin, size_t end) {
   if (list.indices == nullptr) {
@@ -285,11 +289,10 @@ inline IndexList ListedIn(const IndexList& list, size_t begin, size_t end) {
 // y of all tokens from the columns that list(token) gives, which ascend and hold all inputs that are not zero. One step
 // a row: the columns are split among threads, so that each reads whole columns, which are long spans of memory (half
 // columns by two threads are no faster than one thread: what the hardware fetches ahead belongs to the other). All of
-// some tokens read what they list of kColumnBytes, which are then in a cache, before the next columns are read. With
+// some tokens read what they list of kSharedBytes before the next columns are read. With
 // steps for groups a thread takes kTileGroup tiles of rows after the other: fewer at once, spans that are shorter, take
 // longer. (Sapphire Rapids, 2560 x 6912, 16 tokens, ternary: 16 tiles 3.4 ms, 4 3.9, 1 4.9; INT8: 12, 14 and 33.)
 inline constexpr size_t kColumnTokens = 16;
-inline constexpr size_t kColumnBytes = size_t{512} << 10;
 template <Operand W, Operand X, class U, class List>
 void MultiplyByColumns(Executor& executor, ProductScratch& scratch, const SimdMatrix<W, X, U>& matrix,
                        const InputRows<LevelOf<FormatOf<X>>>& x, MatrixView<float> y, List&& list) {
@@ -302,7 +305,7 @@ void MultiplyByColumns(Executor& executor, ProductScratch& scratch, const SimdMa
     // (For all threads at once, so that decoding allocates nothing when a later token has more columns.)
     int32_t* sums = scratch.Sums(SizeProduct(std::min(x.tokens, kColumnTokens), threads, count));
     uint32_t* order = scratch.Order(weights.cols());
-    const size_t columns_at_once = std::max<size_t>(1, kColumnBytes / weights.run().Bytes());
+    const size_t columns_at_once = std::max<size_t>(1, kSharedBytes / weights.run().Bytes());
     for (size_t first = 0; first < x.tokens; first += kColumnTokens) {
       const size_t tokens = std::min(kColumnTokens, x.tokens - first);
       size_t listed = 0;
@@ -520,17 +523,19 @@ void MultiplyRows(Executor& executor, ProductScratch& scratch, const SimdMatrix<
                           product.Multiply(list, t, t + 1, memory);
                         });
       }
-    } else if (x.rows() == 1 || x.rows() < executor.Threads()) {
+    } else if (x.rows() == 1) {
       uint32_t* order = scratch.Order(matrix.rows());
-      for (size_t t = 0; t < x.rows(); ++t) {
-        ParallelRanges(executor, rows.Count(t), Grain(matrix.cols()), kRowsAtOnce, [&](size_t begin, size_t end) {
-          MultiplyListed(matrix, inputs, t, InTurns({rows[t].data() + begin, 0, end - begin}, order + begin), y);
-        });
-      }
+      ParallelRanges(executor, rows.Count(0), Grain(matrix.cols()), kRowsAtOnce, [&](size_t begin, size_t end) {
+        MultiplyListed(matrix, inputs, 0, InTurns({rows[0].data() + begin, 0, end - begin}, order + begin), y);
+      });
     } else {
-      ParallelRanges(executor, x.rows(), Grain(matrix.cols(), matrix.rows()), 1, [&](size_t begin, size_t end) {
-        for (size_t t = begin; t < end; ++t) {
-          MultiplyListed(matrix, inputs, t, {rows[t].data(), 0, rows.Count(t)}, y);
+      const size_t rows_at_once = std::max<size_t>(1, kSharedBytes / (matrix.StoredBytes() / matrix.rows()));
+      ParallelRanges(executor, matrix.rows(), Grain(matrix.cols(), x.rows()), 1, [&](size_t begin, size_t end) {
+        for (size_t row = begin; row < end; row += rows_at_once) {
+          for (size_t t = 0; t < x.rows(); ++t) {
+            const IndexList all = {rows[t].data(), 0, rows.Count(t)};
+            MultiplyListed(matrix, inputs, t, ListedIn(all, row, std::min(row + rows_at_once, end)), y);
+          }
         }
       });
     }

@@ -178,11 +178,14 @@ HWY_INLINE hn::Vec<DU8> OffsetsOfQuad(const uint8_t* HWY_RESTRICT at) {
   }
 }
 
-// The quads of some units, in order, of a block.
+// The quads of some units, in order, of a block. Prefetches as many bytes behind them: what is unpacked next comes from
+// memory while these are multiplied.
 template <LevelFormat W>
 HWY_NOINLINE void UnpackUnits(const uint8_t* HWY_RESTRICT at, size_t units, uint8_t* HWY_RESTRICT quads) {
   using Packing = typename QuadWeights<W>::Packing;
+  const size_t bytes = units * Packing::kUnitBytes;
   for (size_t unit = 0; unit < units; ++unit, at += Packing::kUnitBytes) {
+    for (size_t line = 0; line < Packing::kUnitBytes; line += 64) __builtin_prefetch(at + bytes + line);
     [&]<size_t... q>(std::index_sequence<q...>) HWY_ATTR {
       const auto unpack = [&]<size_t kQuad>(std::integral_constant<size_t, kQuad>) HWY_ATTR {
         HWY_UNROLL(4) for (size_t v = 0; v < 4; ++v) {

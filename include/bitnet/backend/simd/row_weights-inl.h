@@ -9,6 +9,7 @@
 #endif
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -96,21 +97,24 @@ class RowWeights {
   template <class X>
   HWY_NOINLINE void MultiplyListed(const IndexList& rows, const InputRows<X>& x, size_t token,
                                    float* HWY_RESTRICT y) const {
+    if (rows.count == 0) return;
     const int32_t sum = SumOfToken(x, token);
+    const float x_step = x.Step(token);
+    const auto pack = [&](size_t i) {
+      std::array<const uint8_t*, kRowsAtOnce> packed;
+      for (size_t k = 0; k < kRowsAtOnce; ++k) packed[k] = Row(rows[std::min(i + k, rows.count - 1)]);
+      return packed;
+    };
+    auto packed = pack(0);
     for (size_t i = 0; i < rows.count; i += kRowsAtOnce) {
-      const size_t n = std::min(kRowsAtOnce, rows.count - i);
-      const uint8_t* packed[kRowsAtOnce];
-      const uint8_t* ahead[kRowsAtOnce];
-      for (size_t k = 0; k < kRowsAtOnce; ++k) {
-        packed[k] = Row(rows[i + std::min(k, n - 1)]);
-        ahead[k] = Row(rows[std::min(i + kRowsAtOnce + k, rows.count - 1)]);
-      }
+      const auto ahead = pack(i + kRowsAtOnce);
       int32_t dots[kRowsAtOnce];
-      DotPackedRows<Codes>(packed, ahead, run_, x.Row(token), dots);
-      for (size_t k = 0; k < n; ++k) {
+      DotPackedRows<Codes>(packed.data(), ahead.data(), run_, x.Row(token), dots);
+      for (size_t k = 0; k < std::min(kRowsAtOnce, rows.count - i); ++k) {
         const size_t row = rows[i + k];
-        y[row] = Scaled(Correction<W>::DotOfLevels(dots[k], sum), steps_.Of(row) * x.Step(token));
+        y[row] = Scaled(Correction<W>::DotOfLevels(dots[k], sum), steps_.Of(row) * x_step);
       }
+      packed = ahead;
     }
   }
 
