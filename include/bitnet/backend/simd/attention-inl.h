@@ -237,6 +237,7 @@ class AttentionCall {
     }
 
     void FindMaxima(const Tile& of) {
+      if (begin_ < end_) PrefetchSteps(call_.values(begin_));
       for (size_t r = 0; r < count_; ++r) max_[r] = MaxOf(of.maxima + r * call_.max_blocks_, Blocks(visible_[r]));
     }
 
@@ -276,6 +277,7 @@ class AttentionCall {
           weights.high[r][0] = 0;
           weights.sum[r] -= first[r];
         }
+        if (b + 1 < end_) PrefetchSteps(call_.values(b + 1));
         if constexpr (kSumsGroups) {
           // The kernel takes 1, 2 or 4 rows.
           for (size_t r = count_; r < kTileRows; ++r) weights.Clear(r);
@@ -346,6 +348,7 @@ class AttentionCall {
         HWY_ALIGN int32_t dots[kTileRows * kAttentionBlock];
         const size_t dim = call_.shape_.head_dim;
         const auto& keys = call_.keys(b);
+        PrefetchSteps(keys);
         const auto run = [&]<size_t kRows>(std::integral_constant<size_t, kRows>) {
           DotGroups<K, kRows, kKeyPairs>(keys.Group(kv_head_, 0), keys.GroupBytes(), (n + 3) / 4, queries_,
                                          4 * call_.dims_, dim, AfterKeys(b), dots);
@@ -358,6 +361,13 @@ class AttentionCall {
                           Scores(r, of) + b * kAttentionBlock);
         }
       }
+    }
+
+    // Of this head, in a block that is read next.
+    template <class Heads>
+    void PrefetchSteps(const Heads& heads) const {
+      const float* steps = heads.Steps(kv_head_);
+      for (size_t i = 0; i < kAttentionBlock; i += 64 / sizeof(float)) __builtin_prefetch(steps + i);
     }
 
     // What is read after block b of the keys or of the values, to be fetched in the meantime; if nothing is, that
