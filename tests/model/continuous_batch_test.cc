@@ -167,8 +167,9 @@ TEST_CASE("ContinuousBatch: a reply has a token in each step while a long prompt
 
 // Replies of 300 tokens to prompts of these lengths, with `steps` steps behind them.
 struct Some {
-  Some(const std::vector<size_t>& prompts, size_t max_pages, size_t max_running, size_t steps)
-      : batch(TinyModel(), {.max_running = max_running, .max_pages = max_pages, .prompt_tokens = 2000}),
+  Some(const std::vector<size_t>& prompts, size_t max_pages, size_t max_running, size_t steps,
+       size_t prompt_tokens = 2000)
+      : batch(TinyModel(), {.max_running = max_running, .max_pages = max_pages, .prompt_tokens = prompt_tokens}),
         wish{{.prompt = {}, .options = {.max_new_tokens = 300}}},
         replies(prompts.size()) {
     for (size_t i = 0; i < prompts.size(); ++i) {
@@ -197,7 +198,7 @@ TEST_CASE("ContinuousBatch: where a pass has too few pages the last reply goes b
 }
 
 TEST_CASE("ContinuousBatch: replies begin in the order of Add, and what was sent back waits for its pages") {
-  Some some({600, 250, 5}, 4, 2, 8);
+  Some some({600, 250, 5}, 4, 2, 12, 200);
   while (!some.replies[0].end.has_value()) {  // the third would have a page, the second would not have two
     CHECK(some.batch.running() == 1);
     CHECK(some.batch.waiting() == 2);
@@ -205,6 +206,9 @@ TEST_CASE("ContinuousBatch: replies begin in the order of Add, and what was sent
     CHECK(some.replies[2].reported.empty());
     REQUIRE(some.batch.Step().ok());
   }
+  REQUIRE(some.batch.Step().ok());  // 200 tokens of the second
+  CHECK(some.batch.running() == 2);
+  CHECK(some.replies[2].reported.empty());
   REQUIRE(some.batch.Step().ok());
   CHECK(some.replies[1].reported.size() == 8);
   CHECK(some.replies[2].reported.size() == 1);

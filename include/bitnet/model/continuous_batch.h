@@ -190,7 +190,6 @@ class ContinuousBatch {
         };
         r->drawn.Report(on_token);
         if (!r->drawn.has_ended() && r->fault.empty()) continue;
-        r->state = {};
         ended_.splice(ended_.end(), *replies, r);
       }
     }
