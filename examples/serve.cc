@@ -125,10 +125,11 @@ class Desk {
     if (is_closed_ || there_ == room_) return false;
     request.on_token = [talk](Token token) { return talk->Say(token); };
     request.on_end = [this, talk](const Result<Generated>& reply) {
+      const bool has_left = talk->has_left();
       talk->End(reply);
       const std::lock_guard its_lock(mutex_);
       --there_;
-      if (talk->has_left()) ++left_;
+      if (has_left) ++left_;
     };
     ++there_;
     new_.push_back({std::move(request), std::move(talk)});
@@ -150,9 +151,11 @@ class Desk {
     const std::lock_guard lock(mutex_);
     return there_;
   }
+  // Replies that ended because nobody listened, and will.
   size_t left() const {
     const std::lock_guard lock(mutex_);
-    return left_;
+    return left_ + static_cast<size_t>(
+                       std::count_if(new_.begin(), new_.end(), [](const auto& one) { return one.second->has_left(); }));
   }
 
   // The thread of the model: runs until it is closed, and all replies have ended.
@@ -510,6 +513,7 @@ int AskItself(int port, const openai::Served& served, Desk& desk, const std::fun
   const Asker::Answer full = asker.Post(completions, question + "}");
   asker.CheckRefusal(full, 429, "", "a full queue");
   asker.Check(full.headers.count("Retry-After") == 1, "with Retry-After");
+  for (int tries = 0; desk.left() == 0 && tries < 60000; ++tries) std::this_thread::sleep_for(1ms);
   begin();
   for (std::thread& thread : waiting) thread.join();
   while (desk.there() != 0) std::this_thread::sleep_for(1ms);
