@@ -1,6 +1,6 @@
-// Four conversations on one model are asked two at a time, in common passes, and their pool has pages
-// for three. The one that is idle longest makes room: it goes to a file, and comes back when it is asked again. Each
-// reply is compared with that of the conversation alone. Untrained weights, so they are noise.
+// Four conversations on one model are asked two at a time, in common passes, and their pool has pages for three. The one
+// that is idle longest makes room: it goes to a file, and comes back when it is asked again. Each reply is compared with
+// that of the conversation alone. Untrained weights, so they are noise.
 #include <bitnet/bitnet.h>
 
 #include <array>
@@ -44,7 +44,8 @@ int main() {
   for (Token t = 0; t < 256; ++t) {  // what cannot be printed is forbidden
     if (t < 32 || t > 126) options.edits.biases.push_back({t, -std::numeric_limits<float>::infinity()});
   }
-  const auto folder = std::filesystem::temp_directory_path() / ("conversation_pool." + std::to_string(std::random_device()()));
+  const auto folder =
+      std::filesystem::temp_directory_path() / ("conversation_pool." + std::to_string(std::random_device()()));
   std::filesystem::create_directory(folder);
   const auto pool = model.NewPool(3);
   std::vector<Conversation> all;
