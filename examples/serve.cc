@@ -200,8 +200,8 @@ class Service {
   Service(const Arguments& arguments, const openai::Served& served, Desk& desk,
           std::function<Result<Done>(const BatchRequest&)> check)
       : served_(served), desk_(desk), check_(std::move(check)), max_body_(arguments.max_body) {
-    // A thread for each request that is there, and some for what is answered at once.
-    const size_t threads = arguments.conversations + arguments.queue + 8;
+    // A thread for each request that is there, and some for what is answered at once and for connections that idle.
+    const size_t threads = arguments.conversations + arguments.queue + 32;
     server_.new_task_queue = [threads] { return new httplib::ThreadPool(threads); };
     server_.set_payload_max_length(max_body_);
     server_.set_keep_alive_timeout(2);

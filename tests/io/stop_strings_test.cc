@@ -16,10 +16,11 @@ namespace {
 TEST_CASE("StopStrings: the text ends before the string that is whole first, however it is cut") {
   const std::vector<std::string> strings = {"aab", "ba", "", "abab", "cc"};
   Random random(1);
+  const auto below = [&](size_t n) { return static_cast<size_t>(UniformBelow(random, n)); };
   size_t found = 0;
   for (int trial = 0; trial < 3000; ++trial) {
-    std::string text(UniformBelow(random, 12), ' ');
-    for (char& c : text) c = static_cast<char>('a' + UniformBelow(random, 4));
+    std::string text(below(12), ' ');
+    for (char& c : text) c = static_cast<char>('a' + static_cast<char>(below(4)));
     CAPTURE(text);
     size_t end = text.size();
     for (size_t read = 1; read <= text.size() && end == text.size(); ++read) {
@@ -30,7 +31,7 @@ TEST_CASE("StopStrings: the text ends before the string that is whole first, how
     StopStrings stop(strings);
     std::string shown;
     for (size_t at = 0; at < text.size() && !stop.found();) {
-      const size_t count = std::min<size_t>(1 + UniformBelow(random, 4), text.size() - at);
+      const size_t count = std::min(1 + below(4), text.size() - at);
       shown += stop.Append(std::string_view(text).substr(at, count));
       at += count;
       CHECK(std::string_view(text).substr(0, end).starts_with(shown));

@@ -82,26 +82,27 @@ void CheckSame(const Reply& reply, const Reply& alone) {
 std::vector<Wish> SomeWishes(size_t count, size_t longest, uint64_t seed) {
   const uint32_t vocab = TinyModel().config().vocab;
   Random random(seed);
+  const auto below = [&](size_t n) { return static_cast<size_t>(UniformBelow(random, n)); };
   std::vector<Wish> wishes(count);
   for (size_t i = 0; i < count; ++i) {
     auto& [request, enough, at_step] = wishes[i];
-    request.prompt = testing::RandomTokens(1 + UniformBelow(random, longest), vocab, random());
+    request.prompt = testing::RandomTokens(1 + below(longest), vocab, random());
     request.random = Random(random());
     GenerateOptions& options = request.options;
     options.sampler.temperature = i % 4 == 0 ? 0.0f : 1.5f;
     if (i % 3 == 0) options.sampler.top_k = 5;
-    if (i % 5 != 4) options.max_new_tokens = UniformBelow(random, 400);
+    if (i % 5 != 4) options.max_new_tokens = below(400);
     if (i % 4 == 1) options.stop_tokens = {3};
     if (i % 4 == 2) options.stop_sequences = {{1, 2}, {2, 2, 4}, {5}};
     if (i % 3 == 1) options.edits.biases = {{7, -std::numeric_limits<float>::infinity()}, {8, 1.0f}};
     if (i % 5 == 2) options.edits.repetition_penalty = 1.3f;
-    if (i % 7 == 6) enough = 1 + UniformBelow(random, 30);
+    if (i % 7 == 6) enough = 1 + below(30);
     if (i % 6 == 5) {  // the draw is refused after some tokens
       options.edits.edit = [](std::span<const Token> reply, std::span<float> logits) {
         if (reply.size() == 9) std::fill(logits.begin(), logits.end(), -std::numeric_limits<float>::infinity());
       };
     }
-    at_step = UniformBelow(random, 60);
+    at_step = below(60);
   }
   return wishes;
 }
