@@ -206,6 +206,11 @@ class Service {
     server_.set_payload_max_length(max_body_);
     server_.set_keep_alive_timeout(2);
     server_.set_tcp_nodelay(true);
+    // (Else two servers may have one port, and the system chooses between them.)
+    server_.set_socket_options([](socket_t socket) {
+      const int yes = 1;
+      setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+    });
     server_.Get("/health", [this](const httplib::Request&, httplib::Response& response) {
       response.set_content("{\"status\": \"ok\", \"requests\": " + std::to_string(desk_.there()) + "}\n", kJson);
     });
@@ -374,7 +379,9 @@ int RunWith(const Checkpoint& checkpoint, const openai::Served& served, const Ar
   Desk desk(arguments.conversations + arguments.queue);
   Service service(arguments, served, desk, [&](const BatchRequest& request) { return batch.Check(request); });
   const int port = service.Bind(arguments.host, arguments.port);
-  if (port < 0) Stop(arguments.host + ":" + std::to_string(arguments.port) + " cannot be listened at");
+  if (port < 0)
+    Stop(arguments.host + ":" + std::to_string(arguments.port) +
+         " cannot be listened at: it is in use, or not of this machine");
   const double mb = 1e-6 * static_cast<double>(options.max_pages) * static_cast<double>(model.PageBytes().value_or(0));
   std::fprintf(stderr, "%s at http://%s:%d/v1: %zu conversations, a cache of at most %.0f MB, a queue of %zu\n",
                served.name.c_str(), arguments.host.c_str(), port, arguments.conversations, mb, arguments.queue);
