@@ -1,6 +1,6 @@
-// Four conversations on one model are asked two at a time, in common passes, and their pool has pages for three. The one
-// that is idle longest makes room: it goes to a file, and comes back when it is asked again. Each reply is compared with
-// that of the conversation alone. Untrained weights, so they are noise.
+// Four conversations on one model are asked two at a time, in common passes, and their pool has pages for three. The
+// one that is idle longest makes room: it goes to a file, and comes back when it is asked again. Each reply is compared
+// with that of the conversation alone. Untrained weights, so they are noise.
 #include <bitnet/bitnet.h>
 
 #include <array>
