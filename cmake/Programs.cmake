@@ -68,8 +68,8 @@ function(bitnet_mentions out regex)
 endfunction()
 
 # bitnet_add_program(TARGET SOURCE...): an executable with our warnings. Sources that include the training headers get
-# Eigen, those that include bitnet/io get nlohmann-json; sources that use foreach_target.h (which compiles them once for
-# each SIMD target) get no BITNET_ARCH_FLAGS.
+# Eigen, those that include bitnet/io get nlohmann-json, those that include httplib.h get cpp-httplib; sources that use
+# foreach_target.h (which compiles them once for each SIMD target) get no BITNET_ARCH_FLAGS.
 function(bitnet_add_program target)
   add_executable(${target} ${ARGN})
   bitnet_link_program(${target} ${ARGN})
@@ -88,6 +88,10 @@ function(bitnet_link_program target)
   endif()
   if(reads_checkpoints)
     target_link_libraries(${target} PRIVATE bitnet::io)
+  endif()
+  bitnet_mentions(serves "^ *#include.*httplib\\.h" ${ARGN})
+  if(serves)
+    target_link_libraries(${target} PRIVATE httplib::headers)
   endif()
   if(NOT many_targets)
     target_link_libraries(${target} PRIVATE bitnet_arch)

@@ -38,6 +38,7 @@ inline void EigenTakesMemory() {
 #include <span>
 #include <string>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include "testing/tiny_model.h"
@@ -226,6 +227,49 @@ class Inference {
             return numbers;
           },
           Look);
+    }
+    if constexpr (std::is_same_v<S, B158>) {  // as for any scheme
+      INFO("ContinuousBatch");
+      // Three replies, of which the last has to give its page back. (What is reported takes no memory here.)
+      struct Replies {
+        explicit Replies(const Model& model)
+            : batch(model, {.max_running = 3, .max_pages = 3, .max_tokens = kPrompt, .prompt_tokens = 300}) {}
+        ContinuousBatch<Model> batch;
+        std::vector<std::vector<Token>> reported = std::vector<std::vector<Token>>(3);
+        size_t ended = 0;
+      };
+      const auto make = [&] {
+        auto made = std::make_unique<Replies>(model_);
+        for (size_t i = 0; i < 3; ++i) {
+          made->reported[i].reserve(kPrompt);
+          BatchRequest request;
+          request.prompt.assign(tokens.begin(), tokens.begin() + (i == 2 ? 5 : 255));
+          request.options.max_new_tokens = 3;
+          request.options.edits.repetition_penalty = i == 1 ? 1.2f : 1.0f;
+          request.random = Random(i);
+          request.on_token = [its = &made->reported[i]](Token token) {
+            its->push_back(token);
+            return true;
+          };
+          request.on_end = [ended = &made->ended](const Result<Generated>& reply) { *ended += size_t{reply.ok()}; };
+          static_cast<void>(*made->batch.Add(std::move(request)));
+        }
+        return made;
+      };
+      CheckEveryFailure(
+          executor_, make,
+          [](Replies& replies) {
+            while (!replies.batch.IsEmpty()) static_cast<void>(*replies.batch.Step());
+            return true;
+          },
+          [](bool, Replies& replies) {
+            Numbers numbers = {static_cast<double>(replies.ended)};
+            for (const std::vector<Token>& reported : replies.reported) {
+              numbers.insert(numbers.end(), reported.begin(), reported.end());
+            }
+            return numbers;
+          },
+          [](const Replies&) { return Numbers(); });  // it goes on from where it was, and need not be there again
     }
     // Two conversations of which one is a fork of the other, a page from full: both take pages, one copies a shared
     // one.

@@ -13,6 +13,7 @@
 #include "bitnet/base/version.h"
 #include "bitnet/format/format.h"
 #include "bitnet/layer/bit_linear.h"
+#include "bitnet/model/continuous_batch.h"
 #include "bitnet/model/generate.h"
 #include "bitnet/model/model_file.h"
 #include "bitnet/model/sampler.h"

@@ -18,6 +18,7 @@
 #include "bitnet/io/map_model.h"
 #include "bitnet/io/report_text.h"
 #include "bitnet/io/safetensors_writer.h"
+#include "bitnet/io/stop_strings.h"
 #include "bitnet/io/text_decoder.h"
 #include "bitnet/io/try_checkpoint.h"
 #include "bitnet/model/perplexity.h"

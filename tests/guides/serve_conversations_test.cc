@@ -9,6 +9,7 @@
 #include <limits>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 using namespace bitnet;
@@ -235,6 +236,34 @@ TEST_CASE("Generate: a reply that the pool cut short goes on when there is room"
   Tokens both = first->tokens;
   both.insert(both.end(), rest->tokens.begin(), rest->tokens.end());
   CHECK(both == whole->tokens);
+}
+
+TEST_CASE("ContinuousBatch: replies of Generate, in common passes") {
+  const Model model = SmallModel();
+  ContinuousBatch batch(model, {.max_running = 2, .max_pages = 3});
+  const std::vector<Tokens> prompts = {TokensOf("Hello"), TokensOf("Tell me a story."), Tokens(300, 'x')};
+  std::vector<Tokens> shown(prompts.size());
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    BatchRequest request;
+    request.prompt = prompts[i];
+    request.options = {.max_new_tokens = 20, .stop_tokens = {0}};
+    request.random = Random(i);
+    request.on_token = [&shown, i](Token token) {
+      shown[i].push_back(token);
+      return true;  // false ends it: whoever asked has gone
+    };
+    request.on_end = [](const Result<Generated>& reply) { CHECK(reply.ok()); };
+    REQUIRE(batch.Add(std::move(request)).ok());  // at any time; so may on_token and on_end
+  }
+  while (!batch.IsEmpty()) REQUIRE(batch.Step().ok());
+
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    auto state = model.NewState();
+    Random random(i);
+    const auto alone = Generate(model, state, prompts[i], {.max_new_tokens = 20, .stop_tokens = {0}}, random, Goes);
+    REQUIRE(alone.ok());
+    CHECK(alone->tokens == shown[i]);
+  }
 }
 
 TEST_CASE("Guide to serving: every block is code of this test") {

@@ -115,22 +115,21 @@ concept CanFeedAndSample = requires(const Model& model, typename Model::State& s
   { model.FeedAndSample(tokens, state, options, uint64_t{0}) } -> std::same_as<Result<Token>>;
 };
 
-// Applies edits; keeps the prompt's and the reply's last tokens.
+// Applies edits; keeps the prompt's last tokens.
 class LogitEditor {
  public:
   LogitEditor(const LogitEdits& edits, std::span<const Token> prompt) : edits_(edits) {
     if (edits_.repetition_penalty == 1.0f) return;
-    recent_.assign(prompt.end() - static_cast<std::ptrdiff_t>(std::min(prompt.size(), edits_.repetition_window)),
-                   prompt.end());
-  }
-  void Add(Token token) {
-    if (edits_.repetition_penalty != 1.0f) recent_.push_back(token);
+    prompt_end_.assign(prompt.end() - static_cast<std::ptrdiff_t>(std::min(prompt.size(), edits_.repetition_window)),
+                       prompt.end());
   }
   // The first token that is not in the vocabulary, said.
   Result<Done> operator()(std::span<const Token> reply, std::span<float> logits) {
     if (edits_.repetition_penalty != 1.0f) {
-      const size_t window = std::min(recent_.size(), edits_.repetition_window);
-      punished_.assign(recent_.end() - static_cast<std::ptrdiff_t>(window), recent_.end());
+      const size_t of_reply = std::min(reply.size(), edits_.repetition_window);
+      const size_t of_prompt = std::min(prompt_end_.size(), edits_.repetition_window - of_reply);
+      punished_.assign(prompt_end_.end() - static_cast<std::ptrdiff_t>(of_prompt), prompt_end_.end());
+      punished_.insert(punished_.end(), reply.end() - static_cast<std::ptrdiff_t>(of_reply), reply.end());
       std::sort(punished_.begin(), punished_.end());
       punished_.erase(std::unique(punished_.begin(), punished_.end()), punished_.end());
       for (const Token token : punished_) {
@@ -151,7 +150,7 @@ class LogitEditor {
 
  private:
   const LogitEdits& edits_;
-  std::vector<Token> recent_, punished_;
+  std::vector<Token> prompt_end_, punished_;
 };
 
 // How many of the last tokens of `tokens` begin a sequence; all of a sequence, if they end with it.
@@ -161,6 +160,95 @@ inline size_t BegunLength(std::span<const Token> tokens, const std::vector<Token
   }
   return 0;
 }
+
+// A reply while its tokens are drawn: which are reported, which wait, what ends it. It knows no model; the options must
+// outlive it. Where memory ends it is as it was, and after an exception of on_token it goes on with the next token.
+class DrawnReply {
+ public:
+  DrawnReply(const GenerateOptions& options, std::span<const Token> prompt)
+      : options_(options), editor_(options.edits, prompt) {
+    EndAtLimit();
+  }
+
+  // All but a stop token.
+  const std::vector<Token>& drawn() const { return drawn_; }
+  bool has_ended() const { return end_.has_value(); }
+  // What draws the next token.
+  template <class Generator>
+  uint64_t Number(Generator& generator) const {
+    return options_.sampler.temperature == 0.0f ? 0 : RandomBits(generator);
+  }
+  // Changes the logits that it is drawn from.
+  Result<Done> Edit(std::span<float> logits) { return editor_(drawn_, logits); }
+
+  // Takes it. The reply must not have ended.
+  void Take(Token token) {
+    if (std::find(options_.stop_tokens.begin(), options_.stop_tokens.end(), token) != options_.stop_tokens.end()) {
+      stop_token_ = token;
+      return End(GenerateEnd::kStopToken);
+    }
+    drawn_.push_back(token);
+    size_t held = 0;
+    for (const std::vector<Token>& sequence : options_.stop_sequences) {
+      const size_t begun = BegunLength(drawn_, sequence);
+      if (begun == sequence.size()) {
+        End(GenerateEnd::kStopSequence);
+        due_ -= begun;
+        return;
+      }
+      held = std::max(held, begun);
+    }
+    due_ = drawn_.size() - held;
+    EndAtLimit();
+  }
+  // What was drawn belongs to the reply, and nothing more.
+  void End(GenerateEnd end) {
+    end_ = end;
+    due_ = drawn_.size();
+  }
+  // The caller had enough: what is not reported is dropped.
+  void Stop() {
+    end_ = GenerateEnd::kCallback;
+    due_ = reported_;
+  }
+
+  // Calls on_token(token) -> bool for what is due.
+  template <class OnToken>
+  void Report(OnToken& on_token) {
+    while (reported_ < due_) {
+      if (!on_token(drawn_[reported_++])) Stop();
+    }
+  }
+
+  // When it has ended, and all is reported. (The state has read all of `drawn` but the last, and that one too before a
+  // stop token was drawn.)
+  Generated Finish() && {
+    Generated reply;
+    reply.end = *end_;
+    if (*end_ == GenerateEnd::kCallback) {
+      if (!stop_token_ && reported_ > 0 && reported_ == drawn_.size()) reply.pending = {drawn_.back()};
+    } else if (stop_token_) {
+      reply.pending = {*stop_token_};
+    } else if (!drawn_.empty()) {
+      reply.pending = {drawn_.back()};
+    }
+    drawn_.resize(reported_);
+    reply.tokens = std::move(drawn_);
+    return reply;
+  }
+
+ private:
+  void EndAtLimit() {
+    if (drawn_.size() >= options_.max_new_tokens) End(GenerateEnd::kLimit);
+  }
+
+  const GenerateOptions& options_;
+  LogitEditor editor_;
+  std::vector<Token> drawn_;
+  std::optional<Token> stop_token_;
+  std::optional<GenerateEnd> end_;
+  size_t due_ = 0, reported_ = 0;
+};
 
 }  // namespace detail
 
@@ -191,20 +279,8 @@ Result<Generated> Generate(const Model& model, typename Model::State& state, std
   if (Result<Done> fed = model.Feed(prompt, state); !fed.ok()) return Error{fed.error()};
 
   const size_t start = state.length();
-  const bool is_greedy = options.sampler.temperature == 0.0f;
-  detail::LogitEditor editor(options.edits, prompt);
-  std::vector<Token> drawn;  // all but a stop token
-  Generated reply;
-  // Reports tokens until `count` of `drawn` are; false where the caller had enough.
-  const auto report = [&](size_t count) {
-    while (reply.tokens.size() < count) {
-      reply.tokens.push_back(drawn[reply.tokens.size()]);
-      if (on_token(reply.tokens.back())) continue;
-      reply.end = GenerateEnd::kCallback;
-      return false;
-    }
-    return true;
-  };
+  detail::DrawnReply reply(options, prompt);
+  const std::vector<Token>& drawn = reply.drawn();
   // The next token: after the last one that was drawn, if there is one.
   const auto next = [&](uint64_t random) -> Result<Token> {
     if constexpr (detail::CanFeedAndSample<Model>) {
@@ -218,66 +294,43 @@ Result<Generated> Generate(const Model& model, typename Model::State& state, std
     if (!options.edits.IsEmpty()) {
       std::string fault;
       const Result<Done> read = model.EditLogits(state, [&](std::span<float> logits) {
-        if (const Result<Done> edited = editor(drawn, logits); !edited.ok()) fault = edited.error();
+        if (const Result<Done> edited = reply.Edit(logits); !edited.ok()) fault = edited.error();
       });
       if (!read.ok()) return Error{read.error()};
       if (!fault.empty()) return Error{fault};
     }
     return model.Sample(state, options.sampler, random);
   };
-  // Draws until an end that is not the caller's: returns how many of the tokens that are drawn belong to the reply;
-  // nothing, if the caller had enough before.
-  const auto draw = [&]() -> Result<std::optional<size_t>> {
-    while (drawn.size() < options.max_new_tokens) {
-      const auto has_room = [&] { return drawn.empty() || state.HasRoom(1); };
-      const auto full = [&] {
-        reply.end = GenerateEnd::kFull;
-        return std::optional(drawn.size());
-      };
-      if (!has_room()) return full();
-      const size_t length = state.length();
-      const uint64_t random = is_greedy ? 0 : RandomBits(generator);
-      Result<Token> token = next(random);
-      if (!token.ok() && state.length() == length && !drawn.empty()) {  // it was not fed
-        // (Another thread may have given pages back since it was refused.)
-        if (has_room()) static_cast<void>(token = next(random));
-        if (!token.ok() && state.length() == length && !has_room()) return full();
-      }
-      if (!token.ok()) return Error{token.error()};
-      if (std::find(options.stop_tokens.begin(), options.stop_tokens.end(), *token) != options.stop_tokens.end()) {
-        reply.end = GenerateEnd::kStopToken;
-        reply.pending = {*token};
-        return std::optional(drawn.size());
-      }
-      drawn.push_back(*token);
-      editor.Add(*token);
-      size_t held = 0;
-      for (const std::vector<Token>& sequence : options.stop_sequences) {
-        const size_t begun = detail::BegunLength(drawn, sequence);
-        if (begun == sequence.size()) {
-          reply.end = GenerateEnd::kStopSequence;
-          return std::optional(drawn.size() - begun);
-        }
-        held = std::max(held, begun);
-      }
-      if (!report(drawn.size() - held)) return std::optional<size_t>();
+  // The same; nothing where there is no room.
+  const auto next_if_room = [&]() -> Result<std::optional<Token>> {
+    const auto has_room = [&] { return drawn.empty() || state.HasRoom(1); };
+    if (!has_room()) return std::optional<Token>();
+    const size_t length = state.length();
+    const uint64_t random = reply.Number(generator);
+    Result<Token> token = next(random);
+    if (!token.ok() && state.length() == length && !drawn.empty()) {  // it was not fed
+      // (Another thread may have given pages back since it was refused.)
+      if (has_room()) static_cast<void>(token = next(random));
+      if (!token.ok() && state.length() == length && !has_room()) return std::optional<Token>();
     }
-    reply.end = GenerateEnd::kLimit;
-    return std::optional(drawn.size());
+    if (!token.ok()) return Error{token.error()};
+    return std::optional(*token);
   };
-  const Result<std::optional<size_t>> count = draw();
-  if (!count.ok()) return Error{count.error()};
-  const bool is_callers = !count->has_value() || !report(**count);
-  if (is_callers) {
-    // What was drawn after the last token that was reported is dropped.
-    reply.pending.clear();
-    if (state.length() < start + reply.tokens.size()) reply.pending = {reply.tokens.back()};
-    state.Truncate(start + reply.tokens.size());
-  } else if (reply.end != GenerateEnd::kStopToken && !drawn.empty()) {
-    reply.pending = {drawn.back()};
+  while (!reply.has_ended()) {
+    const Result<std::optional<Token>> token = next_if_room();
+    if (!token.ok()) return Error{token.error()};
+    if (token->has_value()) {
+      reply.Take(**token);
+    } else {
+      reply.End(GenerateEnd::kFull);
+    }
+    reply.Report(on_token);
   }
+  Generated generated = std::move(reply).Finish();
+  // What was drawn after the last token that was reported is dropped.
+  if (generated.end == GenerateEnd::kCallback) state.Truncate(start + generated.tokens.size());
   guard.done = true;
-  return reply;
+  return generated;
 }
 
 }  // namespace bitnet
