@@ -63,7 +63,7 @@ TokenizerDescription Describe(const std::string& kind, const std::filesystem::pa
 std::optional<Tokenizer> Written(const TokenizerDescription& description, const std::filesystem::path& folder) {
   const Result<std::vector<NamedFile>> files = HfTokenizerFiles(description);
   if (!files.ok()) {
-    MESSAGE(folder.filename().string(), ": ", files.error());
+    if (std::getenv("BITNET_TOKENIZER_CASES") != nullptr) MESSAGE(folder.filename().string(), ": ", files.error());
     return std::nullopt;
   }
   std::filesystem::create_directories(folder);
