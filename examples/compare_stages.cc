@@ -12,6 +12,7 @@
 #include <string>
 
 #include "program.h"
+#include "text_to_learn.h"
 
 namespace {
 

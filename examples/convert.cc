@@ -2,7 +2,7 @@
 // from GGUF to GGUF all else is copied. OUT may be IN, and is replaced when all of it is written.
 //
 //   convert IN OUT --to I2_S|TQ1_0|TQ2_0|Q2_0 [--i2s A|B|C]    OUT is a GGUF file
-//   convert IN OUT --to hf-packed [--i2s A|B|C]                OUT is a folder of transformers
+//   convert IN OUT --to hf-packed [--i2s A|B|C]                OUT is a folder of transformers, with its tokenizer
 //   convert --quick    makes a small file and converts it to all of them
 //
 // IN is a GGUF file or a folder of transformers. --i2s says which layout I2_S has in IN; written is always layout A.

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "program.h"
+#include "text_to_learn.h"
 
 namespace {
 

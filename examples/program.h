@@ -1,13 +1,10 @@
-// What the longer examples share: stopping with a sentence, reading options, finding a text.
+// What the longer examples share: stopping with a sentence, reading options.
 #ifndef BITNET_EXAMPLES_PROGRAM_H_
 #define BITNET_EXAMPLES_PROGRAM_H_
 
 #include <bitnet/base/file.h>
-#include <bitnet/base/random.h>
 #include <bitnet/base/result.h>
-#include <bitnet/train/corpus.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstdint>
@@ -17,7 +14,6 @@
 #include <string>
 #include <system_error>
 #include <utility>
-#include <vector>
 
 [[noreturn]] inline void Stop(const std::string& why) {
   std::fflush(stdout);
@@ -58,33 +54,6 @@ inline void NeedWritable(const char* option, const std::string& path) {
   }
   std::fclose(file);
   if (!was_there) std::filesystem::remove(path, error);
-}
-
-// The text to learn, and what to call it: a file, or with no name the repository's own headers and documents.
-inline std::pair<bitnet::Corpus, std::string> LoadText(const std::string& file) {
-  if (!file.empty()) return {Need(bitnet::Corpus::FromFile(file)), file};
-  // In the order of names, shuffled with a fixed seed: the held-out tenth should be like the rest.
-  std::vector<std::filesystem::path> files;
-  for (const char* folder : {"include", "docs"}) {
-    std::error_code error;
-    for (const auto& entry :
-         std::filesystem::recursive_directory_iterator(std::string(BITNET_SOURCE_DIR "/") + folder, error)) {
-      const auto kind = entry.path().extension();
-      if (kind == ".h" || kind == ".md") files.push_back(entry.path());
-    }
-  }
-  if (files.empty()) Stop("the repository at " BITNET_SOURCE_DIR " is gone; give a text with --text FILE");
-  std::sort(files.begin(), files.end());
-  bitnet::Random shuffle(1);
-  for (size_t i = files.size() - 1; i > 0; --i) {
-    std::swap(files[i], files[static_cast<size_t>(bitnet::UniformBelow(shuffle, i + 1))]);
-  }
-  std::string text;
-  for (const auto& path : files) {
-    const std::vector<uint8_t> bytes = Need(bitnet::ReadFile(path.string()));
-    text.append(bytes.begin(), bytes.end());
-  }
-  return {bitnet::Corpus::FromBytes(text), "the repository's own headers and documents"};
 }
 
 #endif  // BITNET_EXAMPLES_PROGRAM_H_

@@ -225,7 +225,7 @@ typedef struct bitnet_message {
 
 /* Flags of bitnet_encode_chat. */
 enum {
-  BITNET_CHAT_GOES_ON = 1,    /* these are not the conversation's first messages: no bos stands before them */
+  BITNET_CHAT_GOES_ON = 1,    /* these are not the conversation's first messages: nothing stands before them */
   BITNET_CHAT_NO_REPLY = 2,   /* does not end with what makes the model reply */
   BITNET_CHAT_NO_THINKING = 4 /* a reply without reasoning before it, where the format knows how */
 };

@@ -1,5 +1,4 @@
 #include <string_view>
-#include <utility>
 #include <variant>
 
 #include "bitnet/base/assert.h"
@@ -39,10 +38,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   const auto* bpe = std::get_if<BpeVocabulary>(&description->vocabulary);
   const bool is_lossless = bpe != nullptr && !bpe->nfc && !bpe->named.unk && bpe->special_matches.empty();
-  const Result<Tokenizer> tokenizer = Tokenizer::Make(std::move(description->vocabulary));
+  const Result<Tokenizer> tokenizer = Tokenizer::Make(description->vocabulary);
   if (!tokenizer.ok()) return 0;
   for (const std::string_view awkward : testing::kAwkwardTexts)
     testing::CheckTokenizer(*tokenizer, awkward, is_lossless);
   testing::CheckTokenizer(*tokenizer, text.substr(0, 2000), is_lossless);
+  testing::CheckWrittenTokenizer(*description, *tokenizer, text.substr(0, 2000));
   return 0;
 }

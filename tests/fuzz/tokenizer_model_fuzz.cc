@@ -35,9 +35,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     BITNET_ASSERT(!vocabulary.error().empty() && vocabulary.error().size() < 8000, "an error is a sentence");
     return 0;
   }
-  const Result<Tokenizer> tokenizer = Tokenizer::Make(*std::move(vocabulary));
+  const Result<Tokenizer> tokenizer = Tokenizer::Make(*vocabulary);
   if (!tokenizer.ok()) return 0;
   for (const std::string_view awkward : testing::kAwkwardTexts) testing::CheckTokenizer(*tokenizer, awkward, false);
   testing::CheckTokenizer(*tokenizer, text.substr(0, 2000), false);
+  testing::CheckWrittenTokenizer({*std::move(vocabulary), "", {}}, *tokenizer, text.substr(0, 2000));
   return 0;
 }

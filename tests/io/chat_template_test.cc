@@ -58,7 +58,22 @@ const Known kKnown[] = {
      "enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}<|im_end|>"
      "<tool_call>",
      "<|im_start|>system\n Be brief.\n<|im_end|>\n<|im_start|>user\nHi \u3000<|im_end|>\n<|im_start|>assistant\n"
-     "Hello <|eot_id|><|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n"}};
+     "Hello <|eot_id|><|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n"},
+    {"Llama 3.1",
+     R"({%- if not date_string is defined %}{%- set date_string = "26 Jul 2024" %}{%- endif %}{%- if tools %}...)"
+     R"({{- "<|start_header_id|>system<|end_header_id|>\n\n" }}{{- "Cutting Knowledge Date: December 2023\n" }})"
+     R"({{- "Today Date: " + date_string + "\n\n" }}{{- system_message }}{{- "<|eot_id|>" }})"
+     R"({{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' }})",
+     "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
+     "Be brief.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant"
+     "<|end_header_id|>\n\n<think>\nhm\n</think>\n\nHello <|eot_id|><|eot_id|><|start_header_id|>user<|end_header_id|>"
+     "\n\nBye<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"},
+    {"Qwen2.5",
+     R"({{- '<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n' }})"
+     R"({{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}<tool_call>)"
+     R"({%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %})",
+     "<|im_start|>system\n Be brief.\n<|im_end|>\n<|im_start|>user\nHi \u3000<|im_end|>\n<|im_start|>assistant\n"
+     "<think>\nhm\n</think>\n\nHello <|eot_id|><|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n"}};
 
 std::string Joined(const std::vector<TextPart>& parts) {
   std::string text;
@@ -83,6 +98,30 @@ TEST_CASE("FindChatFormat: the known templates, written as Jinja writes them") {
   CHECK(Joined(ChatParts(*qwen, two, {.asks_for_reply = false})).ends_with("<|im_end|>\n"));
 }
 
+TEST_CASE("ChatParts: what stands where a conversation begins without a system message") {
+  const std::span<const ChatMessage> last(kMessages + 3, 1), none;
+  const ChatFormat *llama = FindChatFormat(kKnown[6].jinja), *qwen = FindChatFormat(kKnown[7].jinja);
+  const std::string dates =
+      "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
+      "<|eot_id|>";
+  const std::string of_qwen =
+      "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n";
+  const std::string bye =
+      "<|start_header_id|>user<|end_header_id|>\n\nBye<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n";
+  CHECK(Joined(ChatParts(*llama, last)) == dates + bye);
+  CHECK(Joined(ChatParts(*qwen, last)) == of_qwen + "<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n");
+  CHECK(Joined(ChatParts(*qwen, none, {.asks_for_reply = false})) == of_qwen);
+  // Later messages are as they are, those of the system too.
+  CHECK(Joined(ChatParts(*llama, last, {.at_start = false})) == bye);
+  const std::vector<ChatMessage> system = {kMessages[3], {ChatRole::kSystem, "Be long."}};
+  const std::string be_long = "<|start_header_id|>system<|end_header_id|>\n\nBe long.<|eot_id|>";
+  CHECK(Joined(ChatParts(*llama, std::span(system).subspan(1), {.at_start = false, .asks_for_reply = false})) ==
+        be_long);
+  CHECK(Joined(ChatParts(*llama, system, {.asks_for_reply = false})).ends_with("Bye<|eot_id|>" + be_long));
+  // What others have is not theirs.
+  CHECK(Joined(ChatParts(*FindChatFormat(kKnown[2].jinja), last)) == bye);
+}
+
 TEST_CASE("FindChatFormat: others, and changes of known ones, are not known") {
   for (const char* jinja : {"", "{{ messages }}", "{{ '[INST] ' + message['content'] + ' [/INST]' }}",
                             "<|start_header_id|><|end_header_id|><|eot_id|> Cutting Knowledge Date: December 2023",
@@ -92,6 +131,20 @@ TEST_CASE("FindChatFormat: others, and changes of known ones, are not known") {
     CAPTURE(jinja);
     CHECK(FindChatFormat(jinja) == nullptr);
   }
+  // Llama 3.2's date is that of the day.
+  const auto changed = [](size_t known, std::string_view from, const std::string& to) {
+    std::string jinja = kKnown[known].jinja;
+    const size_t at = jinja.find(from);
+    REQUIRE(at != std::string::npos);
+    return FindChatFormat(jinja.replace(at, from.size(), to));
+  };
+  CHECK(changed(6, "{%- set", "{%- set date_string = strftime_now(\"%d %b %Y\") %}{%- set") == nullptr);
+  CHECK(changed(6, "26 Jul", "27 Jul") == nullptr);
+  CHECK(changed(6, "December 2023", "March 2023") == nullptr);
+  CHECK(changed(6, "system<|end", "Metadata<|end") == nullptr);
+  CHECK(changed(7, "helpful", "harmless") == nullptr);
+  CHECK(changed(7, "assistant\\n' }}", "assistant\\nDecision:' }}") == nullptr);
+  CHECK(changed(7, "message.content", "message.content | trim") == nullptr);
 }
 
 TEST_CASE("EncodeChat: what roles say makes no control tokens, what the format says does") {

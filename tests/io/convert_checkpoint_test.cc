@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <variant>
 #include <vector>
 
+#include "bitnet/io/chat_template.h"
 #include "bitnet/io/examine_checkpoint.h"
 #include "io/small_checkpoint.h"
 #include "testing/small_vocabularies.h"
@@ -311,6 +313,79 @@ TEST_CASE("ConvertToGguf: the folder's tokenizer goes along") {
   CHECK(Has(report.notes[0], "a text begins with token "));
   const TokenizerDescription before = Must(DescribeTokenizer(folder.path()));
   CheckSameTokens(before, Must(DescribeTokenizer(path.path())));
+}
+
+// A GGUF file of a small model with this tokenizer, or with none.
+void WriteWithTokenizer(const std::string& path, const std::optional<TokenizerDescription>& tokenizer) {
+  ModelConfig config = SmallCheckpoint::Config();
+  config.vocab = 300;
+  SmallCheckpoint checkpoint("I2_S", "bitnet-b1.58", config);
+  std::erase_if(checkpoint.entries, [](const auto& entry) { return entry.first.starts_with("tokenizer."); });
+  if (tokenizer) {
+    checkpoint.entries.emplace_back("tokenizer", [&](GgufWriter& to) {
+      REQUIRE(SetGgufTokenizer(to, *tokenizer).ok());
+      const NamedTokens& named = NamedTokensOf(*tokenizer);
+      if (named.bos) to.Set("tokenizer.ggml.bos_token_id", *named.bos);
+      if (named.eos) to.Set("tokenizer.ggml.eos_token_id", *named.eos);
+      if (named.eot) to.Set("tokenizer.ggml.eot_token_id", *named.eot);
+    });
+  }
+  checkpoint.Write(path);
+}
+
+TEST_CASE("ConvertToHf: the file's tokenizer and chat format go along") {
+  BpeVocabulary bpe = testing::SmallBpe();
+  bpe.whole_words = true;
+  bpe.named.eos = bpe.named.bos;
+  const std::string chat = "{{ 'Human: ' ... 'BITNETAssistant: ' }}";
+  for (const TokenizerDescription& tokenizer :
+       {TokenizerDescription{bpe, chat, {}},
+        TokenizerDescription{testing::SmallPieces(SentencePieceKind::kBpe), chat, {}}}) {
+    const TemporaryFile path;
+    const Folder folder, copy;
+    WriteWithTokenizer(path.path(), tokenizer);
+    CHECK(Must(ConvertToHf(Open(path.path()), folder.path())).notes.empty());
+    CheckSameTokens(Must(DescribeTokenizer(path.path())), Must(DescribeTokenizer(folder.path())));
+    const LoadedTokenizer of_file = Must(LoadTokenizer(path.path())), of_folder = Must(LoadTokenizer(folder.path()));
+    REQUIRE(FindChatFormat(of_folder.chat_template) != nullptr);
+    CHECK(FindChatFormat(of_folder.chat_template) == FindChatFormat(of_file.chat_template));
+    CHECK(std::ranges::equal(of_file.tokenizer.ends(), of_folder.tokenizer.ends()));
+    // From a folder they are copied; and over itself nothing is lost.
+    Must(ConvertToHf(Open(folder.path()), copy.path()));
+    Must(ConvertToHf(Open(copy.path()), copy.path()));
+    CheckSameTokens(Must(DescribeTokenizer(path.path())), Must(DescribeTokenizer(copy.path())));
+    CHECK(Must(LoadTokenizer(copy.path())).tokenizer.named().add_bos);
+  }
+}
+
+TEST_CASE("ConvertToHf: without a tokenizer that can be written a note says why") {
+  const TemporaryFile path;
+  const Folder folder;
+  WriteWithTokenizer(path.path(), std::nullopt);
+  std::vector<std::string> notes = Must(ConvertToHf(Open(path.path()), folder.path())).notes;
+  REQUIRE(notes.size() == 1);
+  CHECK(Has(notes[0], ": there is no tokenizer in it: "));
+  CHECK(Has(notes[0], "tokenizer.ggml.model"));
+  BpeVocabulary twice = testing::SmallBpe();
+  twice.whole_words = true;
+  twice.tokens[1] = "abc";
+  WriteWithTokenizer(path.path(), TokenizerDescription{twice, "", {}});
+  notes = Must(ConvertToHf(Open(path.path()), folder.path())).notes;
+  REQUIRE(notes.size() == 1);
+  CHECK(Has(notes[0], "have one text, 'abc'"));
+  CHECK_FALSE(fs::exists(folder.path() + "/tokenizer.json"));
+}
+
+TEST_CASE("ConvertToHf: a tokenizer.json that would hide what is written is refused before anything is") {
+  const TemporaryFile path;
+  const Folder folder;
+  WriteWithTokenizer(path.path(), TokenizerDescription{testing::SmallPieces(SentencePieceKind::kBpe), "", {}});
+  fs::create_directory(folder.path());
+  fs::copy(std::string(BITNET_SOURCE_DIR) + "/tests/golden/io/tokenizers/llama3.json",
+           folder.path() + "/tokenizer.json");
+  CHECK(
+      Has(ConvertToHf(Open(path.path()), folder.path()).error(), ": has a tokenizer.json, which readers would prefer"));
+  CHECK_FALSE(fs::exists(folder.path() + "/model.safetensors"));
 }
 
 }  // namespace

@@ -1,22 +1,29 @@
 // What tokenizers of others make of texts (tests/golden/make_io_tokenizers.py), and what ours do: small vocabularies in
-// tests/golden/io/tokenizers, and whatever the folder holds that BITNET_TOKENIZER_CASES names.
+// tests/golden/io/tokenizers, and whatever the folder holds that BITNET_TOKENIZER_CASES names. The same of the files
+// that are written of them, which stay in the folder that BITNET_TOKENIZERS_WRITTEN names
+// (tests/golden/check_written_tokenizers.py reads them).
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "bitnet/base/file.h"
 #include "bitnet/io/gguf.h"
+#include "bitnet/io/load_tokenizer.h"
 #include "bitnet/io/text_decoder.h"
 #include "bitnet/io/tokenizer.h"
 #include "bitnet/io/tokenizer_gguf.h"
 #include "bitnet/io/tokenizer_json.h"
 #include "bitnet/io/tokenizer_sentencepiece.h"
 #include "bitnet/io/tokenizer_tiktoken.h"
+#include "bitnet/io/write_tokenizer_hf.h"
+#include "testing/temporary_file.h"
 
 namespace bitnet::tokenizer_agreement_test {
 namespace {
@@ -34,18 +41,37 @@ T Must(Result<T> result) {
   return *std::move(result);
 }
 
-Tokenizer Load(const std::string& kind, const std::filesystem::path& path) {
-  if (kind == "gguf")
-    return Must(Tokenizer::Make(Must(ReadGgufTokenizer(Must(GgufFile::Open(path.string())))).vocabulary));
+TokenizerDescription Describe(const std::string& kind, const std::filesystem::path& path) {
+  if (kind == "gguf") return Must(ReadGgufTokenizer(Must(GgufFile::Open(path.string()))));
   const std::string file = Slurp(path);
-  if (kind == "json") return Must(Tokenizer::Make(Must(ParseTokenizerJson(file, path.string())).vocabulary));
-  if (kind == "sentencepiece") return Must(Tokenizer::Make(Must(ParseSentencePieceModel(file, path.string()))));
+  if (kind == "json") return Must(ParseTokenizerJson(file, path.string()));
+  TokenizerDescription description;
+  if (kind == "sentencepiece") {
+    description.vocabulary = Must(ParseSentencePieceModel(file, path.string()));
+    return description;
+  }
   REQUIRE(kind.starts_with("tiktoken-"));
   TiktokenOptions options;
   if (kind == "tiktoken-llama3") options.special_tokens = Llama3SpecialTokens(128000);
   options.nfc = kind == "tiktoken-qwen2";
   options.pre_tokenizer = options.nfc ? PreTokenizer::kQwen2 : PreTokenizer::kLlama3;
-  return Must(Tokenizer::Make(Must(ParseTiktoken(file, path.string(), options))));
+  description.vocabulary = Must(ParseTiktoken(file, path.string(), options));
+  return description;
+}
+
+// The tokenizer of the folder that is written of it; nothing where there can be none such.
+std::optional<Tokenizer> Written(const TokenizerDescription& description, const std::filesystem::path& folder) {
+  const Result<std::vector<NamedFile>> files = HfTokenizerFiles(description);
+  if (!files.ok()) {
+    if (std::getenv("BITNET_TOKENIZER_CASES") != nullptr) MESSAGE(folder.filename().string(), ": ", files.error());
+    return std::nullopt;
+  }
+  std::filesystem::create_directories(folder);
+  for (const auto& [name, text] : *files) {
+    const std::span bytes(reinterpret_cast<const uint8_t*>(text.data()), text.size());
+    REQUIRE(WriteFile((folder / name).string(), bytes).ok());
+  }
+  return Must(LoadTokenizer(folder.string())).tokenizer;
 }
 
 std::string FromHex(std::string_view hex) {
@@ -85,12 +111,18 @@ Case ParseCase(std::string_view line) {
   return c;
 }
 
-void Check(const std::filesystem::path& path) {
+// Whether there is such a tokenizer. `written`: where its files are written and read; empty: as it is.
+bool Check(const std::filesystem::path& path, const std::filesystem::path& written) {
   CAPTURE(path.string());
   const std::string file = Slurp(path);
   const size_t head = file.find('\n'), space = file.find(' ');
   const std::string kind = file.substr(0, space);
-  const Tokenizer tokenizer = Load(kind, path.parent_path() / file.substr(space + 1, head - space - 1));
+  const TokenizerDescription description =
+      Describe(kind, path.parent_path() / file.substr(space + 1, head - space - 1));
+  const std::optional<Tokenizer> made =
+      written.empty() ? Must(Tokenizer::Make(description.vocabulary)) : Written(description, written / path.stem());
+  if (!made) return false;
+  const Tokenizer& tokenizer = *made;
   const bool of_bytes = !tokenizer.is_sentencepiece();
   size_t count = 0, other_ids = 0, other_text = 0;
   for (size_t at = head + 1; at < file.size(); ++count) {
@@ -125,20 +157,36 @@ void Check(const std::filesystem::path& path) {
   if (std::getenv("BITNET_TOKENIZER_CASES") != nullptr) {
     MESSAGE(path.filename().string(), ": ", count - other_ids, " of ", count, " texts agree");
   }
+  return true;
 }
 
-size_t CheckFolder(const std::filesystem::path& folder) {
+size_t CheckFolder(const std::filesystem::path& folder, const std::filesystem::path& written = {}) {
   std::vector<std::filesystem::path> paths;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (entry.path().extension() == ".cases") paths.push_back(entry.path());
   }
   std::sort(paths.begin(), paths.end());
-  for (const auto& path : paths) Check(path);
-  return paths.size();
+  size_t checked = 0;
+  for (const auto& path : paths) checked += Check(path, written) ? size_t{1} : size_t{0};
+  return checked;
+}
+
+// With what is written gone at the end, if nobody wants it.
+size_t CheckWritten(const std::filesystem::path& folder) {
+  if (const char* kept = std::getenv("BITNET_TOKENIZERS_WRITTEN")) return CheckFolder(folder, kept);
+  const testing::TemporaryFile written;
+  const size_t checked = CheckFolder(folder, written.path());
+  std::filesystem::remove_all(written.path());
+  return checked;
 }
 
 TEST_CASE("Tokenizer: the oracles' ids and texts, by small vocabularies") {
   CHECK(CheckFolder(std::string(BITNET_SOURCE_DIR) + "/tests/golden/io/tokenizers") == 11);
+}
+
+TEST_CASE("HfTokenizerFiles: what is written has the oracles' ids and texts") {
+  // (Not pieces with merges, nor those that end with white space.)
+  CHECK(CheckWritten(std::string(BITNET_SOURCE_DIR) + "/tests/golden/io/tokenizers") == 8);
 }
 
 TEST_CASE("Tokenizer: the oracles' ids and texts, in the folder that BITNET_TOKENIZER_CASES names") {
@@ -148,6 +196,7 @@ TEST_CASE("Tokenizer: the oracles' ids and texts, in the folder that BITNET_TOKE
     return;
   }
   CheckFolder(folder);
+  CheckWritten(folder);
 }
 
 }  // namespace

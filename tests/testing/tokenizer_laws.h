@@ -4,12 +4,18 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "bitnet/base/assert.h"
+#include "bitnet/base/result.h"
 #include "bitnet/io/text_decoder.h"
 #include "bitnet/io/tokenizer.h"
+#include "bitnet/io/tokenizer/vocabulary.h"
+#include "bitnet/io/tokenizer_json.h"
+#include "bitnet/io/tokenizer_sentencepiece.h"
 #include "bitnet/io/unicode.h"
+#include "bitnet/io/write_tokenizer_hf.h"
 
 namespace bitnet::testing {
 
@@ -39,6 +45,40 @@ inline constexpr std::string_view kAwkwardTexts[] = {
     "Hello world, it's 12345\n\n  the hen an abc",
     "\xe2\x96\x81<s>e\xcc\x81\xff\xe2\x82 <|eot_id|><think> \xe4\xb8\xad",
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "  \t "};
+
+// What is written of it is refused, or makes the same tokens.
+inline void CheckWrittenTokenizer(const TokenizerDescription& description, const Tokenizer& tokenizer,
+                                  std::string_view text) {
+  const auto files = HfTokenizerFiles(description);
+  if (!files.ok()) {
+    BITNET_ASSERT(!files.error().empty() && files.error().size() < 8000, "an error is a sentence");
+    return;
+  }
+  const std::string& file = files->front().text;
+  Vocabulary read;
+  if (files->front().name == "tokenizer.json") {
+    auto parsed = ParseTokenizerJson(file, "f");
+    BITNET_ASSERT(parsed.ok(), "what is written is read");
+    read = std::move(parsed->vocabulary);
+  } else {
+    auto parsed = ParseSentencePieceModel(file, "f");
+    BITNET_ASSERT(parsed.ok(), "what is written is read");
+    read = *std::move(parsed);
+  }
+  TokenizerDescription again = {std::move(read), "", {}};
+  BITNET_ASSERT(ApplyTokenizerConfig(files->back().text, "f", again).ok(), "what is written is read");
+  const Result<Tokenizer> other = Tokenizer::Make(std::move(again.vocabulary));
+  BITNET_ASSERT(other.ok(), "what is written makes a tokenizer");
+  const auto check = [&](std::string_view words) {
+    for (const bool parse_control : {false, true}) {
+      const auto expected = tokenizer.Encode(words, {.add_special = true, .parse_control = parse_control});
+      const auto got = other->Encode(words, {.add_special = true, .parse_control = parse_control});
+      BITNET_ASSERT(got.ok() == expected.ok() && (!got.ok() || *got == *expected), "the tokens are the same");
+    }
+  };
+  for (const std::string_view awkward : kAwkwardTexts) check(awkward);
+  check(text);
+}
 
 }  // namespace bitnet::testing
 

@@ -45,10 +45,15 @@ struct ChatFormat {
   bool trims = false;                    // white space around texts goes
   std::string_view without_thinking;     // after the assistant's `before`, to have a reply at once
   bool drops_earlier_reasoning = false;  // replies lose what is up to </think>, but for those after the last question
+  // Of the first messages of a conversation: what stands before the text of a system message at their start; and the
+  // text of one that is put there where there is none (empty: none is).
+  std::string_view before_system = {}, instead_of_system = {};
 };
 
 struct ChatOptions {
-  bool at_start = true;  // the conversation's first messages: bos is put before them, if the vocabulary asks for it
+  // The conversation's first messages: bos is put before them, if the vocabulary asks for it, and what the format has
+  // of its own.
+  bool at_start = true;
   bool asks_for_reply = true;  // ends with what makes the model reply
   bool thinking = true;        // false: without_thinking, where the format has it
 };
@@ -81,25 +86,45 @@ inline constexpr ChatFormat kChatMlChat = {"ChatML",
                                            false,
                                            "",
                                            false};
+// The date is what the template has where its caller gives none. Llama 3.3 has the same.
+inline constexpr std::string_view kLlama31Dates = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n";
+inline constexpr ChatFormat kLlama31Chat = {"Llama 3.1", kLlama3Chat.turns, true,         "",
+                                            false,       kLlama31Dates,     kLlama31Dates};
+inline constexpr ChatFormat kQwen25Chat = {"Qwen2.5",
+                                           kChatMlChat.turns,
+                                           false,
+                                           "",
+                                           false,
+                                           "",
+                                           "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."};
 inline constexpr ChatFormat kQwen3Chat = {"Qwen3", kChatMlChat.turns, false, "<think>\n\n</think>\n\n", true};
 
 // How a template is recognised: it has all of `has`, and none of `lacks`.
 struct ChatSigns {
   const ChatFormat* format;
-  std::array<std::string_view, 3> has;
+  std::array<std::string_view, 4> has;
   std::array<std::string_view, 3> lacks;  // what would make it another one
 };
 inline constexpr ChatSigns kChatSigns[] = {
     {&kBitNetChat, {"capitalize", "'Assistant: '", "<|eot_id|>"}, {"raise_exception", "[INST]", ""}},
     // Microsoft's own GGUF files carry this one, which the model was not trained by.
     {&kBitNetChat, {"BITNETAssistant: ", "'Human: '", ""}, {}},
-    // Llama 3.1 and later put dates and tools in.
+    // Later ones put dates and tools in: 3.1 and 3.3 one date, 3.2 that of the day.
+    {&kLlama31Chat,
+     {R"("<|start_header_id|>system<|end_header_id|>\n\n")", R"("Cutting Knowledge Date: December 2023\n")",
+      R"(set date_string = "26 Jul 2024")", R"("Today Date: " + date_string + "\n\n")"},
+     {"strftime_now", "<think>", ""}},
     {&kLlama3Chat, {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}, {"Cutting Knowledge", "tools", ""}},
     {&kFalcon3Chat,
      {"<|assistant|>", "<|user|>", "eos_token + '\\n'"},
      {"<|user|>\\n' + message['content'] + eos_token", "<|end|>", "tools"}},
     {&kQwen3Chat, {"<|im_start|>", "enable_thinking", "</think>"}, {"You are", "", ""}},
-    // Qwen 2.5 puts a system message of its own in.
+    // Qwen2.5 puts a system message of its own in.
+    {&kQwen25Chat,
+     {R"('<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n')",
+      R"('<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n')", R"('<|im_start|>assistant\n')",
+      ""},
+     {"<think>", "</think>", ""}},
     {&kChatMlChat, {"<|im_start|>", "<|im_end|>", ""}, {"You are", "<think>", "<tool_call>"}},
 };
 
@@ -147,6 +172,13 @@ inline std::vector<TextPart> ChatParts(const ChatFormat& format, std::span<const
     if (messages[i].role == ChatRole::kUser) last_question = i;
   }
   std::vector<TextPart> parts;
+  const ChatFormat::Turn& system = format.turns[static_cast<size_t>(ChatRole::kSystem)];
+  const bool has_system = !messages.empty() && messages[0].role == ChatRole::kSystem;
+  if (options.at_start && !has_system && !format.instead_of_system.empty()) {
+    parts.push_back({system.before, true});
+    parts.push_back({format.instead_of_system, true});
+    parts.push_back({system.after, true});
+  }
   for (size_t i = 0; i < messages.size(); ++i) {
     const ChatFormat::Turn& turn = format.turns[static_cast<size_t>(messages[i].role)];
     std::string_view text = messages[i].text;
@@ -159,6 +191,9 @@ inline std::vector<TextPart> ChatParts(const ChatFormat& format, std::span<const
     }
     if (format.trims) text = detail::Trimmed(text);
     parts.push_back({turn.before, true});
+    if (i == 0 && options.at_start && has_system && !format.before_system.empty()) {
+      parts.push_back({format.before_system, true});
+    }
     parts.push_back({text, false});
     parts.push_back({turn.after, true});
   }

@@ -1,7 +1,7 @@
 // A checkpoint of one kind as one of the other: a GGUF file as a folder of transformers with packed weights, and such a
 // folder as a GGUF file.
 //
-//   ConvertToHf(checkpoint, "folder")                     model.safetensors and config.json
+//   ConvertToHf(checkpoint, "folder")                     model.safetensors, config.json and the tokenizer's files
 //   ConvertToGguf(checkpoint, "out.gguf", {.type = ...})  one file, with the tokenizer of the folder
 //
 // Codes are exact. So are scales in a folder, where they are floats by which outputs are multiplied (`autobitlinear`);
@@ -9,8 +9,9 @@
 // which is exact; embeddings and heads of 16 or 32 bits stay what they are, and others become floats in a folder.
 // Masters are quantized as they are loaded to run: by the mean magnitude of each matrix.
 //
-// Refused by a sentence: what the other kind cannot say. Each file takes its place when all of it is on the disk; of a
-// folder the weights go first, then config.json. One matrix at a time is in memory.
+// Refused by a sentence: what the other kind cannot say. (Of a tokenizer that is a note, and the model is without one.)
+// Each file takes its place when all of it is on the disk; of a folder the weights go first, then config.json, then the
+// tokenizer's files. One matrix at a time is in memory.
 #ifndef BITNET_IO_CONVERT_CHECKPOINT_H_
 #define BITNET_IO_CONVERT_CHECKPOINT_H_
 
@@ -47,6 +48,7 @@
 #include "bitnet/io/safetensors_writer.h"
 #include "bitnet/io/tensor_matrix.h"
 #include "bitnet/io/write_tokenizer_gguf.h"
+#include "bitnet/io/write_tokenizer_hf.h"
 #include "bitnet/model/tensors.h"
 #include "bitnet/quant/quantizer.h"
 #include "bitnet/quant/scale_rule.h"
@@ -137,7 +139,50 @@ inline Result<CheckpointConfig> HfConfigOf(const Checkpoint& checkpoint) {
 
 }  // namespace detail
 
-// Makes the folder where it is missing. Of a GGUF file's tokenizer nothing is written.
+namespace detail {
+
+// The files of a checkpoint's tokenizer in another folder: those of a GGUF file's, and copies of a folder's. A note
+// where there are none.
+inline Result<std::vector<NamedFile>> TokenizerFilesOf(const Checkpoint& checkpoint, const std::string& folder,
+                                                       std::vector<std::string>& notes) {
+  std::vector<NamedFile> files;
+  std::error_code error;
+  if (checkpoint.gguf() == nullptr) {
+    if (std::filesystem::equivalent(checkpoint.path(), folder, error)) return files;
+    for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+                             "added_tokens.json", "chat_template.jinja"}) {
+      const std::string path = (std::filesystem::path(checkpoint.path()) / name).string();
+      if (!std::filesystem::exists(path, error)) continue;
+      const Result<std::vector<uint8_t>> bytes = ReadFile(path);
+      if (!bytes.ok()) return Error{bytes.error()};
+      files.push_back({name, std::string(bytes->begin(), bytes->end())});
+    }
+  } else {
+    const Result<TokenizerDescription> tokenizer = DescribeTokenizer(checkpoint.path());
+    Result<std::vector<NamedFile>> written =
+        tokenizer.ok() ? HfTokenizerFiles(*tokenizer) : Result<std::vector<NamedFile>>(Error{tokenizer.error()});
+    if (written.ok()) {
+      files = *std::move(written);
+      notes.insert(notes.end(), tokenizer->notes.begin(), tokenizer->notes.end());
+    } else {
+      notes.push_back(folder + ": there is no tokenizer in it: " + written.error());
+    }
+  }
+  const auto writes = [&](const char* name) {
+    return std::any_of(files.begin(), files.end(), [&](const NamedFile& file) { return file.name == name; });
+  };
+  if (writes("tokenizer.model") && !writes("tokenizer.json") &&
+      std::filesystem::exists(std::filesystem::path(folder) / "tokenizer.json", error)) {
+    return Error{folder +
+                 ": has a tokenizer.json, which readers would prefer to the tokenizer.model that is written; "
+                 "write into an empty folder"};
+  }
+  return files;
+}
+
+}  // namespace detail
+
+// Makes the folder where it is missing.
 inline Result<ConvertReport> ConvertToHf(const Checkpoint& checkpoint, const std::string& folder,
                                          const ConvertOptions& options = {}) {
   const Result<CheckpointConfig> config = detail::HfConfigOf(checkpoint);
@@ -192,6 +237,8 @@ inline Result<ConvertReport> ConvertToHf(const Checkpoint& checkpoint, const std
     report.converted.push_back({name, checkpoint.TypeName(tensor), "packed"});
   }
 
+  const Result<std::vector<NamedFile>> tokenizer = detail::TokenizerFilesOf(checkpoint, folder, report.notes);
+  if (!tokenizer.ok()) return Error{tokenizer.error()};
   std::error_code failed;
   std::filesystem::create_directories(folder, failed);
   if (failed) return Error{folder + ": cannot be made: " + failed.message()};
@@ -242,13 +289,12 @@ inline Result<ConvertReport> ConvertToHf(const Checkpoint& checkpoint, const std
     if (!written.ok()) return Error{written.error()};
   }
   if (Result<Done> committed = writer->Commit(); !committed.ok()) return Error{committed.error()};
-  const std::string text = HfConfigText(*config);
-  if (Result<Done> written =
-          WriteFile(folder + "/config.json", {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
-      !written.ok()) {
-    return Error{written.error()};
+  std::vector<NamedFile> files = {{"config.json", HfConfigText(*config)}};
+  files.insert(files.end(), tokenizer->begin(), tokenizer->end());
+  for (const auto& [name, text] : files) {
+    const std::span bytes(reinterpret_cast<const uint8_t*>(text.data()), text.size());
+    if (Result<Done> written = WriteFile(folder + "/" + name, bytes); !written.ok()) return Error{written.error()};
   }
-  report.notes.push_back(folder + ": its tokenizer's files are not written");
   return report;
 }
 

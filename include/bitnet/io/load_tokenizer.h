@@ -3,7 +3,8 @@
 //   folder                 its tokenizer.json, or else its tokenizer.model
 //   GGUF                   its metadata
 //   tokenizer.json         with the tokenizer_config.json beside it, if there is one
-//   tokenizer.model        SentencePiece, or tiktoken's ranks as Llama 3 has them (with its special tokens)
+//   tokenizer.model        SentencePiece, with the same; or tiktoken's ranks as Llama 3 has them (with its special
+//                          tokens)
 //
 // Nothing is taken from a file's name but tokenizer_config.json's.
 #ifndef BITNET_IO_LOAD_TOKENIZER_H_
@@ -35,6 +36,21 @@ struct LoadedTokenizer {
   std::vector<std::string> notes;
 };
 
+namespace detail {
+
+// Adds what the tokenizer_config.json beside a file says, if there is one.
+inline Result<Done> ApplyConfigBeside(const std::string& path, TokenizerDescription& description) {
+  std::error_code error;
+  const std::string config = (std::filesystem::path(path).parent_path() / "tokenizer_config.json").string();
+  if (!std::filesystem::exists(config, error)) return Done{};
+  const Result<std::vector<uint8_t>> bytes = ReadFile(config);
+  if (!bytes.ok()) return Error{bytes.error()};
+  const std::string_view text(reinterpret_cast<const char*>(bytes->data()), bytes->size());
+  return ApplyTokenizerConfig(text, config, description);
+}
+
+}  // namespace detail
+
 // What a file says, before a tokenizer is made of it.
 inline Result<TokenizerDescription> DescribeTokenizer(const std::string& path) {
   std::error_code error;
@@ -63,12 +79,7 @@ inline Result<TokenizerDescription> DescribeTokenizer(const std::string& path) {
   if (first != std::string_view::npos && text[first] == '{') {
     Result<TokenizerDescription> description = ParseTokenizerJson(text, path);
     if (!description.ok()) return description;
-    const std::string config = (std::filesystem::path(path).parent_path() / "tokenizer_config.json").string();
-    if (!std::filesystem::exists(config, error)) return description;
-    const Result<std::vector<uint8_t>> more = ReadFile(config);
-    if (!more.ok()) return Error{more.error()};
-    const std::string_view words(reinterpret_cast<const char*>(more->data()), more->size());
-    if (Result<Done> done = ApplyTokenizerConfig(words, config, *description); !done.ok()) return Error{done.error()};
+    if (Result<Done> done = detail::ApplyConfigBeside(path, *description); !done.ok()) return Error{done.error()};
     return description;
   }
   TokenizerDescription description;
@@ -77,6 +88,7 @@ inline Result<TokenizerDescription> DescribeTokenizer(const std::string& path) {
     Result<SentencePieceVocabulary> vocabulary = ParseSentencePieceModel(text, path);
     if (!vocabulary.ok()) return Error{vocabulary.error()};
     description.vocabulary = *std::move(vocabulary);
+    if (Result<Done> done = detail::ApplyConfigBeside(path, description); !done.ok()) return Error{done.error()};
     return description;
   }
   Result<BpeVocabulary> vocabulary = ParseTiktoken(text, path, {});

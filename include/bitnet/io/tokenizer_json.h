@@ -413,7 +413,7 @@ inline Result<Done> ApplyTokenizerConfig(std::string_view file, const std::strin
   NamedTokens& named = is_bpe ? bpe->named : pieces->named;
 
   const std::pair<const char*, std::optional<Token>*> names[] = {
-      {"bos_token", &named.bos}, {"eos_token", &named.eos}, {"pad_token", &named.pad}};
+      {"bos_token", &named.bos}, {"eos_token", &named.eos}, {"eot_token", &named.eot}, {"pad_token", &named.pad}};
   for (const auto& [key, token] : names) {
     std::optional<JsonValue> value = root.Find(key);
     if (value && value->kind() == JsonKind::kObject) value = value->Find("content");
@@ -421,7 +421,8 @@ inline Result<Done> ApplyTokenizerConfig(std::string_view file, const std::strin
     const auto text = value->AsText();
     if (!text.ok()) return Error{text.error()};
     const auto found = std::find(tokens.begin(), tokens.end(), *text);
-    if (found == tokens.end() && token == &named.pad) continue;  // padding is the caller's affair
+    // No text needs these two.
+    if (found == tokens.end() && (token == &named.pad || token == &named.eot)) continue;
     if (found == tokens.end()) return value->Refuse("there is no token " + Quoted(*text));
     *token = static_cast<Token>(found - tokens.begin());
   }
