@@ -418,8 +418,7 @@ int RunWith(const Checkpoint& checkpoint, const openai::Served& served, const Ar
   return listened && wrong == 0 ? 0 : 1;
 }
 
-// ---- What --quick asks
-// ------------------------------------------------------------------------------------------------
+// ---- What --quick asks.
 
 class Asker {
  public:

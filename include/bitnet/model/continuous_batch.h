@@ -2,8 +2,10 @@
 // them a piece of a prompt. A reply that ends makes room for the next one that waits, whenever that is.
 //
 //   ContinuousBatch batch(model, {.max_running = 8, .max_pages = 64});
-//   auto id = batch.Add({.prompt = prompt, .random = Random(seed), .on_token = [&](Token token) { return Show(token);
-//   }}); while (!batch.IsEmpty()) { const auto stepped = batch.Step(); ... }
+//   auto id = batch.Add({.prompt = prompt, .on_token = [&](Token token) { return Show(token); }});
+//   while (!batch.IsEmpty()) {
+//     if (const auto stepped = batch.Step(); !stepped.ok()) return stepped;
+//   }
 //
 // Each reply is the one of Generate with the same prompt, options and random numbers, alone, in a state of as many
 // tokens and a pool of as many pages: whatever runs beside it, and however often it waits. It begins when there are

@@ -164,18 +164,19 @@ requires(OffsetTraits<W>::kFitsByte) class ColumnWeights {
                          int32_t* HWY_RESTRICT sums) const {
     using Dot = ColumnDot<Codes, X>;
     const size_t stride = run_.Bytes();
+    const size_t at_once = ColumnsAtOnce(), groups = at_once / Dot::kInGroup;
     const uint8_t* first = Column(0) + begin * Codes::kBlockBytes;
     HWY_ALIGN int32_t dots[kTileGroup * kTileRows];
     for (size_t i = 0; i < columns.count;) {
       std::fill(dots, dots + tiles * kTileRows, 0);
       const size_t end = std::min(columns.count - i, Dot::kMaxColumns) + i;
-      ColumnGroup ahead(first, stride, columns, i);
-      for (; i < end; i += kColumnsAtOnce) {
+      ColumnGroup ahead(first, stride, columns, i, at_once);
+      for (; i < end; i += at_once) {
         const ColumnGroup group = ahead;
-        ahead = ColumnGroup(first, stride, columns, i + kColumnsAtOnce);
-        int32_t inputs[Dot::kGroups];
-        Dot::Gather(columns, i, x, inputs);
-        Dot::AddTiles(group, ahead, inputs, tiles, dots);
+        ahead = ColumnGroup(first, stride, columns, i + at_once, at_once);
+        int32_t inputs[Dot::kMostGroups];
+        Dot::Gather(columns, i, x, groups, inputs);
+        Dot::AddTiles(group, ahead, inputs, groups, tiles, dots);
       }
       Dot::AddDots(dots, tiles, sums);
     }

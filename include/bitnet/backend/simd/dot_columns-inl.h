@@ -1,10 +1,9 @@
 // Integer products with weights by columns: only the listed columns are read.
 //
-// Sixteen columns are read at once, a vector of each after the other, while the same lines of the next sixteen are
+// Some columns are read at once (ColumnsAtOnce), a vector of each after the other, while the same lines of the next are
 // prefetched. Four are interleaved, so that a 32-bit lane holds one row's bytes of the four, and multiplied with the
 // four inputs, broadcast. One accumulator lane belongs to one row; accumulators are in the first-level cache between
-// sixteens. (Zen 5, 2560 x 6912, half of the columns, us of 1 and 16 tokens: eight 82 and 775, sixteen 66 and 660.)
-// Inputs of more than 8 bits: two columns at a time, each byte followed by a zero byte.
+// the times. Inputs of more than 8 bits: two columns at a time, each byte followed by a zero byte.
 #if defined(BITNET_BACKEND_SIMD_DOT_COLUMNS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITNET_BACKEND_SIMD_DOT_COLUMNS_INL_H_
 #undef BITNET_BACKEND_SIMD_DOT_COLUMNS_INL_H_
@@ -18,18 +17,22 @@
 #include <cstring>
 
 #include "bitnet/backend/simd/codes-inl.h"
+#include "bitnet/backend/simd/streams.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitnet {
 namespace HWY_NAMESPACE {
 
-inline constexpr size_t kColumnsAtOnce = 16;
+// Sixteen halve what accumulators take (Zen 5, 2560 x 6912, half of the columns, us of 1 and 16 tokens: eight 82 and
+// 775, sixteen 66 and 660), but on Sapphire Rapids one token from memory took longer.
+inline constexpr size_t kMostColumnsAtOnce = 16;
+inline size_t ColumnsAtOnce() { return ReadsFewStreamsBest() ? kMostColumnsAtOnce : 8; }
 
 // Columns that are read at once, the last repeated where there are fewer.
 struct ColumnGroup {
-  const uint8_t* column[kColumnsAtOnce];
-  ColumnGroup(const uint8_t* first, size_t stride, const IndexList& list, size_t begin) {
-    for (size_t k = 0; k < kColumnsAtOnce; ++k) column[k] = first + list[std::min(begin + k, list.count - 1)] * stride;
+  const uint8_t* column[kMostColumnsAtOnce];
+  ColumnGroup(const uint8_t* first, size_t stride, const IndexList& list, size_t begin, size_t at_once) {
+    for (size_t k = 0; k < at_once; ++k) column[k] = first + list[std::min(begin + k, list.count - 1)] * stride;
   }
 };
 
@@ -47,7 +50,7 @@ struct ColumnDot {
   using Sum = DotSum<Codes, X>;
   static constexpr bool kIsWide = Inputs<Codes, X>::kIsWide;
   static constexpr size_t kInGroup = kIsWide ? 2 : 4;  // columns that are interleaved
-  static constexpr size_t kGroups = kColumnsAtOnce / kInGroup;
+  static constexpr size_t kMostGroups = kMostColumnsAtOnce / kInGroup;
   // Codes that are offsets are multiplied where they are in their byte: plane p's accumulators hold 2^(p * kBits) times
   // their dots. A byte times an input is less than 2^15, so this many columns fit 32 bits. (Pairs have no room for it.)
   static constexpr bool kInPlace = Sum::kMethod == DotMethod::kQuads && Codes::kIsOffset;
@@ -56,9 +59,10 @@ struct ColumnDot {
   static constexpr size_t kPassPlanes = HWY_MIN(Codes::kPlanes, kManyRegisters ? 4 : 2);
   static constexpr size_t kLanes = HWY_LANES(int32_t);
 
-  // Inputs of the columns [begin, begin + kColumnsAtOnce) of a list, as AddTiles wants them; 0 past its end.
-  static HWY_INLINE void Gather(const IndexList& list, size_t begin, const X* HWY_RESTRICT x, int32_t* inputs) {
-    for (size_t group = 0; group < kGroups; ++group) {
+  // Inputs of the columns of a list from `begin` on, in so many groups, as AddTiles wants them; 0 past its end.
+  static HWY_INLINE void Gather(const IndexList& list, size_t begin, const X* HWY_RESTRICT x, size_t groups,
+                                int32_t* inputs) {
+    for (size_t group = 0; group < groups; ++group) {
       uint32_t packed = 0;
       for (size_t k = 0; k < kInGroup; ++k) {
         const size_t i = begin + group * kInGroup + k;
@@ -72,10 +76,11 @@ struct ColumnDot {
   // sums: Codes::kBlockCodes accumulators of each tile, in the order in which they lie in registers; += dots of tiles
   // [0, tiles) of the columns with the inputs, modulo 2^32. Prefetches the same lines of the columns `ahead`.
   static HWY_NOINLINE void AddTiles(const ColumnGroup& columns, const ColumnGroup& ahead,
-                                    const int32_t* HWY_RESTRICT inputs, size_t tiles, int32_t* HWY_RESTRICT sums) {
+                                    const int32_t* HWY_RESTRICT inputs, size_t groups, size_t tiles,
+                                    int32_t* HWY_RESTRICT sums) {
     for (size_t tile = 0; tile < tiles; ++tile) {
       for (size_t pass = 0; pass < Codes::kPlanes / kPassPlanes; ++pass, sums += kPassPlanes * kVectorBytes) {
-        AddPass(columns, ahead, inputs, tile * Codes::kBlockBytes, pass, sums);
+        AddPass(columns, ahead, inputs, groups, tile * Codes::kBlockBytes, pass, sums);
       }
     }
   }
@@ -94,7 +99,7 @@ struct ColumnDot {
 
  private:
   static HWY_INLINE void AddPass(const ColumnGroup& columns, const ColumnGroup& ahead,
-                                 const int32_t* HWY_RESTRICT inputs, size_t at, size_t pass,
+                                 const int32_t* HWY_RESTRICT inputs, size_t groups, size_t at, size_t pass,
                                  int32_t* HWY_RESTRICT sums) {
     const DU8 d8;
     const DU16 d16;
@@ -104,7 +109,7 @@ struct ColumnDot {
     HWY_UNROLL(4) for (size_t p = 0; p < kPassPlanes; ++p) {
       HWY_UNROLL(4) for (size_t j = 0; j < 4; ++j) sum[p][j] = hn::Load(d32, sums + (p * 4 + j) * kLanes);
     }
-    for (size_t group = 0; group < kGroups; ++group) {
+    for (size_t group = 0; group < groups; ++group) {
       const uint8_t* const* column = columns.column + group * kInGroup;
       if (pass == 0 && at % 64 == 0) {
         HWY_UNROLL(4) for (size_t k = 0; k < kInGroup; ++k) {
