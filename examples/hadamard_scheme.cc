@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "program.h"
+#include "text_to_learn.h"
 
 using namespace bitnet;
 

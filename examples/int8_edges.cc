@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "program.h"
+#include "text_to_learn.h"
 
 namespace {
 

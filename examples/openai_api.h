@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -29,6 +30,7 @@ struct Served {
   std::string name;
   const bitnet::LoadedTokenizer& loaded;
   const bitnet::ChatFormat* chat_format;  // null: there are no chats
+  size_t vocab;                           // of the model
 };
 
 struct Refusal {
@@ -302,6 +304,9 @@ class BodyReader {
         return RefuseValue(item, "the number of a token was expected as the key");
       }
       for (const char digit : key) bias.token = 10 * bias.token + static_cast<bitnet::Token>(digit - '0');
+      if (bias.token >= served_.vocab) {
+        return RefuseValue(item, "the vocabulary has " + std::to_string(served_.vocab) + " tokens");
+      }
       if (!ReadNumber(item, -100.0, 100.0, bias.bias)) return false;
     }
     return true;

@@ -19,16 +19,18 @@
 #include <bitnet/io/stop_strings.h>
 #include <bitnet/io/text_decoder.h>
 
-// How long a line of a request may be: cpp-httplib looks at it by regular expressions, which take stack for each byte.
+// How long a target may be: cpp-httplib looks at it by regular expressions, which take stack for each byte.
 #define CPPHTTPLIB_REQUEST_URI_MAX_LENGTH 1024
 #define CPPHTTPLIB_USE_POLL  // or connections end at 1024 files
 #define CPPHTTPLIB_LISTEN_BACKLOG 128
 #include <httplib.h>
 #include <signal.h>
 #include <unistd.h>
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <csignal>
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
@@ -176,10 +178,11 @@ class Desk {
         break_off = is_closed_ && std::chrono::steady_clock::now() > end_;
       }
       for (auto& [request, talk] : taken) talks[Need(batch.Add(std::move(request)))] = talk;
-      for (const auto& [id, talk] : talks) {
-        if (break_off || talk->has_left()) batch.Cancel(id);
-      }
-      std::erase_if(talks, [](const auto& talk) { return talk.second->has_left(); });
+      std::erase_if(talks, [&](const auto& talk) {
+        const bool has_left = talk.second->has_left();  // asked once: a listener may leave at any time
+        if (break_off || has_left) batch.Cancel(talk.first);
+        return has_left;
+      });
       Need(batch.Step());
     }
   }
@@ -204,6 +207,8 @@ class Service {
     const size_t threads = arguments.conversations + arguments.queue + 32;
     server_.new_task_queue = [threads] { return new httplib::ThreadPool(threads); };
     server_.set_payload_max_length(max_body_);
+    // One request a connection: bodies that are not read (of GET, or compressed) would be taken for the next.
+    server_.set_keep_alive_max_count(1);
     server_.set_keep_alive_timeout(2);
     server_.set_tcp_nodelay(true);
     // (Else two servers may have one port, and the system chooses between them.)
@@ -227,6 +232,14 @@ class Service {
     const char* const all = "[\\s\\S]*";
     server_.Post(all, post).Put(all, post).Patch(all, post).Delete(all, post);
     using Handled = httplib::Server::HandlerResponse;
+    // (Of other methods cpp-httplib keeps bodies of any size.)
+    server_.set_pre_routing_handler([](const httplib::Request& request, httplib::Response& response) {
+      for (const char* known : {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}) {
+        if (request.method == known) return Handled::Unhandled;
+      }
+      Refuse(response, {405, Quoted(request.method) + ": this method is not known here"});
+      return Handled::Handled;
+    });
     const auto explain = [](const httplib::Request& request, httplib::Response& response) {
       if (!response.body.empty()) return Handled::Unhandled;
       if (response.status == 404) {
@@ -392,12 +405,17 @@ int RunWith(const Checkpoint& checkpoint, const openai::Served& served, const Ar
   std::thread closer([&] {
     int signal = 0;
     sigwait(&signals, &signal);
+    for (const int again : {SIGINT, SIGTERM}) std::signal(again, SIG_DFL);
+    pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);  // a second one ends at once
     desk.Close(std::chrono::duration<double>(arguments.grace));
     service.Stop();
     // Who holds a connection without asking anything holds nobody up.
     const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(arguments.grace + 3.0);
     while (!has_ended && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(10ms);
-    if (!has_ended) std::_Exit(0);
+    if (has_ended) return;
+    if (quick) std::printf("WRONG: it does not end\n");
+    std::fflush(stdout);
+    std::_Exit(quick ? 1 : 0);
   });
   std::atomic<int> wrong = 0;
   std::thread asker;
@@ -577,6 +595,7 @@ int AskItself(int port, const openai::Served& served, Desk& desk, const std::fun
       {R"({"prompt": "a", "temperature": "hot"})", "temperature", "a temperature that is a text", 400},
       {R"({"prompt": "a", "top_p": 0})", "top_p", "no share", 400},
       {R"({"prompt": "a", "n": 2})", "n", "two replies", 400},
+      {R"({"prompt": "a", "logit_bias": {"999999": 1}})", "logit_bias", "a bias of no token", 400},
       {R"({"prompt": "a", "logprobs": 1})", "logprobs", "probabilities", 400},
       {R"({"prompt": "a", "presence_penalty": 0.5})", "presence_penalty", "another penalty", 400},
       {R"({"prompt": "a", "stop": ["a", "b", "c", "d", "e"]})", "stop", "five texts to stop at", 400},
@@ -606,6 +625,18 @@ int AskItself(int port, const openai::Served& served, Desk& desk, const std::fun
       "application/json");
   asker.CheckRefusal({endless ? endless->status : 0, endless ? endless->body : "", {}}, 413, "",
                      "a large body in chunks");
+  httplib::Request unread;
+  unread.method = "GET";
+  unread.path = "/health";
+  unread.body = "GET /no/such/path HTTP/1.1\r\n\r\n";
+  const auto closing = asker.NewClient().send(unread);
+  asker.Check(closing && closing->get_header_value("Connection") == "close", "a body that is not read");
+  httplib::Request unknown;
+  unknown.method = "PRI";
+  unknown.path = completions;
+  unknown.body = std::string(1 << 20, 'a');
+  const auto refused = asker.NewClient().send(unknown);
+  asker.CheckRefusal({refused ? refused->status : 0, refused ? refused->body : "", {}}, 405, "", "an unknown method");
   asker.Check(Asker::TextOf(asker.Post(completions, question + "}").body, false) == alone, "and still a completion");
   return asker.wrong();
 }
@@ -697,7 +728,8 @@ int main(int argc, char** argv) {
     const auto path = std::filesystem::path(arguments.model);
     arguments.name = std::filesystem::is_directory(path) ? path.filename().string() : path.stem().string();
   }
-  const openai::Served served = {ReplaceInvalidUtf8(arguments.name), loaded, FindChatFormat(loaded.chat_template)};
+  const openai::Served served = {ReplaceInvalidUtf8(arguments.name), loaded, FindChatFormat(loaded.chat_template),
+                                 checkpoint.model_config().vocab};
   if (arguments.scheme == "b158") return RunWith<B158>(checkpoint, served, arguments, backend, signals, quick);
   return RunWith<A48>(checkpoint, served, arguments, backend, signals, quick);
 }

@@ -16,7 +16,7 @@
 #include "bitnet/scheme/scheme.h"
 #include "testing/tiny_model.h"
 
-namespace bitnet {
+namespace bitnet::continuous_batch_test {
 namespace {
 
 using Model = Transformer<B158>;
@@ -326,4 +326,4 @@ TEST_CASE("ContinuousBatch: refuses what no reply can be made of, with a sentenc
 }
 
 }  // namespace
-}  // namespace bitnet
+}  // namespace bitnet::continuous_batch_test

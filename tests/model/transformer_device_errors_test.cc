@@ -3,9 +3,11 @@
 
 #include <cstddef>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bitnet/backend/reference.h"
+#include "bitnet/model/continuous_batch.h"
 #include "bitnet/model/generate.h"
 #include "bitnet/model/transformer.h"
 #include "testing/expect_assertion.h"
@@ -192,6 +194,64 @@ TEST_CASE("Transformer: a fork and its original in one pass need one page more, 
       CHECK(SameBits((*logits)[longer_first ? 1 : 0], of_b));
     }
   }
+}
+
+// Fails in one Finish, after *left others.
+class FailingOnce : public ReferenceBackend {
+ public:
+  explicit FailingOnce(size_t* left) : left_(left) {}
+  Result<Done> Finish(Stream&) const {
+    if ((*left_)-- == 0) return Error{"the device is out of memory"};
+    return Done{};
+  }
+
+ private:
+  size_t* left_;
+};
+
+TEST_CASE("ContinuousBatch: wherever the device fails, Step says it and all replies go on as if it had not") {
+  const ModelWeights<A48> weights = TinyWeights<A48>(TinyConfig());
+  size_t left = 0;
+  const Transformer<A48, FailingOnce> model(weights, FailingOnce(&left));
+  const std::vector<Token> tokens = RandomTokens(6, TinyConfig().vocab);
+  GenerateOptions options[2];
+  options[0].edits.biases = {{1, -2.0f}};
+  for (GenerateOptions& each : options) each.max_new_tokens = 4;
+  std::vector<Token> expected[2];
+  for (size_t i = 0; i < 2; ++i) {
+    left = 1000;
+    Random random(i);
+    auto state = model.NewState(20);
+    expected[i] = (*Generate(model, state, tokens, options[i], random, [](Token) { return true; })).tokens;
+  }
+  bool has_failed = true;
+  size_t at = 0;
+  for (; has_failed; ++at) {
+    left = at;
+    has_failed = false;
+    ContinuousBatch batch(model);
+    std::vector<Token> reported[2];
+    size_t ended = 0;
+    for (size_t i = 0; i < 2; ++i) {
+      BatchRequest request = {.prompt = tokens, .options = options[i], .random = Random(i)};
+      request.on_token = [&its = reported[i]](Token token) {
+        its.push_back(token);
+        return true;
+      };
+      request.on_end = [&ended](const Result<Generated>& reply) { ended += size_t{reply.ok()}; };
+      REQUIRE(batch.Add(std::move(request)).ok());
+    }
+    while (!batch.IsEmpty()) {
+      if (const Result<Done> stepped = batch.Step(); !stepped.ok()) {
+        CHECK(stepped.error() == "the device is out of memory");
+        CHECK(!has_failed);
+        has_failed = true;
+      }
+    }
+    CHECK(ended == 2);
+    for (size_t i = 0; i < 2; ++i) CHECK(reported[i] == expected[i]);
+  }
+  CHECK(at > 8);  // four passes, and an edit in each
 }
 
 }  // namespace

@@ -142,15 +142,17 @@ inline Result<CheckpointConfig> HfConfigOf(const Checkpoint& checkpoint) {
 namespace detail {
 
 // The files of a checkpoint's tokenizer in another folder: those of a GGUF file's, and copies of a folder's. A note
-// where there are none.
+// where there are none. Refuses a folder that has others, which would be taken for this model's.
 inline Result<std::vector<NamedFile>> TokenizerFilesOf(const Checkpoint& checkpoint, const std::string& folder,
                                                        std::vector<std::string>& notes) {
+  constexpr const char* kNames[] = {"tokenizer.json",          "tokenizer.model",   "tokenizer_config.json",
+                                    "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"};
   std::vector<NamedFile> files;
   std::error_code error;
+  std::string why = checkpoint.path() + " has none";
   if (checkpoint.gguf() == nullptr) {
     if (std::filesystem::equivalent(checkpoint.path(), folder, error)) return files;
-    for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
-                             "added_tokens.json", "chat_template.jinja"}) {
+    for (const char* name : kNames) {
       const std::string path = (std::filesystem::path(checkpoint.path()) / name).string();
       if (!std::filesystem::exists(path, error)) continue;
       const Result<std::vector<uint8_t>> bytes = ReadFile(path);
@@ -165,18 +167,17 @@ inline Result<std::vector<NamedFile>> TokenizerFilesOf(const Checkpoint& checkpo
       files = *std::move(written);
       notes.insert(notes.end(), tokenizer->notes.begin(), tokenizer->notes.end());
     } else {
-      notes.push_back(folder + ": there is no tokenizer in it: " + written.error());
+      why = written.error();
     }
   }
-  const auto writes = [&](const char* name) {
-    return std::any_of(files.begin(), files.end(), [&](const NamedFile& file) { return file.name == name; });
-  };
-  if (writes("tokenizer.model") && !writes("tokenizer.json") &&
-      std::filesystem::exists(std::filesystem::path(folder) / "tokenizer.json", error)) {
-    return Error{folder +
-                 ": has a tokenizer.json, which readers would prefer to the tokenizer.model that is written; "
-                 "write into an empty folder"};
+  for (const char* name : kNames) {
+    const auto is_it = [&](const NamedFile& file) { return file.name == name; };
+    if (std::any_of(files.begin(), files.end(), is_it)) continue;
+    if (!std::filesystem::exists(std::filesystem::path(folder) / name, error)) continue;
+    return Error{folder + ": has a " + name +
+                 ", which is not replaced, so that readers would take it for this model's; write into an empty folder"};
   }
+  if (files.empty()) notes.push_back(folder + ": there is no tokenizer in it: " + why);
   return files;
 }
 

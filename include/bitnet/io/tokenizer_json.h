@@ -423,7 +423,11 @@ inline Result<Done> ApplyTokenizerConfig(std::string_view file, const std::strin
     const auto found = std::find(tokens.begin(), tokens.end(), *text);
     // No text needs these two.
     if (found == tokens.end() && (token == &named.pad || token == &named.eot)) continue;
-    if (found == tokens.end()) return value->Refuse("there is no token " + Quoted(*text));
+    if (found == tokens.end()) {
+      return value->Refuse(
+          "there is no token " + Quoted(*text) +
+          (is_bpe ? "" : " among the pieces (tokens that are added beside a tokenizer.model are not read)"));
+    }
     *token = static_cast<Token>(found - tokens.begin());
   }
   const std::pair<const char*, bool*> flags[] = {{"add_bos_token", &named.add_bos}, {"add_eos_token", &named.add_eos}};

@@ -140,9 +140,9 @@ class ContinuousBatch {
   size_t waiting() const { return waiting_.size(); }
   size_t used_pages() const { return pool_->used_pages(); }
 
-  // A pass, and what follows from it: tokens are drawn and reported, replies end. Where it gives an error (a device's),
-  // or something throws (memory, one of the functions), all replies stay, and the next step goes on with them: what was
-  // reported is not reported again.
+  // A pass, and what follows from it: tokens are drawn and reported, replies end. Where the pass gives an error (a
+  // device's), or something throws (memory, one of the functions), all replies stay, and the next step goes on with
+  // them: what was reported is not reported again. A draw that gives one (its logits are no numbers) ends its reply.
   Result<Done> Step() {
     ReportAndEnd();
     Admit();
@@ -273,24 +273,23 @@ class ContinuousBatch {
     for (size_t i = 0; i < planned_.size(); ++i) {
       if (!planned_[i].draws) continue;
       Reply& r = *planned_[i].reply;
-      if (const Result<Token> token = Draw(r, i); token.ok()) {
+      if (!r.request.options.edits.IsEmpty()) {
+        Result<Done> edited = Done{};
+        const Result<Done> read =
+            model_.EditLogits(workspace_, i, [&](std::span<float> logits) { edited = r.drawn.Edit(logits); });
+        if (!read.ok()) return read;
+        if (!edited.ok()) {
+          r.fault = edited.error();
+          continue;
+        }
+      }
+      if (const auto token = model_.Sample(workspace_, i, r.request.options.sampler, *r.number); token.ok()) {
         Take(r, *token);
       } else {
         r.fault = token.error();
       }
     }
     return Done{};
-  }
-
-  Result<Token> Draw(Reply& r, size_t turn) {
-    if (!r.request.options.edits.IsEmpty()) {
-      Result<Done> edited = Done{};
-      const Result<Done> read =
-          model_.EditLogits(workspace_, turn, [&](std::span<float> logits) { edited = r.drawn.Edit(logits); });
-      if (!read.ok()) return Error{read.error()};
-      if (!edited.ok()) return Error{edited.error()};
-    }
-    return model_.Sample(workspace_, turn, r.request.options.sampler, *r.number);
   }
 
   void Take(Reply& r, Token token) {

@@ -237,7 +237,9 @@ class AttentionCall {
     }
 
     void FindMaxima(const Tile& of) {
-      if (begin_ < end_) PrefetchSteps(call_.values(begin_));
+      if constexpr (!kIsFloat<V>) {
+        if (begin_ < end_) PrefetchSteps(call_.values(begin_));
+      }
       for (size_t r = 0; r < count_; ++r) max_[r] = MaxOf(of.maxima + r * call_.max_blocks_, Blocks(visible_[r]));
     }
 
@@ -363,7 +365,7 @@ class AttentionCall {
       }
     }
 
-    // Of this head, in a block that is read next.
+    // Of this head, in a block that is read next. (Reals have none.)
     template <class Heads>
     void PrefetchSteps(const Heads& heads) const {
       const float* steps = heads.Steps(kv_head_);

@@ -30,7 +30,7 @@ inline size_t ColumnsAtOnce() { return ReadsFewStreamsBest() ? kMostColumnsAtOnc
 
 // Columns that are read at once, the last repeated where there are fewer.
 struct ColumnGroup {
-  const uint8_t* column[kMostColumnsAtOnce];
+  const uint8_t* column[kMostColumnsAtOnce] = {};
   ColumnGroup(const uint8_t* first, size_t stride, const IndexList& list, size_t begin, size_t at_once) {
     for (size_t k = 0; k < at_once; ++k) column[k] = first + list[std::min(begin + k, list.count - 1)] * stride;
   }

@@ -92,6 +92,7 @@ requires(OffsetTraits<W>::kFitsByte) class QuadWeights {
   size_t blocks() const { return (rows_ + kVectorBytes - 1) / kVectorBytes; }
   size_t block_bytes() const { return block_bytes_; }
   const uint8_t* Block(size_t block) const { return bytes_.data() + block * block_bytes_; }
+  size_t BytesFrom(const uint8_t* at) const { return static_cast<size_t>(bytes_.data() + bytes_.size() - at); }
   // Within a block: the steps of a group, and the unit that has a column.
   size_t StepsOffset(size_t step_group) const { return step_group * GroupBytes(step_groups_.group); }
   size_t UnitOffset(size_t col) const {
@@ -178,14 +179,14 @@ HWY_INLINE hn::Vec<DU8> OffsetsOfQuad(const uint8_t* HWY_RESTRICT at) {
   }
 }
 
-// The quads of some units, in order, of a block. Prefetches as many bytes behind them: what is unpacked next comes from
-// memory while these are multiplied.
+// The quads of some units, in order, of a block. Prefetches as many bytes from `ahead` on: what is unpacked next comes
+// from memory while these are multiplied.
 template <LevelFormat W>
-HWY_NOINLINE void UnpackUnits(const uint8_t* HWY_RESTRICT at, size_t units, uint8_t* HWY_RESTRICT quads) {
+HWY_NOINLINE void UnpackUnits(const uint8_t* HWY_RESTRICT at, size_t units, const uint8_t* HWY_RESTRICT ahead,
+                              uint8_t* HWY_RESTRICT quads) {
   using Packing = typename QuadWeights<W>::Packing;
-  const size_t bytes = units * Packing::kUnitBytes;
-  for (size_t unit = 0; unit < units; ++unit, at += Packing::kUnitBytes) {
-    for (size_t line = 0; line < Packing::kUnitBytes; line += 64) __builtin_prefetch(at + bytes + line);
+  for (size_t unit = 0; unit < units; ++unit, at += Packing::kUnitBytes, ahead += Packing::kUnitBytes) {
+    for (size_t line = 0; line < Packing::kUnitBytes; line += 64) __builtin_prefetch(ahead + line);
     [&]<size_t... q>(std::index_sequence<q...>) HWY_ATTR {
       const auto unpack = [&]<size_t kQuad>(std::integral_constant<size_t, kQuad>) HWY_ATTR {
         HWY_UNROLL(4) for (size_t v = 0; v < 4; ++v) {
@@ -216,7 +217,9 @@ class UnpackedQuads {
 
   void Fill(size_t block, size_t first, size_t cols, uint8_t* HWY_RESTRICT quads) const {
     const size_t units = (cols + Packing::kUnitCols - 1) / Packing::kUnitCols;
-    UnpackUnits<W>(weights_.Block(block) + weights_.UnitOffset(first), units, quads);
+    const uint8_t* const at = weights_.Block(block) + weights_.UnitOffset(first);
+    const size_t bytes = units * Packing::kUnitBytes;
+    UnpackUnits<W>(at, units, at + (2 * bytes <= weights_.BytesFrom(at) ? bytes : 0), quads);
     const size_t filled = units * Packing::kUnitCols;
     std::fill(quads + filled * kVectorBytes, quads + RoundUp(cols, kAmxCols) * kVectorBytes, uint8_t{0});
   }
