@@ -11,6 +11,9 @@
 #include <bitnet/io/convert_gguf.h>
 #include <bitnet/io/gguf.h>
 
+#include <unistd.h>
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <filesystem>
 #include <string>
@@ -96,8 +99,12 @@ int main(int argc, char** argv) {
   }
   if (in.empty() || out.empty()) Misused("convert needs what to read and what to write");
   if (options.type.empty()) Misused("convert needs --to and a type");
+  constexpr std::array<const char*, 5> kTypes = {"I2_S", "TQ1_0", "TQ2_0", "Q2_0", "hf-packed"};
+  if (std::find(kTypes.begin(), kTypes.end(), options.type) == kTypes.end()) {
+    Misused("convert does not write '" + options.type + "'");
+  }
   options.progress = [](size_t done, size_t all) {
-    if (done % 16 == 0) std::fprintf(stderr, "\r%zu of %zu tensors\r", done, all);
+    if (isatty(2) != 0 && done % 16 == 0) std::fprintf(stderr, "\r%zu of %zu tensors\r", done, all);
   };
   Convert(in, out, options);
 }

@@ -123,7 +123,7 @@ class BodyReader {
   }
   // A field that changes replies and is offered with one value only, which changes nothing.
   bool Only(const JsonValue& field, bool is_it, const char* value) {
-    return is_it || RefuseValue(field, std::string("it is not supported here, but as ") + value);
+    return is_it || RefuseValue(field, std::string("only ") + value + " is supported here");
   }
 
   bool ReadField(const JsonValue& field) {

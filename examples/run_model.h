@@ -46,10 +46,11 @@ struct RunOptions {
   std::FILE* out = stdout;
 };
 
-// Ctrl-C: ends the reply, or the program where none is on its way.
+// Ctrl-C: ends the reply, or the program where none is on its way, or where the reply does not come (while a long
+// prompt is read) and it is pressed again.
 inline volatile std::sig_atomic_t replying = 0, interrupted = 0;
 inline void OnInterrupt(int) {
-  if (replying == 0) std::_Exit(130);
+  if (replying == 0 || interrupted != 0) std::_Exit(130);
   interrupted = 1;
 }
 

@@ -275,7 +275,7 @@ class Service {
   static openai::Refusal RefusePath(const httplib::Request& request) {
     const bool is_known = IsPost(request.path) || request.path == "/v1/models" || request.path == "/health";
     const std::string what = request.method + " " + Quoted(request.path);
-    if (is_known) return {405, what + ": this path has another method"};
+    if (is_known) return {405, what + ": this path is not for " + request.method};
     return {404, what + ": there are POST /v1/completions and /v1/chat/completions, GET /v1/models and /health"};
   }
 
@@ -720,7 +720,8 @@ int main(int argc, char** argv) {
   if (quick) std::filesystem::remove(arguments.model);  // it is open
   for (const std::string& note : loaded.notes) std::fprintf(stderr, "%s\n", note.c_str());
   if (arguments.name.empty()) {
-    const auto path = std::filesystem::path(arguments.model);
+    auto path = std::filesystem::absolute(arguments.model).lexically_normal();
+    if (!path.has_filename()) path = path.parent_path();  // "folder/"
     arguments.name = std::filesystem::is_directory(path) ? path.filename().string() : path.stem().string();
   }
   const openai::Served served = {ReplaceInvalidUtf8(arguments.name), loaded, FindChatFormat(loaded.chat_template),
