@@ -399,6 +399,19 @@ void AddDensities() {
                                                                         {"MatMulColumns", kSquare, 1, 0.5}, false);
 }
 
+// Of several conversations: what their tokens share comes from memory.
+void AddSeveralTokens() {
+  for (const size_t tokens : {4u, 8u, 16u}) {
+    AddLine<TernaryWeights, Int4Inputs, SimdBackend>("Ternary*Int<4>", "Simd", {"MatMul", kUp, tokens}, false);
+    AddLine<TernaryWeights, Int4Inputs, SimdBackend, Uses<ChosenRows>>("Ternary*Int<4>", "Simd",
+                                                                       {"MatMulRows", kUp, tokens, 0.5}, false);
+    AddLine<TernaryWeights, Int8Inputs, SimdBackend, Uses<ChosenColumns>>("Ternary*Int<8>", "Simd",
+                                                                          {"MatMulColumns", kDown, tokens, 0.5}, false);
+    AddLine<HeadWeights, Int8Inputs, SimdBackend>("Int<4>PerRow*Int<8>", "Simd", {"MatMul", {32000, 2560}, tokens},
+                                                  false);
+  }
+}
+
 void AddLimits() {
   for (const size_t threads : ThreadCounts()) {
     const std::string t = "/t" + std::to_string(threads);
@@ -418,6 +431,7 @@ const bool kRegistered = [] {
   // What a virtual call costs beside a small product. (Copies of an erased matrix share its weights.)
   AddLineOf<TernaryWeights, Int4Inputs, Erased<SimdBackend>>("Ternary*Int<4>", "Erased", {"MatVec", kInCache}, false);
   AddDensities();
+  AddSeveralTokens();
   AddAllGroups();
   AddLine<HeadWeights, Int8Inputs, SimdBackend>("Int<4>PerRow*Int<8>", "Simd", {"MatVec", {32000, 2560}}, false);
   AddLine<TernaryWeights, Unquantized, SimdBackend>("Ternary*Float", "Simd", {"MatVec", kDown}, false);

@@ -625,7 +625,9 @@ int AskItself(int port, const openai::Served& served, Desk& desk, const std::fun
       "application/json");
   asker.CheckRefusal({endless ? endless->status : 0, endless ? endless->body : "", {}}, 413, "",
                      "a large body in chunks");
-  const auto health = asker.NewClient().Get("/health");
+  httplib::Client stays = asker.NewClient();
+  stays.set_keep_alive(true);  // (else it asks for the end itself)
+  const auto health = stays.Get("/health");
   asker.Check(health && health->get_header_value("Connection") == "close", "one request a connection");
   httplib::Request unknown;
   unknown.method = "PRI";

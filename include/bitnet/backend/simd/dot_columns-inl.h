@@ -2,8 +2,8 @@
 //
 // Some columns are read at once (ColumnsAtOnce), a vector of each after the other, while the same lines of the next are
 // prefetched. Four are interleaved, so that a 32-bit lane holds one row's bytes of the four, and multiplied with the
-// four inputs, broadcast. One accumulator lane belongs to one row; accumulators are in the first-level cache between
-// the times. Inputs of more than 8 bits: two columns at a time, each byte followed by a zero byte.
+// four inputs, broadcast. One accumulator lane belongs to one row; accumulators are in the first-level cache from
+// one time to the next. Inputs of more than 8 bits: two columns at a time, each byte followed by a zero byte.
 #if defined(BITNET_BACKEND_SIMD_DOT_COLUMNS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITNET_BACKEND_SIMD_DOT_COLUMNS_INL_H_
 #undef BITNET_BACKEND_SIMD_DOT_COLUMNS_INL_H_
