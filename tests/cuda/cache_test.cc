@@ -142,8 +142,8 @@ void TestStore(const char* name) {
       bool same = true;
       const auto compare = [&](auto part) {
         for (size_t head = 0; head < kv_heads; ++head) {
-          reference::WithHead(of_host, part, head, position, [&](const auto* levels_a, float step_a, auto) {
-            reference::WithHead(of_device, part, head, position, [&](const auto* levels_b, float step_b, auto) {
+          reference::WithHead(of_host, part, head, position, [&](const auto* levels_a, float step_a) {
+            reference::WithHead(of_device, part, head, position, [&](const auto* levels_b, float step_b) {
               for (size_t i = 0; i < dim; ++i) same = same && SameBits(levels_a[i], levels_b[i]);
               same = same && SameBits(step_a, step_b);
             });

@@ -41,8 +41,8 @@ bool SameTokens(const auto& a, const auto& b, size_t tokens) {
   const auto compare = [&](auto part) {
     for (size_t head = 0; head < a.kv_heads(); ++head) {
       for (size_t t = 0; t < tokens; ++t) {
-        reference::WithHead(a, part, head, t, [&](const auto* levels_a, float step_a, auto) {
-          reference::WithHead(b, part, head, t, [&](const auto* levels_b, float step_b, auto) {
+        reference::WithHead(a, part, head, t, [&](const auto* levels_a, float step_a) {
+          reference::WithHead(b, part, head, t, [&](const auto* levels_b, float step_b) {
             same = same && std::equal(levels_a, levels_a + a.head_dim(), levels_b) && SameBits(step_a, step_b);
           });
         });

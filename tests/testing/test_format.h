@@ -144,6 +144,11 @@ void TestPacking() {
     std::vector<uint8_t> packed(bytes + 4, kCanary);
     P::Pack(codes, packed);
     for (size_t i = bytes; i < packed.size(); ++i) Law(packed[i] == kCanary, "Pack writes Bytes(n) bytes", at);
+    std::vector<LevelOf<F>> levels_of_codes(n);
+    for (size_t i = 0; i < n; ++i) levels_of_codes[i] = static_cast<LevelOf<F>>(Traits::Level(codes[i]));
+    std::vector<uint8_t> of_levels(packed.size(), kCanary);
+    P::PackLevels(levels_of_codes, of_levels);
+    Law(of_levels == packed, "PackLevels gives the bytes of Pack", at);
     Law(P::Valid(packed, n), "what Pack made is valid", at);
     Law(P::Valid(std::span(packed).first(bytes), n), "what Pack made is valid, without more bytes", at);
     Law(bytes == 0 || !P::Valid(std::span(packed).first(bytes - 1), n), "a byte less is not valid", at);

@@ -299,7 +299,7 @@ void Store(MatrixView<const float> keys, MatrixView<const float> values, const H
 inline constexpr auto kKeys = [](auto& page) -> auto& { return page.keys; };
 inline constexpr auto kValues = [](auto& page) -> auto& { return page.values; };
 
-// f(the levels of a head at a position, the step, whether it is the first).
+// f(the levels of a head at a position, the step).
 void WithHead(const auto& sequence, auto part, size_t head, size_t position, auto&& f) {
   const auto& heads = part(sequence.Page(position));
   using Heads = std::remove_cvref_t<decltype(heads)>;
@@ -307,11 +307,11 @@ void WithHead(const auto& sequence, auto part, size_t head, size_t position, aut
   if (position == 0) {
     std::vector<LevelOf<typename Heads::FormatOfFirst>> levels(heads.head_dim());
     heads.LoadFirst(head, levels);
-    f(levels.data(), heads.Step(head, slot), std::true_type());
+    f(levels.data(), heads.Step(head, slot));
   } else {
     std::vector<LevelOf<typename Heads::FormatOfRest>> levels(heads.head_dim());
     heads.Load(head, slot, levels);
-    f(levels.data(), heads.Step(head, slot), std::false_type());
+    f(levels.data(), heads.Step(head, slot));
   }
 }
 
@@ -321,16 +321,21 @@ void CopyTokens(const auto& from, size_t tokens, auto&& to) {
                     tokens <= to.max_tokens(),
                 "ReadCache, WriteCache: both sequences must have the same heads, and room for the tokens");
   const auto copy = [&](auto part) {
+    using Heads = std::remove_cvref_t<decltype(part(from.Page(0)))>;
+    std::vector<LevelOf<typename Heads::FormatOfFirst>> of_first(from.head_dim());
+    std::vector<LevelOf<typename Heads::FormatOfRest>> levels(from.head_dim());
     for (size_t position = 0; position < tokens; ++position) {
-      auto& heads = part(to.Page(position));
+      const auto& source = part(from.Page(position));
+      auto& destination = part(to.Page(position));
+      const size_t slot = from.Slot(position);
       for (size_t head = 0; head < from.kv_heads(); ++head) {
-        WithHead(from, part, head, position, [&](const auto* levels, float step, auto is_first) {
-          if constexpr (is_first) {
-            heads.StoreFirst(head, levels, step);
-          } else {
-            heads.Store(head, to.Slot(position), levels, step);
-          }
-        });
+        if (position == 0) {
+          source.LoadFirst(head, of_first);
+          destination.StoreFirst(head, of_first.data(), source.Step(head, slot));
+        } else {
+          source.Load(head, slot, levels);
+          destination.Store(head, to.Slot(position), levels.data(), source.Step(head, slot));
+        }
       }
     }
   };
@@ -361,7 +366,7 @@ void AddValues(const Sequence& sequence, size_t kv_head, size_t begin, size_t en
   if constexpr (kIsFloat<typename std::remove_cvref_t<decltype(heads)>::FormatOfRest>) {
     std::vector<double> of_block(sum.size());
     for (size_t s = begin; s < end; ++s) {
-      WithHead(sequence, kValues, kv_head, s, [&](const float* v, float, auto) {
+      WithHead(sequence, kValues, kv_head, s, [&](const float* v, float) {
         for (size_t i = 0; i < sum.size(); ++i) of_block[i] += double(weight(s)) * double(v[i]);
       });
     }
@@ -376,7 +381,7 @@ void AddValues(const Sequence& sequence, size_t kv_head, size_t begin, size_t en
     const double unit = WeightUnit(finite ? largest : std::numeric_limits<float>::infinity());
     std::vector<int64_t> of_block(sum.size());
     for (size_t s = begin; s < end; ++s) {
-      WithHead(sequence, kValues, kv_head, s, [&](const auto* v, float, auto) {
+      WithHead(sequence, kValues, kv_head, s, [&](const auto* v, float) {
         for (size_t i = 0; i < sum.size(); ++i) of_block[i] += int64_t{WeightInUnits(weight(s), unit)} * v[i];
       });
     }
@@ -392,7 +397,7 @@ void AttendOne(const QuantizedRows<Q>& q, size_t q_row, const Sequence& sequence
   std::vector<float> p(visible);
   const float a = ScoreFactor(q.Steps(q_row)[0], dim);
   for (size_t s = 0; s < visible; ++s) {
-    WithHead(sequence, kKeys, kv_head, s, [&](const auto* k, float step, auto) {
+    WithHead(sequence, kKeys, kv_head, s, [&](const auto* k, float step) {
       p[s] = static_cast<float>(DotOf(q[q_row].data(), k, dim) * double(a * step));
     });
   }

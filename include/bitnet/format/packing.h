@@ -45,21 +45,12 @@ struct Packing {
 
   // packed[0, Bytes(n)) = codes[0, n); every code < kCount.
   static void Pack(std::span<const uint8_t> codes, std::span<uint8_t> packed) {
-    BITNET_ASSERT(packed.size() >= Bytes(codes.size()), "Pack: the destination is shorter than Bytes(codes)");
-    for (size_t unit = 0; unit * kUnitCodes < codes.size(); ++unit) {
-      uint64_t word = 0;
-      uint64_t weight = 1;
-      for (size_t i = 0; i < kUnitCodes; ++i) {
-        const size_t at = unit * kUnitCodes + i;
-        const uint64_t code = at < codes.size() ? codes[at] : Traits::kZeroCode;
-        BITNET_ASSERT(code < kCount, "Pack: a code is not below the format's number of levels");
-        word += code * weight;
-        weight *= kBase;
-      }
-      for (size_t byte = 0; byte < kUnitBytes; ++byte) {
-        packed[unit * kUnitBytes + byte] = static_cast<uint8_t>(word >> (8 * byte));
-      }
-    }
+    PackEach(codes.size(), packed, [&](size_t i) { return size_t{codes[i]}; });
+  }
+
+  // The same of levels, which are the format's.
+  static void PackLevels(std::span<const LevelOf<F>> levels, std::span<uint8_t> packed) {
+    PackEach(levels.size(), packed, [&](size_t i) { return CodeOfLevel<F>(levels[i]); });
   }
 
   // The code at position i.
@@ -117,6 +108,24 @@ struct Packing {
       word |= static_cast<uint64_t>(packed[unit * kUnitBytes + byte]) << (8 * byte);
     }
     return word;
+  }
+
+  static void PackEach(size_t n, std::span<uint8_t> packed, auto&& code_at) {
+    BITNET_ASSERT(packed.size() >= Bytes(n), "Pack: the destination is shorter than Bytes(codes)");
+    for (size_t unit = 0; unit * kUnitCodes < n; ++unit) {
+      uint64_t word = 0;
+      uint64_t weight = 1;
+      for (size_t i = 0; i < kUnitCodes; ++i) {
+        const size_t at = unit * kUnitCodes + i;
+        const uint64_t code = at < n ? code_at(at) : Traits::kZeroCode;
+        BITNET_ASSERT(code < kCount, "Pack: a code is not below the format's number of levels");
+        word += code * weight;
+        weight *= kBase;
+      }
+      for (size_t byte = 0; byte < kUnitBytes; ++byte) {
+        packed[unit * kUnitBytes + byte] = static_cast<uint8_t>(word >> (8 * byte));
+      }
+    }
   }
 
   // use(i, code) for i in [0, n), code being that at position first + i.

@@ -123,9 +123,7 @@ class QuantizedHeads {
     if constexpr (kIsFloat<Stored>) {
       StoreReals<Stored>({levels, head_dim_}, to);
     } else {
-      std::vector<uint8_t> codes(head_dim_);
-      for (size_t i = 0; i < head_dim_; ++i) codes[i] = static_cast<uint8_t>(CodeOfLevel<Stored>(levels[i]));
-      Packing<Stored>::Pack(codes, {to, QuantizedMatrix<Stored>::RowBytes(head_dim_)});
+      Packing<Stored>::PackLevels({levels, head_dim_}, {to, QuantizedMatrix<Stored>::RowBytes(head_dim_)});
       steps_[token * heads_ + head] = step;
     }
   }
