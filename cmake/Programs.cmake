@@ -56,6 +56,14 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   endif()
 endif()
 
+# bitnet_optimize(TARGET LEVEL): what is compiled with -O3, CMake's choice for Release, with this instead. (Presets with
+# another level, `test` and `fuzz`, mean it for all programs.)
+function(bitnet_optimize target level)
+  if(CMAKE_CXX_FLAGS_RELEASE MATCHES "-O3")
+    target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:${level}>)
+  endif()
+endfunction()
+
 # Sets `out` to whether one of the sources has a line that matches the regular expression.
 function(bitnet_mentions out regex)
   set(${out} OFF PARENT_SCOPE)

@@ -6,11 +6,13 @@
 #include <bitnet/bitnet.h>
 #include <bitnet/train.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <optional>
 #include <string>
 
+#include "options.h"
 #include "program.h"
 #include "text_to_learn.h"
 
@@ -36,32 +38,34 @@ struct Fp4Everywhere : A48Fp4 {
 struct Study {
   std::optional<uint64_t> steps;  // without: 2000, or 40 with `quick`
   double share = 0.05;
-  std::string share_text;  // as given, for messages
   std::string text, csv;
   bool quick = false;
 };
 
+constexpr const char* kHelp =
+    "compare_stages: trains one first stage (W1.58A8), then goes on from its end with several schemes\n"
+    "  --text FILE  train on this text, byte by byte (default: the repository's headers and documents)\n"
+    "  --steps N    steps of each run, both stages (default 2000)\n"
+    "  --share P    share of the steps that the second stage is (default 0.05)\n"
+    "  --csv FILE   write the losses\n"
+    "  --quick      a tiny model, and 40 steps unless --steps says else\n";
+
 Study ParseArguments(int argc, char** argv) {
   Study study;
-  for (int i = 1; i < argc; ++i) {
-    const std::string name = argv[i];
-    if (name == "--quick") {
+  Options options(argc, argv, kHelp);
+  while (options.Next()) {
+    if (options.Is("--quick")) {
       study.quick = true;
-      continue;
-    }
-    if (i + 1 == argc) Stop("usage: compare_stages [--text FILE] [--steps N] [--share P] [--csv FILE] [--quick]");
-    const std::string value = argv[++i];
-    if (name == "--text") {
-      study.text = value;
-    } else if (name == "--steps") {
-      study.steps = ParseWhole("--steps", value, 20, 1e9);
-    } else if (name == "--share") {
-      study.share = ParseNumber("--share", value, 0.0, 1.0);
-      study.share_text = value;
-    } else if (name == "--csv") {
-      study.csv = value;
+    } else if (options.Is("--text")) {
+      study.text = options.Value();
+    } else if (options.Is("--steps")) {
+      study.steps = options.Whole(20, 1e9);
+    } else if (options.Is("--share")) {
+      study.share = options.Number(0.0, 1.0);
+    } else if (options.Is("--csv")) {
+      study.csv = options.Value();
     } else {
-      Stop("there is no option '" + name + "'");
+      options.RefuseUnknown();
     }
   }
   return study;
@@ -147,8 +151,10 @@ int main(int argc, char** argv) {
   // All is compared with the end of stage 1, and after stage 2.
   const uint64_t begin = options.Stage2Begin();
   if (begin == 0 || begin == options.steps) {
-    Stop("--share " + study.share_text + " of " + std::to_string(options.steps) + " training steps leaves stage " +
-         (begin == 0 ? "1" : "2") + " none");
+    char why[120];
+    std::snprintf(why, sizeof(why), "--share %g of %llu training steps leaves stage %d none", study.share,
+                  static_cast<unsigned long long>(options.steps), begin == 0 ? 1 : 2);
+    Stop(why);
   }
 
   auto [corpus, text_name] = LoadText(study.text);

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "options.h"
 #include "program.h"
 
 using namespace bitnet;
@@ -28,36 +29,46 @@ struct Arguments {
   bool quick = false;
 };
 
+constexpr const char* kHelp =
+    "continue_stage2 FOLDER --text FILE: trains the masters of a public b1.58 model on with a4.8's inputs, and packs\n"
+    "  --text FILE   what it is trained on\n"
+    "  --out MODEL   where the packed model goes (default continued.bitnet)\n"
+    "  --steps N     (default 100)\n"
+    "  --batch N     sequences of a step (default 4)\n"
+    "  --sequence N  tokens of a sequence (default 256)\n"
+    "  --rate R      the learning rate (default 5e-5)\n"
+    "  --quick       makes a small folder of untrained weights and goes on from that\n";
+
 Arguments Parse(int argc, char** argv) {
   Arguments arguments;
   TrainOptions& options = arguments.options;
   options.steps = 100, options.batch = 4, options.sequence = 256, options.warmup = 10;
   options.learning_rate = options.second_learning_rate = 5e-5f;
   options.stage2_share = 1.0;
-  for (int i = 1; i < argc; ++i) {
-    const std::string name = argv[i];
-    if (name == "--quick") {
+  Options read(argc, argv, kHelp);
+  while (read.Next()) {
+    if (read.Is("--quick")) {
       arguments.quick = true;
-    } else if (!name.starts_with("--") && arguments.folder.empty()) {
-      arguments.folder = name;
-    } else if (i + 1 == argc) {
-      Stop("continue_stage2 FOLDER --text FILE --out MODEL [--steps N] [--batch N] [--sequence N] [--rate R]");
-    } else if (const std::string value = argv[++i]; name == "--text") {
-      arguments.text = value;
-    } else if (name == "--out") {
-      arguments.out = value;
-    } else if (name == "--steps") {
-      options.steps = ParseWhole("--steps", value, 1, 1e9);
-    } else if (name == "--batch") {
-      options.batch = static_cast<uint32_t>(ParseWhole("--batch", value, 1, 1e6));
-    } else if (name == "--sequence") {
-      options.sequence = static_cast<uint32_t>(ParseWhole("--sequence", value, 1, 1e6));
-    } else if (name == "--rate") {
-      options.learning_rate = options.second_learning_rate = static_cast<float>(ParseNumber("--rate", value, 0, 1));
+    } else if (read.Is("--text")) {
+      arguments.text = read.Value();
+    } else if (read.Is("--out")) {
+      arguments.out = read.Value();
+    } else if (read.Is("--steps")) {
+      options.steps = read.Whole(1, 1e9);
+    } else if (read.Is("--batch")) {
+      options.batch = static_cast<uint32_t>(read.Whole(1, 1e6));
+    } else if (read.Is("--sequence")) {
+      options.sequence = static_cast<uint32_t>(read.Whole(1, 1e6));
+    } else if (read.Is("--rate")) {
+      options.learning_rate = options.second_learning_rate = static_cast<float>(read.Number(0, 1));
+    } else if (read.IsPath() && arguments.folder.empty()) {
+      arguments.folder = read.Path();
     } else {
-      Stop("'" + name + "' is not known");
+      read.RefuseUnknown();
     }
   }
+  if (!arguments.quick && arguments.folder.empty()) read.Misused("which folder?");
+  if (!arguments.quick && arguments.text.empty()) read.Misused("--text: which text is it to be trained on?");
   return arguments;
 }
 
@@ -114,9 +125,6 @@ int main(int argc, char** argv) {
     arguments.options.steps = 20, arguments.options.sequence = 64;
     arguments.options.learning_rate = arguments.options.second_learning_rate = 3e-3f;
     MakeSmallFolder(arguments.folder);
-  }
-  if (arguments.folder.empty() || (arguments.text.empty() && !arguments.quick)) {
-    Stop("continue_stage2 FOLDER --text FILE --out MODEL [--steps N] [--batch N] [--sequence N] [--rate R]");
   }
   NeedWritable("--out", arguments.out);
   const CheckpointConfig config = Need(LoadHfConfig(arguments.folder));

@@ -1,23 +1,19 @@
 // A checkpoint with its ternary weights stored in another way. Trits are exact, scales as exact as the type holds them;
 // from GGUF to GGUF all else is copied. OUT may be IN, and is replaced when all of it is written.
 //
-//   convert IN OUT --to I2_S|TQ1_0|TQ2_0|Q2_0 [--i2s A|B|C]    OUT is a GGUF file
-//   convert IN OUT --to hf-packed [--i2s A|B|C]                OUT is a folder of transformers, with its tokenizer
-//   convert --quick    makes a small file and converts it to all of them
-//
-// IN is a GGUF file or a folder of transformers. --i2s says which layout I2_S has in IN; written is always layout A.
+//   convert IN OUT --to TYPE [--i2s A|B|C]    (--help says more)
 #include <bitnet/io/checkpoint.h>
 #include <bitnet/io/convert_checkpoint.h>
 #include <bitnet/io/convert_gguf.h>
 #include <bitnet/io/gguf.h>
 
 #include <unistd.h>
-#include <algorithm>
-#include <array>
 #include <cstdio>
 #include <filesystem>
 #include <string>
 
+#include "i2s_option.h"
+#include "options.h"
 #include "program.h"
 #include "small_gguf.h"
 
@@ -25,10 +21,14 @@ using namespace bitnet;
 
 namespace {
 
-[[noreturn]] void Misused(const std::string& why) {
-  std::fprintf(stderr, "%s\nconvert IN OUT --to I2_S|TQ1_0|TQ2_0|Q2_0|hf-packed [--i2s A|B|C]\n", why.c_str());
-  std::exit(64);
-}
+constexpr const char* kHelp =
+    "convert IN OUT --to TYPE: a checkpoint with its ternary weights stored in another way\n"
+    "  IN           a GGUF file or a folder of transformers\n"
+    "  OUT          a GGUF file, which may be IN; of hf-packed a folder, with its tokenizer\n"
+    "  --to TYPE    I2_S, TQ1_0, TQ2_0, Q2_0 or hf-packed\n"
+    "  --i2s A|B|C  the layout that I2_S has in IN, which files do not say (official files: A); written is always A\n"
+    "  --quick      makes a small file and converts it to all of them\n"
+    "It exits with 0, 1 if the checkpoint cannot be read, converted or written, 64 if the arguments are wrong.\n";
 
 void Print(const ConvertReport& report, const std::string& out) {
   std::printf("%s: %zu tensors converted, %zu copied\n", out.c_str(), report.converted.size(), report.copied);
@@ -76,33 +76,23 @@ void Quick() {
 int main(int argc, char** argv) {
   std::string in, out;
   ConvertOptions options;
-  for (int i = 1; i < argc; ++i) {
-    const std::string option = argv[i];
-    const auto value = [&]() -> std::string {
-      if (i + 1 == argc) Misused(option + " needs a value");
-      return argv[++i];
-    };
-    if (option == "--quick") {
+  Options given(argc, argv, kHelp);
+  while (given.Next()) {
+    if (given.Is("--quick")) {
       Quick();
       return 0;
-    } else if (option == "--to") {
-      options.type = value();
-    } else if (option == "--i2s") {
-      const std::string layout = value();
-      if (layout != "A" && layout != "B" && layout != "C") Misused("--i2s takes A, B or C, not '" + layout + "'");
-      options.i2s = layout == "A" ? I2sLayout::kA : layout == "B" ? I2sLayout::kB : I2sLayout::kC;
-    } else if (option.starts_with("-") || !out.empty()) {
-      Misused("convert does not know '" + option + "'");
+    } else if (given.Is("--to")) {
+      options.type = given.OneOf({"I2_S", "TQ1_0", "TQ2_0", "Q2_0", "hf-packed"});
+    } else if (given.Is("--i2s")) {
+      options.i2s = I2sLayoutOf(given);
+    } else if (given.IsPath() && out.empty()) {
+      (in.empty() ? in : out) = given.Path();
     } else {
-      (in.empty() ? in : out) = option;
+      given.RefuseUnknown();
     }
   }
-  if (in.empty() || out.empty()) Misused("convert needs what to read and what to write");
-  if (options.type.empty()) Misused("convert needs --to and a type");
-  constexpr std::array<const char*, 5> kTypes = {"I2_S", "TQ1_0", "TQ2_0", "Q2_0", "hf-packed"};
-  if (std::find(kTypes.begin(), kTypes.end(), options.type) == kTypes.end()) {
-    Misused("convert does not write '" + options.type + "'");
-  }
+  if (in.empty() || out.empty()) given.Misused("convert needs what to read and what to write");
+  if (options.type.empty()) given.Misused("convert needs --to and a type");
   options.progress = [](size_t done, size_t all) {
     if (isatty(2) != 0 && done % 16 == 0) std::fprintf(stderr, "\r%zu of %zu tensors\r", done, all);
   };

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "options.h"
 #include "program.h"
 #include "text_to_learn.h"
 
@@ -48,40 +49,32 @@ constexpr const char* kHelp =
     "The loss in the progress lines is a running mean of the steps' losses.\n";
 
 DemoOptions ParseArguments(int argc, char** argv) {
-  DemoOptions options;
-  for (int i = 1; i < argc; ++i) {
-    const std::string name = argv[i];
-    if (name == "--help" || name == "-h") {
-      std::fputs(kHelp, stdout);
-      std::exit(0);
-    }
-    if (name == "--quick") {
-      options.quick = true;
-      continue;
-    }
-    if (i + 1 == argc) Stop("'" + name + "' is no option, or lacks its value (--help lists the options)");
-    const std::string value = argv[++i];
-    if (name == "--text") {
-      options.text = value;
-    } else if (name == "--minutes") {
-      options.minutes = ParseNumber("--minutes", value, 0.05, 1e5);
-    } else if (name == "--steps") {
-      options.steps = ParseWhole("--steps", value, 20, 1e9);
-    } else if (name == "--prompt") {
-      options.prompt = value;
-    } else if (name == "--seed") {
-      options.seed = ParseWhole("--seed", value, 0, 1e15);
-    } else if (name == "--csv") {
-      options.csv = value;
-    } else if (name == "--save") {
-      options.save = value;
+  DemoOptions demo;
+  Options options(argc, argv, kHelp);
+  while (options.Next()) {
+    if (options.Is("--quick")) {
+      demo.quick = true;
+    } else if (options.Is("--text")) {
+      demo.text = options.Value();
+    } else if (options.Is("--minutes")) {
+      demo.minutes = options.Number(0.05, 1e5);
+    } else if (options.Is("--steps")) {
+      demo.steps = options.Whole(20, 1e9);
+    } else if (options.Is("--prompt")) {
+      demo.prompt = options.Value();
+    } else if (options.Is("--seed")) {
+      demo.seed = options.Whole(0, 1e15);
+    } else if (options.Is("--csv")) {
+      demo.csv = options.Value();
+    } else if (options.Is("--save")) {
+      demo.save = options.Value();
     } else {
-      Stop("there is no option '" + name + "' (--help lists them)");
+      options.RefuseUnknown();
     }
   }
-  if (options.prompt.empty()) Stop("--prompt must not be empty: a model continues something");
-  if (options.minutes && options.steps) Stop("--minutes and --steps exclude each other");
-  return options;
+  if (demo.prompt.empty()) options.Misused("--prompt must not be empty: a model continues something");
+  if (demo.minutes && demo.steps) options.Misused("--minutes and --steps exclude each other");
+  return demo;
 }
 
 ModelConfig DemoConfig(bool quick) {

@@ -1,12 +1,7 @@
 // What a checkpoint is, tensor by tensor, and what is wrong with it: a GGUF file, a safetensors file, or a folder with
 // config.json.
 //
-//   doctor PATH [--json] [--no-values] [--i2s A|B|C] [--text FILE]
-//   doctor --quick    makes a small file, harms a copy of it, and looks at both
-//
-// For scripts: 0 nothing is wrong, 1 there are warnings, 2 there are errors or it cannot be read, 64 the arguments are
-// wrong. --json prints one object, with all findings and all tensors. --no-values looks at no tensor's values. --text
-// runs the model on a text: which layout I2_S has, what fewer bits cost, what a token skips.
+//   doctor PATH [--json] [--text FILE]    (--help says more)
 #include <bitnet/bitnet.h>
 #include <bitnet/io/examine_checkpoint.h>
 #include <bitnet/io/report_text.h>
@@ -14,9 +9,12 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "i2s_option.h"
+#include "options.h"
 #include "program.h"
 #include "small_gguf.h"
 
@@ -24,23 +22,25 @@ using namespace bitnet;
 
 namespace {
 
-[[noreturn]] void Misused(const std::string& why) {
-  std::fprintf(stderr, "%s\ndoctor PATH [--json] [--no-values] [--i2s A|B|C] [--text FILE]\n", why.c_str());
-  std::exit(64);
-}
+constexpr const char* kHelp =
+    "doctor PATH: what a checkpoint is, tensor by tensor, and what is wrong with it\n"
+    "  PATH         a GGUF file, a safetensors file, or a folder with config.json\n"
+    "  --json       one object, with all findings and all tensors\n"
+    "  --no-values  looks at no tensor's values\n"
+    "  --text FILE  runs the model on a text: which layout I2_S has, what fewer bits cost, what a token skips\n"
+    "  --i2s A|B|C  the layout of I2_S, which files do not say (official files: A)\n"
+    "  --quick      makes a small file, harms a copy of it, and looks at both\n"
+    "It exits with 0 if nothing is wrong, 1 if there are warnings, 2 if there are errors or it cannot be read, 64 if "
+    "the\n"
+    "arguments are wrong.\n";
 
-int Examine(const std::string& path, const ExamineOptions& options, bool json, const std::string& text = {}) {
-  std::vector<uint8_t> bytes;
-  if (!text.empty()) {
-    Result<std::vector<uint8_t>> read = ReadFile(text);
-    if (!read.ok()) Misused("--text: " + read.error());
-    bytes = *std::move(read);
-  }
+int Examine(const std::string& path, const ExamineOptions& options, bool json,
+            const std::optional<std::string>& text = {}) {
   CheckpointReport report = ExamineCheckpoint(path, options);
-  if (!text.empty()) {
+  if (text) {
     TrialOptions trial;
     trial.checkpoint.decode.i2s = options.i2s;
-    TryCheckpoint({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, trial, report);
+    TryCheckpoint(*text, trial, report);
   }
   std::printf("%s", (json ? ReportJson(report) : ReportText(report)).c_str());
   return ExitCode(report);
@@ -62,34 +62,34 @@ void Quick() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string path, text;
+  std::string path;
+  std::optional<std::string> text;
   ExamineOptions options;
   bool json = false;
   options.progress = [](size_t done, size_t all) {
     if (all > 64 && done % 16 == 0) std::fprintf(stderr, "\r%zu of %zu tensors\r", done, all);
   };
-  for (int i = 1; i < argc; ++i) {
-    const std::string option = argv[i];
-    if (option == "--quick") {
+  Options given(argc, argv, kHelp);
+  while (given.Next()) {
+    if (given.Is("--quick")) {
       Quick();
       return 0;
-    } else if (option == "--json") {
+    } else if (given.Is("--json")) {
       json = true;
-    } else if (option == "--no-values") {
+    } else if (given.Is("--no-values")) {
       options.values = false;
-    } else if (option == "--text") {
-      if (i + 1 == argc) Misused("--text needs a file");
-      text = argv[++i];
-    } else if (option == "--i2s") {
-      const std::string layout = i + 1 < argc ? argv[++i] : "";
-      if (layout != "A" && layout != "B" && layout != "C") Misused("--i2s takes A, B or C, not '" + layout + "'");
-      options.i2s = layout == "A" ? I2sLayout::kA : layout == "B" ? I2sLayout::kB : I2sLayout::kC;
-    } else if (option.starts_with("-") || !path.empty()) {
-      Misused("doctor does not know '" + option + "'");
+    } else if (given.Is("--text")) {
+      Result<std::vector<uint8_t>> read = ReadFile(given.Value());
+      if (!read.ok()) given.Misused("--text: " + read.error());
+      text = std::string(read->begin(), read->end());
+    } else if (given.Is("--i2s")) {
+      options.i2s = I2sLayoutOf(given);
+    } else if (given.IsPath() && path.empty()) {
+      path = given.Path();
     } else {
-      path = option;
+      given.RefuseUnknown();
     }
   }
-  if (path.empty()) Misused("doctor needs a file or a folder");
+  if (path.empty()) given.Misused("doctor needs a file or a folder");
   return Examine(path, options, json, text);
 }

@@ -1,4 +1,4 @@
-// What the longer examples share: stopping with a sentence, reading options.
+// What the longer examples share: stopping with a sentence.
 #ifndef BITNET_EXAMPLES_PROGRAM_H_
 #define BITNET_EXAMPLES_PROGRAM_H_
 
@@ -6,8 +6,6 @@
 #include <bitnet/base/result.h>
 
 #include <cerrno>
-#include <cmath>
-#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -25,23 +23,6 @@ template <class T>
 T Need(bitnet::Result<T> result) {
   if (!result.ok()) Stop(result.error());
   return std::move(result).value();
-}
-
-inline double ParseNumber(const char* option, const std::string& text, double lowest, double highest) {
-  char* end = nullptr;
-  const double value = std::strtod(text.c_str(), &end);
-  if (text.empty() || *end != '\0' || !(value >= lowest && value <= highest)) {
-    char range[80];
-    std::snprintf(range, sizeof(range), " from %g to %g, not '", lowest, highest);
-    Stop(std::string(option) + " takes a number" + range + text + "'");
-  }
-  return value;
-}
-
-inline uint64_t ParseWhole(const char* option, const std::string& text, double lowest, double highest) {
-  const double value = ParseNumber(option, text, lowest, highest);
-  if (value != std::floor(value)) Stop(std::string(option) + " takes a whole number, not '" + text + "'");
-  return static_cast<uint64_t>(value);
 }
 
 // Stops unless the file can be opened for writing; leaves it as it is, or absent. Called before hours of training.

@@ -1,19 +1,7 @@
 // A ternary model that people have, behind OpenAI's completions and chat completions (examples/openai_api.h), for
 // programs on this machine or in a network that is trusted.
 //
-//   serve MODEL                        a GGUF file, or a folder of transformers
-//   serve --quick                      makes a small file of untrained weights, serves it, and asks itself
-//
-//   --host ADDRESS, --port N           default 127.0.0.1 and 8080
-//   --name NAME                        of the model in requests (default: of the file)
-//   --scheme b158|a48                  inputs of 8 bits (the models' own), or as a4.8 has them
-//   --kv 16|8|4|3                      bits of the cache; default 8, and 3 with a4.8
-//   --conversations N                  replies in a pass (4)
-//   --queue N                          requests that wait for that (16); more are refused with 429
-//   --pages N                          of 256 tokens, of all conversations; default: what they take at most
-//   --max-body BYTES                   of a request (1048576)
-//   --grace SECONDS                    that replies have to end after SIGINT or SIGTERM (5)
-//   --threads N, --i2s A|B|C           as run's
+//   serve MODEL [--port N]    (--help says more)
 #include <bitnet/bitnet.h>
 #include <bitnet/io/any_model.h>
 #include <bitnet/io/stop_strings.h>
@@ -44,7 +32,9 @@
 #include <utility>
 #include <vector>
 
+#include "i2s_option.h"
 #include "openai_api.h"
+#include "options.h"
 #include "program.h"
 #include "small_gguf.h"
 
@@ -638,61 +628,62 @@ int AskItself(int port, const openai::Served& served, Desk& desk, const std::fun
   return asker.wrong();
 }
 
+constexpr const char* kHelp =
+    "serve MODEL: a ternary model that people have (a GGUF file, or a folder of transformers) behind OpenAI's "
+    "completions\n"
+    "and chat completions\n"
+    "  --host ADDRESS     (default 127.0.0.1)\n"
+    "  --port N           (default 8080; 0: any that is free)\n"
+    "  --name NAME        of the model in requests (default: of the file)\n"
+    "  --scheme b158|a48  inputs of 8 bits (the models' own), or as a4.8 has them\n"
+    "  --kv 16|8|4|3      bits of the cache (default 8; 3 with a4.8)\n"
+    "  --conversations N  replies in a pass (default 4)\n"
+    "  --queue N          requests that wait for that (default 16); more are refused with 429\n"
+    "  --pages N          of 256 tokens, of all conversations (default: what they take at most)\n"
+    "  --max-body BYTES   of a request (default 1048576)\n"
+    "  --grace SECONDS    that replies have to end after SIGINT or SIGTERM (default 5)\n"
+    "  --threads N        (default: one a CPU)\n"
+    "  --i2s A|B|C        the layout of I2_S, which files do not say (official files: A)\n"
+    "  --quick            makes a small file of untrained weights, serves it, and asks itself\n";
+
 }  // namespace
 
 int main(int argc, char** argv) {
   Arguments arguments;
   bool quick = false;
-  const auto usage = [](const std::string& why) {
-    Stop(why +
-         "; serve MODEL [--host ADDRESS] [--port N] [--name NAME] [--scheme b158|a48] [--kv 16|8|4|3] [--threads N] "
-         "[--conversations N] [--queue N] [--pages N] [--max-body BYTES] [--grace SECONDS] [--i2s A|B|C], or serve "
-         "--quick");
-  };
-  for (int i = 1; i < argc; ++i) {
-    const std::string option = argv[i];
-    const auto value = [&]() -> std::string {
-      if (i + 1 == argc) usage(option + " needs a value");
-      return argv[++i];
-    };
-    const auto whole = [&](double least, double most) {
-      return static_cast<size_t>(ParseWhole(option.c_str(), value(), least, most));
-    };
-    const auto one_of = [&](std::initializer_list<const char*> words) {
-      const std::string word = value();
-      if (std::find(words.begin(), words.end(), word) == words.end()) usage(option + " does not take '" + word + "'");
-      return word;
-    };
-    if (option == "--quick") {
+  Options options(argc, argv, kHelp);
+  const auto whole = [&](double least, double most) { return static_cast<size_t>(options.Whole(least, most)); };
+  while (options.Next()) {
+    if (options.Is("--quick")) {
       quick = true;
-    } else if (option == "--host") {
-      arguments.host = value();
-    } else if (option == "--port") {
+    } else if (options.Is("--host")) {
+      arguments.host = options.Value();
+    } else if (options.Is("--port")) {
       arguments.port = static_cast<int>(whole(0, 65535));
-    } else if (option == "--name") {
-      arguments.name = value();
-    } else if (option == "--scheme") {
-      arguments.scheme = one_of({"b158", "a48"});
-    } else if (option == "--kv") {
-      arguments.cache_bits = std::stoul(one_of({"16", "8", "4", "3"}));
-    } else if (option == "--threads") {
+    } else if (options.Is("--name")) {
+      arguments.name = options.Value();
+    } else if (options.Is("--scheme")) {
+      arguments.scheme = options.OneOf({"b158", "a48"});
+    } else if (options.Is("--kv")) {
+      arguments.cache_bits = std::stoul(options.OneOf({"16", "8", "4", "3"}));
+    } else if (options.Is("--threads")) {
       arguments.threads = whole(1, 1024);
-    } else if (option == "--conversations") {
+    } else if (options.Is("--conversations")) {
       arguments.conversations = whole(1, 1024);
-    } else if (option == "--queue") {
+    } else if (options.Is("--queue")) {
       arguments.queue = whole(0, 1024);
-    } else if (option == "--pages") {
+    } else if (options.Is("--pages")) {
       arguments.pages = whole(1, 1e9);
-    } else if (option == "--max-body") {
+    } else if (options.Is("--max-body")) {
       arguments.max_body = whole(1, 1e9);
-    } else if (option == "--grace") {
-      arguments.grace = ParseNumber("--grace", value(), 0, 3600);
-    } else if (option == "--i2s") {
-      arguments.checkpoint.decode.i2s = static_cast<I2sLayout>(one_of({"A", "B", "C"})[0] - 'A');
-    } else if (option.starts_with("-") || !arguments.model.empty()) {
-      usage("'" + option + "' is not known");
+    } else if (options.Is("--grace")) {
+      arguments.grace = options.Number(0, 3600);
+    } else if (options.Is("--i2s")) {
+      arguments.checkpoint.decode.i2s = I2sLayoutOf(options);
+    } else if (options.IsPath() && arguments.model.empty()) {
+      arguments.model = options.Path();
     } else {
-      arguments.model = option;
+      options.RefuseUnknown();
     }
   }
   if (quick) {
@@ -705,7 +696,7 @@ int main(int argc, char** argv) {
     arguments.max_body = 1 << 16;
     MakeSmallGguf(arguments.model, "I2_S");
   }
-  if (arguments.model.empty()) usage("which model?");
+  if (arguments.model.empty()) options.Misused("which model?");
   if (arguments.cache_bits == 0) arguments.cache_bits = arguments.scheme == "b158" ? 8 : 3;
 
   // Before there are threads, so that none of them is interrupted.
