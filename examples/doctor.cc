@@ -7,6 +7,7 @@
 #include <bitnet/io/report_text.h>
 #include <bitnet/io/try_checkpoint.h>
 
+#include <unistd.h>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
@@ -67,7 +68,7 @@ int main(int argc, char** argv) {
   ExamineOptions options;
   bool json = false;
   options.progress = [](size_t done, size_t all) {
-    if (all > 64 && done % 16 == 0) std::fprintf(stderr, "\r%zu of %zu tensors\r", done, all);
+    if (isatty(2) != 0 && all > 64 && done % 16 == 0) std::fprintf(stderr, "\r%zu of %zu tensors\r", done, all);
   };
   Options given(argc, argv, kHelp);
   while (given.Next()) {

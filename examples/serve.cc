@@ -629,9 +629,7 @@ int AskItself(int port, const openai::Served& served, Desk& desk, const std::fun
 }
 
 constexpr const char* kHelp =
-    "serve MODEL: a ternary model that people have (a GGUF file, or a folder of transformers) behind OpenAI's "
-    "completions\n"
-    "and chat completions\n"
+    "serve MODEL: OpenAI's completions and chat completions from a GGUF file, or a folder of transformers\n"
     "  --host ADDRESS     (default 127.0.0.1)\n"
     "  --port N           (default 8080; 0: any that is free)\n"
     "  --name NAME        of the model in requests (default: of the file)\n"
