@@ -54,7 +54,7 @@ std::vector<NamedPlan> PlansOf() {
 template <Scheme S>
 void CheckPlans() {
   for (const NamedPlan& plan : PlansOf<S>()) {
-    INFO(S::kName << ", " << plan.name << ": " << plan.plan);
+    INFO(std::string(S::kName) << ", " << plan.name << ": " << plan.plan);
     CHECK(!IsFallback(plan.plan));
   }
 }

@@ -86,18 +86,19 @@ const std::string& Path() {
 }
 
 // What a call that must go well says if it does not.
-#define CHECK_OK(call)                                        \
-  do {                                                        \
-    const bitnet_status status_ = (call);                     \
-    CHECK_MESSAGE(status_ == BITNET_OK, bitnet_last_error()); \
+#define CHECK_OK(call)                                                     \
+  do {                                                                     \
+    const bitnet_status status_ = (call);                                  \
+    CHECK_MESSAGE(status_ == BITNET_OK, std::string(bitnet_last_error())); \
   } while (false)
 
 // That a call is refused with this status and these words.
-#define CHECK_REFUSED(status, words, call)                                                                 \
-  do {                                                                                                     \
-    bitnet::detail::CFail(BITNET_OK, "", "");                                                              \
-    CHECK((call) == (status));                                                                             \
-    CHECK_MESSAGE(std::string(bitnet_last_error()).find(words) != std::string::npos, bitnet_last_error()); \
+#define CHECK_REFUSED(status, words, call)                                           \
+  do {                                                                               \
+    bitnet::detail::CFail(BITNET_OK, "", "");                                        \
+    CHECK((call) == (status));                                                       \
+    CHECK_MESSAGE(std::string(bitnet_last_error()).find(words) != std::string::npos, \
+                  std::string(bitnet_last_error()));                                 \
   } while (false)
 
 struct Freed {
@@ -270,7 +271,7 @@ TEST_CASE("C: a program in C writes what Generate writes") {
   const std::string prompt = "Two bits bear";
   std::string reply(REPLY_BYTES, '?');
   const int status = ReplyFromC(Path().c_str(), prompt.c_str(), 40, reply.data());
-  CHECK_MESSAGE(status == BITNET_OK, bitnet_last_error());
+  CHECK_MESSAGE(status == BITNET_OK, std::string(bitnet_last_error()));
   reply.resize(std::strlen(reply.c_str()));
 
   const auto model = LoadPlainly<WithInt8Cache<B158>>();
@@ -785,8 +786,9 @@ TEST_CASE("C: handles that are NULL, or of another kind") {
       if (handle == own) return;
       CAPTURE(function);
       CHECK(status == BITNET_INVALID_ARGUMENT);
-      CHECK_MESSAGE(std::string(bitnet_last_error()).find(words) != std::string::npos, bitnet_last_error());
-      CHECK_MESSAGE(std::string(bitnet_last_error()).starts_with(function), bitnet_last_error());
+      CHECK_MESSAGE(std::string(bitnet_last_error()).find(words) != std::string::npos,
+                    std::string(bitnet_last_error()));
+      CHECK_MESSAGE(std::string(bitnet_last_error()).starts_with(function), std::string(bitnet_last_error()));
     };
     if (handle != model.get()) {
       auto* m = static_cast<bitnet_model*>(handle);
@@ -1017,11 +1019,11 @@ void CheckMemory(const char* what, bool steps, F&& f) {
       happened = failing.happened();
     }
     if (!happened) {
-      CHECK_MESSAGE(status == BITNET_OK, bitnet_last_error());
+      CHECK_MESSAGE(status == BITNET_OK, std::string(bitnet_last_error()));
       break;
     }
     ++failures;
-    CHECK_MESSAGE((status == BITNET_NO_MEMORY || status == BITNET_OK), status, " ", bitnet_last_error());
+    CHECK_MESSAGE((status == BITNET_NO_MEMORY || status == BITNET_OK), status, " ", std::string(bitnet_last_error()));
   }
   CHECK(failures > 0);
 }

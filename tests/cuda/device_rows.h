@@ -65,7 +65,8 @@ class DeviceRows {
  private:
   static void Differ(float actual, float expected, const std::string& place, const char* what, size_t row, size_t i) {
     if (SameBits(actual, expected)) return;
-    FAIL_CHECK(place << ": " << what << " " << i << " of row " << row << " is " << actual << ", not " << expected);
+    FAIL_CHECK(place << ": " << std::string(what) << " " << i << " of row " << row << " is " << actual << ", not "
+                     << expected);
   }
 
   size_t group_;

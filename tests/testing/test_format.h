@@ -20,6 +20,7 @@
 #include <cstdlib>
 #include <limits>
 #include <span>
+#include <string>
 #include <type_traits>
 #include <vector>
 
@@ -34,7 +35,7 @@ namespace bitnet::testing {
 
 // One law at one place. (A function, so that the compiler need not expand doctest's macros for each format.)
 inline void Law(bool holds, const char* law, double at = 0.0) {
-  if (!holds) FAIL_CHECK("broken, at " << at << ": " << law);
+  if (!holds) FAIL_CHECK("broken, at " << at << ": " << std::string(law));
 }
 
 // The code of the level nearest to v by its definition: the smallest distance; of two at the same distance the one an
