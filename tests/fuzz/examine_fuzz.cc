@@ -8,7 +8,9 @@
 #include "fuzz/fuzz.h"
 #include "io/gguf_seeds.h"
 
-std::vector<std::vector<uint8_t>> bitnet::testing::FuzzSeeds() {
+namespace bitnet::testing::examine_fuzz {
+
+std::vector<std::vector<uint8_t>> Seeds() {
   std::vector<std::vector<uint8_t>> seeds = GgufSeeds();
   // A model's metadata, and some of its tensors.
   GgufBytes model;
@@ -27,7 +29,7 @@ std::vector<std::vector<uint8_t>> bitnet::testing::FuzzSeeds() {
   return seeds;
 }
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+int OneInput(const uint8_t* data, size_t size) {
   const std::vector<uint8_t> bytes(data, data + size);
   const bitnet::GgufRemains remains = bitnet::ReadGgufRemains(bitnet::MappedFile::FromBytes(bytes, "f"));
   const bitnet::CheckpointReport report = bitnet::ExamineGguf(remains);
@@ -47,3 +49,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   BITNET_ASSERT(json.ok(), json.ok() ? "" : json.error().c_str());
   return 0;
 }
+
+BITNET_FUZZ_TARGET(examine);
+
+}  // namespace bitnet::testing::examine_fuzz

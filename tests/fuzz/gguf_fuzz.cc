@@ -13,6 +13,8 @@
 #include "fuzz/fuzz.h"
 #include "io/gguf_seeds.h"
 
+namespace bitnet::testing::gguf_fuzz {
+
 namespace {
 
 void ReadAll(const bitnet::GgufValue& value) {
@@ -47,9 +49,9 @@ void Check(const bitnet::QuantizedMatrix<F>& matrix, const bitnet::GgufTensor& t
 
 }  // namespace
 
-std::vector<std::vector<uint8_t>> bitnet::testing::FuzzSeeds() { return GgufSeeds(); }
+std::vector<std::vector<uint8_t>> Seeds() { return GgufSeeds(); }
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+int OneInput(const uint8_t* data, size_t size) {
   const bitnet::Result<bitnet::GgufFile> file =
       bitnet::GgufFile::Parse(bitnet::MappedFile::FromBytes({data, data + size}, "f"));
   if (!file.ok()) {
@@ -76,3 +78,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   BITNET_ASSERT(total <= size, "tensors lie in the file, each in its own bytes");
   return 0;
 }
+
+BITNET_FUZZ_TARGET(gguf);
+
+}  // namespace bitnet::testing::gguf_fuzz

@@ -6,7 +6,9 @@
 #include "bitnet/base/assert.h"
 #include "fuzz/fuzz.h"
 
-std::vector<std::vector<uint8_t>> bitnet::testing::FuzzSeeds() {
+namespace bitnet::testing::hf_config_fuzz {
+
+std::vector<std::vector<uint8_t>> Seeds() {
   CheckpointConfig c;
   c.architecture = "bitnet";
   c.vocab = 128256;
@@ -49,7 +51,7 @@ std::vector<std::vector<uint8_t>> bitnet::testing::FuzzSeeds() {
   return seeds;
 }
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+int OneInput(const uint8_t* data, size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   const auto config = bitnet::ParseHfConfig(text, "f");
   (void)bitnet::ParseHfGenerationEos(text, "f").ok();
@@ -67,3 +69,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   BITNET_ASSERT(again.ok() && *again == *config, "what was read can be written, and reads as the same");
   return 0;
 }
+
+BITNET_FUZZ_TARGET(hf_config);
+
+}  // namespace bitnet::testing::hf_config_fuzz

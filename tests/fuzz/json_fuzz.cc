@@ -6,6 +6,8 @@
 #include "bitnet/io/json.h"
 #include "fuzz/fuzz.h"
 
+namespace bitnet::testing::json_fuzz {
+
 namespace {
 
 // Visits every value, asks it for what it is not, and writes the document again.
@@ -47,7 +49,7 @@ std::string Written(const bitnet::JsonValue& value, size_t depth) {
 
 }  // namespace
 
-std::vector<std::vector<uint8_t>> bitnet::testing::FuzzSeeds() {
+std::vector<std::vector<uint8_t>> Seeds() {
   return {
       SeedOf(R"({"a": [1, -2, 2.5e-3, true, false, null, "x\u00e9\n\ud83d\ude00"], "b": {"c": {}, "d": []}})"),
       SeedOf(
@@ -55,7 +57,7 @@ std::vector<std::vector<uint8_t>> bitnet::testing::FuzzSeeds() {
       SeedOf("[[[[[[[[[[[[[[[[\"\xc3\xa9\xf0\x9f\x98\x80\"]]]]]]]]]]]]]]]]"), SeedOf("-9223372036854775808")};
 }
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+int OneInput(const uint8_t* data, size_t size) {
   const auto document = bitnet::JsonDocument::Parse(std::span(data, size), "f");
   if (!document.ok()) {
     BITNET_ASSERT(!document.error().empty() && document.error().size() < 8000, "an error is a sentence");
@@ -68,3 +70,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   BITNET_ASSERT(Written(again->root(), 0) == once, "what was read and written must stay");
   return 0;
 }
+
+BITNET_FUZZ_TARGET(json);
+
+}  // namespace bitnet::testing::json_fuzz

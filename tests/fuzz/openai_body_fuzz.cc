@@ -6,7 +6,9 @@
 #include "fuzz/fuzz.h"
 #include "testing/small_vocabularies.h"
 
-std::vector<std::vector<uint8_t>> bitnet::testing::FuzzSeeds() {
+namespace bitnet::testing::openai_body_fuzz {
+
+std::vector<std::vector<uint8_t>> Seeds() {
   return {
       SeedOf(R"({"model": "m", "prompt": "hello w\u00e9", "max_tokens": 4, "temperature": 0.5, "top_p": 0.9, "seed": 7,
       "top_k": 3, "min_p": 0.1, "stop": ["a", "b"], "logit_bias": {"3": -100, "4": 2.5}, "n": 1, "user": "u"})"),
@@ -18,7 +20,7 @@ std::vector<std::vector<uint8_t>> bitnet::testing::FuzzSeeds() {
       "response_format": {"type": "text"}, "metadata": {}})")};
 }
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+int OneInput(const uint8_t* data, size_t size) {
   static const bitnet::LoadedTokenizer loaded = {
       *bitnet::Tokenizer::Make(bitnet::testing::SmallBpe()), "{{ 'Human: ' ... 'BITNETAssistant: ' }}", {}};
   static const size_t vocab = loaded.tokenizer.size();
@@ -45,3 +47,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   return 0;
 }
+
+BITNET_FUZZ_TARGET(openai_body);
+
+}  // namespace bitnet::testing::openai_body_fuzz

@@ -9,6 +9,8 @@
 #include "bitnet/scheme/scheme.h"
 #include "fuzz/fuzz.h"
 
+namespace bitnet::testing::safetensors_fuzz {
+
 namespace {
 
 using Bytes = std::vector<uint8_t>;
@@ -25,7 +27,7 @@ Bytes FileOf(std::vector<bitnet::SafetensorsTensor> tensors, const bitnet::Safet
 
 }  // namespace
 
-std::vector<Bytes> bitnet::testing::FuzzSeeds() {
+std::vector<Bytes> Seeds() {
   return {
       FileOf({}),
       FileOf({{"a", Type::kF32, {2, 3}}, {"b", Type::kBF16, {4, 1}}, {"c", Type::kU8, {}}}, {{"format", "pt"}}),
@@ -33,7 +35,7 @@ std::vector<Bytes> bitnet::testing::FuzzSeeds() {
       FileOf({{"x", Type::kF4, {6}}, {"empty", Type::kI64, {0, 7}}, {"\xc3\xa9\"\\\n", Type::kBool, {1, 1, 1}}})};
 }
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+int OneInput(const uint8_t* data, size_t size) {
   auto opened = bitnet::Safetensors::FromFile(bitnet::MappedFile::FromBytes(Bytes(data, data + size), "f"));
   if (!opened.ok()) {
     BITNET_ASSERT(!opened.error().empty() && opened.error().size() < 8000, "an error is a sentence");
@@ -70,3 +72,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   BITNET_ASSERT(read.ok() && read->tensors.size() == tensors.size(), "what is written is read");
   return 0;
 }
+
+BITNET_FUZZ_TARGET(safetensors);
+
+}  // namespace bitnet::testing::safetensors_fuzz

@@ -8,7 +8,9 @@
 #include "testing/small_vocabularies.h"
 #include "testing/tokenizer_laws.h"
 
-std::vector<std::vector<uint8_t>> bitnet::testing::FuzzSeeds() {
+namespace bitnet::testing::tokenizer_json_fuzz {
+
+std::vector<std::vector<uint8_t>> Seeds() {
   BpeVocabulary v = SmallBpe();
   TokenizerJson bytes(v);
   v.pre_tokenizer = PreTokenizer::kQwen2;
@@ -28,7 +30,7 @@ std::vector<std::vector<uint8_t>> bitnet::testing::FuzzSeeds() {
   return {SeedOf(bytes.Text()), SeedOf(qwen.Text()), SeedOf(pieces), SeedOf(metaspace)};
 }
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+int OneInput(const uint8_t* data, size_t size) {
   using namespace bitnet;
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   Result<TokenizerDescription> description = ParseTokenizerJson(text, "f");
@@ -46,3 +48,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   testing::CheckWrittenTokenizer(*description, *tokenizer, text.substr(0, 2000));
   return 0;
 }
+
+BITNET_FUZZ_TARGET(tokenizer_json);
+
+}  // namespace bitnet::testing::tokenizer_json_fuzz

@@ -8,7 +8,9 @@
 #include "testing/small_vocabularies.h"
 #include "testing/tokenizer_laws.h"
 
-std::vector<std::vector<uint8_t>> bitnet::testing::FuzzSeeds() {
+namespace bitnet::testing::tokenizer_model_fuzz {
+
+std::vector<std::vector<uint8_t>> Seeds() {
   std::vector<std::vector<uint8_t>> seeds;
   for (const SentencePieceKind kind : {SentencePieceKind::kBpe, SentencePieceKind::kUnigram}) {
     SentencePieceVocabulary v = SmallPieces(kind);
@@ -27,7 +29,7 @@ std::vector<std::vector<uint8_t>> bitnet::testing::FuzzSeeds() {
   return seeds;
 }
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+int OneInput(const uint8_t* data, size_t size) {
   using namespace bitnet;
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   Result<SentencePieceVocabulary> vocabulary = ParseSentencePieceModel(text, "f");
@@ -42,3 +44,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   testing::CheckWrittenTokenizer({*std::move(vocabulary), "", {}}, *tokenizer, text.substr(0, 2000));
   return 0;
 }
+
+BITNET_FUZZ_TARGET(tokenizer_model);
+
+}  // namespace bitnet::testing::tokenizer_model_fuzz

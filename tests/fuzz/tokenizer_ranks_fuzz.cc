@@ -8,14 +8,16 @@
 #include "testing/small_vocabularies.h"
 #include "testing/tokenizer_laws.h"
 
-std::vector<std::vector<uint8_t>> bitnet::testing::FuzzSeeds() {
+namespace bitnet::testing::tokenizer_ranks_fuzz {
+
+std::vector<std::vector<uint8_t>> Seeds() {
   const BpeVocabulary v = SmallBpe();
   std::string file;
   for (size_t id = 0; id < 274; ++id) file += Base64(v.tokens[id]) + " " + std::to_string(id) + "\n";
   return {SeedOf(file), SeedOf("YQ== 0\nYg== 1\r\nYWI= 2\nYWJhYg== 7\n")};
 }
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+int OneInput(const uint8_t* data, size_t size) {
   using namespace bitnet;
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   Result<BpeVocabulary> vocabulary = ParseTiktoken(text, "f", {PreTokenizer::kQwen35, {{"<think>", 300}}, false});
@@ -29,3 +31,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   testing::CheckTokenizer(*tokenizer, text.substr(0, 2000), true);
   return 0;
 }
+
+BITNET_FUZZ_TARGET(tokenizer_ranks);
+
+}  // namespace bitnet::testing::tokenizer_ranks_fuzz

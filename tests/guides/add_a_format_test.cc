@@ -72,8 +72,8 @@ TEST_CASE("FiveLevel and PowersOfTwo: the vector backend has the bits of the ref
   CHECK(Project<SimdBackend>(weights, rows, cols, x) == Project<ReferenceBackend>(weights, rows, cols, x));
 }
 
-struct Mine : A48 {
-  static constexpr const char* kName = "Mine";
+struct OfFiveLevels : A48 {
+  static constexpr const char* kName = "OfFiveLevels";
   using Weight = Quantizer<FiveLevel, AbsMean>;
   using Input = Quantizer<PowersOfTwo, AbsMax>;
   using Key = Quantizer<FiveLevel, AbsMax>;
@@ -81,8 +81,8 @@ struct Mine : A48 {
 };
 
 template <class Backend>
-std::vector<float> Logits(const ModelWeights<Mine>& weights) {
-  const Transformer<Mine, Backend> model(weights);
+std::vector<float> Logits(const ModelWeights<OfFiveLevels>& weights) {
+  const Transformer<OfFiveLevels, Backend> model(weights);
   auto state = model.NewState();
   const std::vector<Token> tokens = {'l', 'e', 'v', 'e', 'l'};
   const std::span<const float> logits = *model.Forward(tokens, state);
@@ -98,7 +98,7 @@ TEST_CASE("FiveLevel and PowersOfTwo: a model of them runs, the same on both bac
   config.ffn = 90;
   config.layers = 2;
   Random random(7);
-  const auto weights = ModelWeights<Mine>::Quantize(LatentWeights::Initial(config, random));
+  const auto weights = ModelWeights<OfFiveLevels>::Quantize(LatentWeights::Initial(config, random));
   CHECK(Logits<SimdBackend>(weights) == Logits<ReferenceBackend>(weights));
 }
 

@@ -121,7 +121,7 @@ Result<ModelWeights<Others>> FromLevels(const ModelConfig& config, const Tensors
   return model;
 }
 
-ModelConfig SmallModel() {
+ModelConfig TinyConfig() {
   ModelConfig config;
   config.vocab = 20;
   config.hidden = 32;
@@ -151,7 +151,7 @@ std::vector<float> Logits(const ModelWeights<Others>& weights) {
 }
 
 TEST_CASE("A model of one's own tensors: by floats, by levels, and from its file it is the same") {
-  const ModelConfig config = SmallModel();
+  const ModelConfig config = TinyConfig();
   const Tensors tensors = Drawn(config);
   const auto latent = FromTensors(config, tensors);
   REQUIRE(latent.ok());
