@@ -52,13 +52,18 @@ class AnyMatrix {
   // Queries, keys and values: of more products several operations are made.
   static constexpr size_t kMostTogether = 3;
 
+  // (What is here is compiled once for all formats of weights.)
   class AnyWeights {
    public:
+    template <class Matrix>
+    AnyWeights(const void* key, const Matrix& matrix)
+        : key_(key), rows_(matrix.rows()), cols_(matrix.cols()), stored_bytes_(matrix.StoredBytes()) {}
     virtual ~AnyWeights() = default;
-    virtual const void* key() const = 0;
-    virtual size_t rows() const = 0;
-    virtual size_t cols() const = 0;
-    virtual size_t StoredBytes() const = 0;
+
+    const void* key() const { return key_; }  // of their kind
+    size_t rows() const { return rows_; }
+    size_t cols() const { return cols_; }
+    size_t StoredBytes() const { return stored_bytes_; }
     virtual std::string Describe() const = 0;
     virtual void MatMul(const B&, Stream&, Rows&, MatrixView<float>) const = 0;
     virtual void MatMulRows(const B&, Stream&, Rows&, const Lists&, MatrixView<float>) const = 0;
@@ -68,6 +73,24 @@ class AnyMatrix {
     virtual void MatMulAll(const B&, Stream&, Rows&, std::span<const Product>) const = 0;
     virtual void MatMulAdd(const B&, Stream&, Rows&, Reals&, MatrixView<float>) const = 0;
     virtual void MatMulColumnsAdd(const B&, Stream&, Rows&, Reals&, MatrixView<float>) const = 0;
+
+   protected:
+    // What they are composed of, where B has not the fused operation.
+    void ComposeAll(const B& backend, Stream& stream, Rows& x, std::span<const Product> to) const {
+      for (const Product& product : to) product.weights->MatMul(backend, stream, x, product.y);
+    }
+    void ComposeAdd(const B& backend, Stream& stream, Rows& x, Reals& memory, MatrixView<float> y) const {
+      detail::AddProduct(backend, stream, memory, y,
+                         [&](MatrixView<float> product) { MatMul(backend, stream, x, product); });
+    }
+    void ComposeColumnsAdd(const B& backend, Stream& stream, Rows& x, Reals& memory, MatrixView<float> y) const {
+      detail::AddProduct(backend, stream, memory, y,
+                         [&](MatrixView<float> product) { MatMulColumns(backend, stream, x, product); });
+    }
+
+   private:
+    const void* key_;
+    size_t rows_, cols_, stored_bytes_;
   };
 
   // Weights W that B has prepared for inputs In, X or the codes of RealInputs, and for the uses Stored. (What the uses
@@ -75,16 +98,13 @@ class AnyMatrix {
   template <Operand W, Operand In, class Stored>
   class Weights final : public AnyWeights {
     using Matrix = typename B::template Matrix<W, In, Stored>;
+    using InputRows = typename B::template Rows<In>;
     static constexpr bool kMultiplies = Stored::kMultiplies;
     // (Nobody lists the codes of RealInputs that are not zero.)
     static constexpr bool kChoosesColumns = std::is_same_v<In, X> && Stored::template kHas<ChosenColumns>;
 
    public:
-    explicit Weights(Matrix matrix) : matrix_(std::move(matrix)) {}
-    const void* key() const override { return KeyOf<Weights>(); }
-    size_t rows() const override { return matrix_.rows(); }
-    size_t cols() const override { return matrix_.cols(); }
-    size_t StoredBytes() const override { return matrix_.StoredBytes(); }
+    explicit Weights(Matrix matrix) : AnyWeights(KeyOf<Weights>(), matrix), matrix_(std::move(matrix)) {}
     std::string Describe() const override { return B::template DescribeProduct<W, In, Stored>(); }
     void MatMul(const B& backend, Stream& stream, Rows& x, MatrixView<float> y) const override {
       if constexpr (kMultiplies) backend.MatMul(stream, matrix_, Inputs(backend, stream, x), y);
@@ -108,20 +128,30 @@ class AnyMatrix {
     }
     void MatMulAll(const B& backend, Stream& stream, Rows& x, std::span<const Product> to) const override {
       if constexpr (kMultiplies) {
-        MatMulAll(backend, stream, Inputs(backend, stream, x), to, std::make_index_sequence<kMostTogether>());
+        if constexpr (requires(InputRows & in, ProductTo<Matrix> product) { backend.MatMulAll(stream, in, product); }) {
+          MatMulAll(backend, stream, Inputs(backend, stream, x), to, std::make_index_sequence<kMostTogether>());
+        } else {
+          this->ComposeAll(backend, stream, x, to);
+        }
       }
     }
     void MatMulAdd(const B& backend, Stream& stream, Rows& x, Reals& memory, MatrixView<float> y) const override {
       if constexpr (kMultiplies) {
-        bitnet::MatMulAdd(backend, stream, matrix_, Inputs(backend, stream, x), memory, y);
+        if constexpr (requires(InputRows & in) { backend.MatMulAdd(stream, matrix_, in, memory, y); }) {
+          backend.MatMulAdd(stream, matrix_, Inputs(backend, stream, x), memory, y);
+        } else {
+          this->ComposeAdd(backend, stream, x, memory, y);
+        }
       }
     }
     void MatMulColumnsAdd(const B& backend, Stream& stream, Rows& x, Reals& memory,
                           MatrixView<float> y) const override {
-      if constexpr (kChoosesColumns) {
-        bitnet::MatMulColumnsAdd(backend, stream, matrix_, Inputs(backend, stream, x), memory, y);
-      } else {
+      if constexpr (!kChoosesColumns) {
         MatMulAdd(backend, stream, x, memory, y);
+      } else if constexpr (requires(InputRows & in) { backend.MatMulColumnsAdd(stream, matrix_, in, memory, y); }) {
+        backend.MatMulColumnsAdd(stream, matrix_, Inputs(backend, stream, x), memory, y);
+      } else {
+        this->ComposeColumnsAdd(backend, stream, x, memory, y);
       }
     }
 
@@ -134,11 +164,10 @@ class AnyMatrix {
       }
     }
     template <size_t... kI>
-    static void MatMulAll(const B& backend, Stream& stream, typename B::template Rows<In>& x,
-                          std::span<const Product> to, std::index_sequence<kI...>) {
+    static void MatMulAll(const B& backend, Stream& stream, InputRows& x, std::span<const Product> to,
+                          std::index_sequence<kI...>) {
       if (to.size() == sizeof...(kI)) {
-        bitnet::MatMulAll(backend, stream, x,
-                          ProductTo{static_cast<const Weights*>(to[kI].weights)->matrix_, to[kI].y}...);
+        backend.MatMulAll(stream, x, ProductTo{static_cast<const Weights*>(to[kI].weights)->matrix_, to[kI].y}...);
       } else if constexpr (sizeof...(kI) > 1) {
         MatMulAll(backend, stream, x, to, std::make_index_sequence<sizeof...(kI) - 1>());
       }
@@ -149,8 +178,10 @@ class AnyMatrix {
 
   template <Operand W, Operand In, class Stored>
   static AnyMatrix Keep(typename B::template Matrix<W, In, Stored> matrix) {
+    // (Not by make_shared, which is compiled for each format of weights.)
+    std::unique_ptr<const AnyWeights> weights(new Weights<W, In, Stored>(std::move(matrix)));
     AnyMatrix any;
-    any.weights_ = std::make_shared<Weights<W, In, Stored>>(std::move(matrix));
+    any.weights_ = std::move(weights);
     return any;
   }
 

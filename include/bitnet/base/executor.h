@@ -34,11 +34,16 @@ class TaskRef {
   template <class F>
   requires(!std::is_same_v<std::remove_cvref_t<F>, TaskRef>) TaskRef(F&& f)  // NOLINT: implicit on purpose
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))),
-        call_([](void* object, size_t i) { (*static_cast<std::remove_reference_t<F>*>(object))(i); }) {}
+        call_(Call<std::remove_reference_t<F>>) {}
 
   void operator()(size_t i) const { call_(object_, i); }
 
  private:
+  template <class F>
+  static void Call(void* object, size_t i) {
+    (*static_cast<F*>(object))(i);
+  }
+
   void* object_;
   void (*call_)(void*, size_t);
 };
@@ -316,29 +321,46 @@ inline size_t RangeCount(const Executor& executor, size_t n, size_t grain, size_
   return std::min(wanted, (n + multiple - 1) / multiple);
 }
 
-// Splits [0, n) into at most Threads() ranges of `grain` or more elements (about: their bounds are multiples of
-// `multiple`) and calls f(begin, end), or f(begin, end, number of the range), for each.
-template <class F>
-void ParallelRanges(Executor& executor, size_t n, size_t grain, size_t multiple, F&& f) {
-  if (n == 0) return;
-  const size_t units = (n + multiple - 1) / multiple;
-  const size_t parts = RangeCount(executor, n, grain, multiple);
-  const auto call = [&](size_t begin, size_t end, size_t part) {
+namespace detail {
+
+// What ParallelRanges does with a range. Its type does not depend on what is called, so that the rest of ParallelRanges
+// is compiled once.
+struct RangeRef {
+  void* object;
+  void (*call)(void* object, size_t begin, size_t end, size_t part);
+
+  template <class F>
+  static void Call(void* object, size_t begin, size_t end, [[maybe_unused]] size_t part) {
+    F& f = *static_cast<F*>(object);
     if constexpr (std::is_invocable_v<F&, size_t, size_t, size_t>) {
       f(begin, end, part);
     } else {
       f(begin, end);
     }
-  };
-  if (parts <= 1) {
-    call(0, n, 0);
-    return;
   }
+};
+
+inline void RunRanges(Executor& executor, size_t n, size_t grain, size_t multiple, RangeRef f) {
+  if (n == 0) return;
+  const size_t units = (n + multiple - 1) / multiple;
+  const size_t parts = RangeCount(executor, n, grain, multiple);
+  if (parts <= 1) return f.call(f.object, 0, n, 0);
   executor.Run(parts, [&](size_t part) {
     const size_t begin = PartBegin(units, part, parts) * multiple;
     const size_t end = std::min(n, PartBegin(units, part + 1, parts) * multiple);
-    if (begin < end) call(begin, end, part);
+    if (begin < end) f.call(f.object, begin, end, part);
   });
+}
+
+}  // namespace detail
+
+// Splits [0, n) into at most Threads() ranges of `grain` or more elements (about: their bounds are multiples of
+// `multiple`) and calls f(begin, end), or f(begin, end, number of the range), for each.
+template <class F>
+void ParallelRanges(Executor& executor, size_t n, size_t grain, size_t multiple, F&& f) {
+  using Function = std::remove_reference_t<F>;
+  void* const object = const_cast<void*>(static_cast<const void*>(std::addressof(f)));
+  detail::RunRanges(executor, n, grain, multiple, {object, detail::RangeRef::Call<Function>});
 }
 
 }  // namespace bitnet

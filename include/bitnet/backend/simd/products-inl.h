@@ -143,46 +143,55 @@ inline bool IsWorthAll(const ChannelLists& lists, size_t width, ProductKernel ke
   return (is_fast ? 1.0 : 0.7) * static_cast<double>(listed) >= all * static_cast<double>(width);
 }
 
-// One line of what runs.
+// One line of what runs, of the kernel for each number of tokens: choose(tokens).
+struct ProductNotes {
+  LookupPlan plan;
+  bool is_integer, has_one_step, has_block_runs;
+};
+inline std::string DescribeKernel(const ProductNotes& notes, ProductKernel kernel) {
+  switch (kernel) {
+    case ProductKernel::kLookups:
+      return Describe(notes.plan);
+    case ProductKernel::kRows:
+      return "integer dot product of rows";
+    case ProductKernel::kColumns:
+      return std::string("integer dot product of columns") + (notes.has_one_step ? "" : ", group by group") +
+             (notes.has_one_step || notes.has_block_runs ? "" : ", token by token");
+    case ProductKernel::kReals:
+      return "float: sums in double";
+    case ProductKernel::kQuads:
+      return notes.has_one_step ? "integer dot product" : "integer dot product of each group of columns";
+    case ProductKernel::kBlockRuns:
+      return HasMatrixUnit() ? "matrix unit, group by group" : "integer dot product of blocks, group by group";
+    case ProductKernel::kRowRuns:
+      return "integer dot product of rows, group by group";
+    case ProductKernel::kAnyRuns:
+      return notes.is_integer ? "integer dot product of each group of columns, row by row"
+                              : "float: sums in double of each group of columns, row by row";
+    case ProductKernel::kBlocks:
+      return HasMatrixUnit() ? "matrix unit" : "integer dot product of blocks";
+    case ProductKernel::kBlockLookups:
+      return "lookup: four tables of 16 entries at once";
+  }
+  return {};
+}
+inline std::string DescribeKernels(const ProductNotes& notes, ProductKernel (*choose)(size_t tokens)) {
+  ProductKernel last = choose(1);
+  std::string text = DescribeKernel(notes, last);
+  for (size_t tokens = 2; tokens <= 64; ++tokens) {
+    const ProductKernel kernel = choose(tokens);
+    if (kernel == last) continue;
+    text += "; from " + std::to_string(tokens) + " tokens on " + DescribeKernel(notes, kernel);
+    last = kernel;
+  }
+  return text;
+}
 template <Operand W, Operand X, class U>
 std::string DescribeProduct() {
   using Facts = ProductFacts<W, X, U>;
-  const auto describe = [](ProductKernel kernel) -> std::string {
-    switch (kernel) {
-      case ProductKernel::kLookups:
-        return Describe(SimdMatrix<W, X, U>::kPlan);
-      case ProductKernel::kRows:
-        return "integer dot product of rows";
-      case ProductKernel::kColumns:
-        return std::string("integer dot product of columns") + (Facts::kHasOneStep ? "" : ", group by group") +
-               (Facts::kHasOneStep || Facts::kHasBlockRuns ? "" : ", token by token");
-      case ProductKernel::kReals:
-        return "float: sums in double";
-      case ProductKernel::kQuads:
-        return Facts::kHasOneStep ? "integer dot product" : "integer dot product of each group of columns";
-      case ProductKernel::kBlockRuns:
-        return HasMatrixUnit() ? "matrix unit, group by group" : "integer dot product of blocks, group by group";
-      case ProductKernel::kRowRuns:
-        return "integer dot product of rows, group by group";
-      case ProductKernel::kAnyRuns:
-        return Facts::kIsInteger ? "integer dot product of each group of columns, row by row"
-                                 : "float: sums in double of each group of columns, row by row";
-      case ProductKernel::kBlocks:
-        return HasMatrixUnit() ? "matrix unit" : "integer dot product of blocks";
-      case ProductKernel::kBlockLookups:
-        return "lookup: four tables of 16 entries at once";
-    }
-    return {};
-  };
   if (!U::kMultiplies) return "rows looked up";
-  const ProductKernel one = ChooseKernel<W, X, U>(1);
-  std::string text = describe(one);
-  ProductKernel last = one;
-  for (size_t tokens = 2; tokens <= 64; ++tokens) {
-    const ProductKernel kernel = ChooseKernel<W, X, U>(tokens);
-    if (kernel != last) text += "; from " + std::to_string(tokens) + " tokens on " + describe(kernel);
-    last = kernel;
-  }
+  std::string text = DescribeKernels(
+      {SimdMatrix<W, X, U>::kPlan, Facts::kIsInteger, Facts::kHasOneStep, Facts::kHasBlockRuns}, ChooseKernel<W, X, U>);
   if (Facts::kLayout == WeightLayout::kReals && U::template kHas<ChosenColumns>) {
     text += "; the listed columns alone if a weight is not finite";
   }
