@@ -62,7 +62,7 @@ inline Result<QuantizedMatrix<Ternary>> UnpackHf(std::span<const uint8_t> packed
     for (size_t i = 0; i < 4; ++i) {
       uint8_t largest = 0;
       for (size_t c = 0; c < cols; ++c) {
-        codes[c] = static_cast<uint8_t>((bytes[c] >> (2 * i)) & 3u);
+        codes[c] = static_cast<uint8_t>((uint32_t{bytes[c]} >> (2 * i)) & 3u);
         largest = std::max(largest, codes[c]);
       }
       const size_t row = r + i * quarter;
