@@ -30,7 +30,7 @@ TEST_CASE("Erased: has the bits of the reference") {
   TestSomeAttention<B>();
 }
 
-TEST_CASE("Erased: matrices of several formats are of one type, and multiply as they do alone") {
+TEST_CASE("Erased: matrices of several formats are of one type, and multiply, and add, as they do alone") {
   using B = Erased<SimdBackend>;
   const B backend;
   B::Stream stream = backend.NewStream();
@@ -51,12 +51,30 @@ TEST_CASE("Erased: matrices of several formats are of one type, and multiply as 
   add(std::type_identity<Int<4>>(), c);
   add(std::type_identity<Grouped<Int<8>>>(), grouped);
   add(std::type_identity<Float>(), c);
+  // What a product is added to, and what must be there afterwards.
+  std::vector<float> sums;
+  B::Reals memory;
+  const auto added = [&](size_t i) {
+    sums = NormalValues(c.tokens * c.rows, 3);
+    std::vector<float> sum = sums;
+    for (size_t j = 0; j < sum.size(); ++j) sum[j] += expected[i][j];
+    return std::pair(sum, MatrixView<float>(sums.data(), c.tokens, c.rows));
+  };
   for (size_t i = 0; i < matrices.size(); ++i) {
     std::vector<float> y(c.tokens * c.rows);
     backend.MatMul(stream, matrices[i], rows, {y.data(), c.tokens, c.rows});
     CHECK(SameBits(y, expected[i]));
     CHECK(!matrices[i].Describe().empty());
+    const auto [sum, to] = added(i);
+    backend.MatMulAdd(stream, matrices[i], rows, memory, to);
+    CHECK(SameBits(sums, sum));
   }
+  backend.FindNonzero(stream, rows);
+  const auto weights = DrawWeights<Ternary>(c, kCols, 2);  // those of matrices[0]
+  const auto [sum, to] = added(0);
+  backend.MatMulColumnsAdd(stream, backend.PrepareMatrix<Ternary, Int<8>, Uses<ChosenColumns>>(weights), rows, memory,
+                           to);
+  CHECK(SameBits(sums, sum));
   CHECK(matrices[0].Describe() != matrices[3].Describe());
 }
 

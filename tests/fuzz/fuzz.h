@@ -1,17 +1,17 @@
 // A fuzz target is a file of this folder, NAME_fuzz.cc, with these in namespace bitnet::testing::NAME_fuzz:
 //
-//   std::vector<std::vector<uint8_t>> Seeds();         small inputs that the parser accepts, made by the project's own
-//                                                      code or written out
-//   int OneInput(const uint8_t* data, size_t size);    parses the input. What must hold of one that is accepted is a
-//                                                      BITNET_ASSERT. Returns 0.
+//   std::vector<std::vector<uint8_t>> Seeds();       small inputs that the parser accepts, made by the project's own
+//   code
+//                                                    or written out
+//   int OneInput(const uint8_t* data, size_t size);  parses the input. What must hold of one that is accepted is a
+//                                                    BITNET_ASSERT. Returns 0.
 //   BITNET_FUZZ_TARGET(NAME);
 //
 // All of them are built into one program; and each into one for libFuzzer:
 //
-//   fuzz NAME          with main.cc, by every compiler: an ordinary test of the seeds and some thousand mutations of
-//   them.
-//                      fuzz NAME --write-seeds FOLDER makes a corpus of the seeds; fuzz NAME FILE... runs files again.
-//   fuzzer_NAME        with libFuzzer and sanitizers, by clang, where BITNET_FUZZERS is ON: ./dev fuzz
+//   fuzz NAME     with main.cc, by every compiler: an ordinary test of the seeds and some thousand mutations of them.
+//                 fuzz NAME --write-seeds FOLDER makes a corpus of the seeds; fuzz NAME FILE... runs files again.
+//   fuzzer_NAME   with libFuzzer and sanitizers, by clang, where BITNET_FUZZERS is ON: ./dev fuzz
 #ifndef BITNET_TESTS_FUZZ_FUZZ_H_
 #define BITNET_TESTS_FUZZ_FUZZ_H_
 

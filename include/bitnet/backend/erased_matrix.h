@@ -128,7 +128,7 @@ class AnyMatrix {
     }
     void MatMulAll(const B& backend, Stream& stream, Rows& x, std::span<const Product> to) const override {
       if constexpr (kMultiplies) {
-        if constexpr (requires(InputRows & in, ProductTo<Matrix> product) { backend.MatMulAll(stream, in, product); }) {
+        if constexpr (HasMatMulAll<B, InputRows, Matrix>) {
           MatMulAll(backend, stream, Inputs(backend, stream, x), to, std::make_index_sequence<kMostTogether>());
         } else {
           this->ComposeAll(backend, stream, x, to);
@@ -137,7 +137,7 @@ class AnyMatrix {
     }
     void MatMulAdd(const B& backend, Stream& stream, Rows& x, Reals& memory, MatrixView<float> y) const override {
       if constexpr (kMultiplies) {
-        if constexpr (requires(InputRows & in) { backend.MatMulAdd(stream, matrix_, in, memory, y); }) {
+        if constexpr (HasMatMulAdd<B, InputRows, Matrix>) {
           backend.MatMulAdd(stream, matrix_, Inputs(backend, stream, x), memory, y);
         } else {
           this->ComposeAdd(backend, stream, x, memory, y);
@@ -148,7 +148,7 @@ class AnyMatrix {
                           MatrixView<float> y) const override {
       if constexpr (!kChoosesColumns) {
         MatMulAdd(backend, stream, x, memory, y);
-      } else if constexpr (requires(InputRows & in) { backend.MatMulColumnsAdd(stream, matrix_, in, memory, y); }) {
+      } else if constexpr (HasMatMulColumnsAdd<B, InputRows, Matrix>) {
         backend.MatMulColumnsAdd(stream, matrix_, Inputs(backend, stream, x), memory, y);
       } else {
         this->ComposeColumnsAdd(backend, stream, x, memory, y);

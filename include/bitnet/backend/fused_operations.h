@@ -43,10 +43,26 @@ struct ProductTo {
 template <class Matrix>
 ProductTo(const Matrix&, MatrixView<float>) -> ProductTo<Matrix>;
 
+// Whether B has what the functions below call where it is there.
+template <class B, class X, class... Matrix>
+concept HasMatMulAll = requires(const B& backend, typename B::Stream& stream, X& x, const ProductTo<Matrix>&... to) {
+  backend.MatMulAll(stream, x, to...);
+};
+template <class B, class X, class Matrix>
+concept HasMatMulAdd = requires(const B& backend, typename B::Stream& stream, const Matrix& matrix, X& x,
+                                typename B::Reals& memory, MatrixView<float> y) {
+  backend.MatMulAdd(stream, matrix, x, memory, y);
+};
+template <class B, class X, class Matrix>
+concept HasMatMulColumnsAdd = requires(const B& backend, typename B::Stream& stream, const Matrix& matrix, X& x,
+                                       typename B::Reals& memory, MatrixView<float> y) {
+  backend.MatMulColumnsAdd(stream, matrix, x, memory, y);
+};
+
 // y = x * matrix^T for each of several matrices.
 template <Backend B, class X, class... Matrix>
 void MatMulAll(const B& backend, typename B::Stream& stream, X& x, const ProductTo<Matrix>&... to) {
-  if constexpr (requires { backend.MatMulAll(stream, x, to...); }) {
+  if constexpr (HasMatMulAll<B, X, Matrix...>) {
     backend.MatMulAll(stream, x, to...);
   } else {
     (backend.MatMul(stream, to.matrix, x, to.y), ...);
@@ -70,7 +86,7 @@ void AddProduct(const B& backend, typename B::Stream& stream, typename B::Reals&
 template <Backend B, class Matrix, class X>
 void MatMulAdd(const B& backend, typename B::Stream& stream, const Matrix& matrix, X& x, typename B::Reals& memory,
                MatrixView<float> y) {
-  if constexpr (requires { backend.MatMulAdd(stream, matrix, x, memory, y); }) {
+  if constexpr (HasMatMulAdd<B, X, Matrix>) {
     backend.MatMulAdd(stream, matrix, x, memory, y);
   } else {
     detail::AddProduct(backend, stream, memory, y,
@@ -81,7 +97,7 @@ void MatMulAdd(const B& backend, typename B::Stream& stream, const Matrix& matri
 template <Backend B, class Matrix, class X>
 void MatMulColumnsAdd(const B& backend, typename B::Stream& stream, const Matrix& matrix, X& x,
                       typename B::Reals& memory, MatrixView<float> y) {
-  if constexpr (requires { backend.MatMulColumnsAdd(stream, matrix, x, memory, y); }) {
+  if constexpr (HasMatMulColumnsAdd<B, X, Matrix>) {
     backend.MatMulColumnsAdd(stream, matrix, x, memory, y);
   } else {
     detail::AddProduct(backend, stream, memory, y,
